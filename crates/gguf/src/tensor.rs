@@ -1,0 +1,206 @@
+//! Tensors: descriptions from the header, checked until their bytes can be handed out.
+
+use std::fmt;
+use std::ops::Deref;
+
+use crate::reader::{Field, Reader};
+use crate::{Error, Result, TensorType};
+
+/// A tensor and its bytes in the file.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tensor<'a> {
+    /// The name, unique in the file and in all parts of a split file.
+    pub name: &'a str,
+    /// How the weights are stored.
+    pub tensor_type: TensorType,
+    /// The dimensions, fastest first.
+    pub shape: Shape,
+    /// Where the data starts, in bytes from the start of the data section of its file.
+    pub offset: u64,
+    /// The data: whole blocks, row after row, in the byte order of the file.
+    pub data: &'a [u8],
+    /// The part of a split file that holds the tensor, counted from 0; 0 for an ordinary file.
+    pub part: usize,
+}
+
+/// Without the data, which may be gigabytes.
+impl fmt::Debug for Tensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, tensor_type, shape, offset, data, part } = self;
+        let bytes = data.len();
+        write!(f, "{name:?} {tensor_type} {shape:?}, {bytes} bytes at {offset} of part {part}")
+    }
+}
+
+/// The dimensions of a tensor in ggml's order: `[0]` is the length of a row and changes fastest.
+///
+/// There are 1 to 4, none is 0, and their product fits in a `u64`. A tensor that the file gives no
+/// dimensions is a scalar and has shape `[1]`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    ne: [u64; DIMENSIONS_MAX],
+    len: usize,
+}
+
+impl Shape {
+    /// The shape with these dimensions; `None` if the rules above are broken.
+    pub fn new(dims: &[u64]) -> Option<Self> {
+        let mut ne = [1; DIMENSIONS_MAX];
+        ne.get_mut(..dims.len())?.copy_from_slice(dims);
+        let product = ne.iter().try_fold(1u64, |product, n| product.checked_mul(*n))?;
+        (product > 0).then_some(Self { ne, len: dims.len().max(1) })
+    }
+
+    /// The number of weights.
+    pub fn elements(&self) -> u64 {
+        self.ne.iter().product()
+    }
+
+    /// The length of a row.
+    pub fn cols(&self) -> u64 {
+        self.ne[0]
+    }
+
+    /// The number of rows over all other dimensions.
+    pub fn rows(&self) -> u64 {
+        self.ne[1..].iter().product()
+    }
+}
+
+impl Deref for Shape {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        &self.ne[..self.len]
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// As in `3840 x 262144`.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&shape_text(self))
+    }
+}
+
+/// A tensor as the header describes it; its data has not been looked for yet.
+pub(crate) struct TensorInfo<'a> {
+    pub name: &'a str,
+    /// Where the description starts.
+    pub at: u64,
+    tensor_type: TensorType,
+    shape: Shape,
+    offset: u64,
+    offset_at: u64,
+    size: u64,
+}
+
+impl<'a> TensorInfo<'a> {
+    pub(crate) fn read(r: &mut Reader<'a>, alignment: u64) -> Result<Self> {
+        let at = r.at();
+        let name = r.name(Field("tensor name", ""), NAME_BYTES_MAX)?;
+        let tensor = || name.to_owned();
+        let shape_at = r.at();
+        let shape = read_shape(r, name)?;
+
+        let type_at = r.at();
+        let id = r.u32(Field("type of tensor", name))?;
+        let tensor_type =
+            TensorType::from_id(id).ok_or_else(|| match TensorType::removed_name(id) {
+                Some(name) => Error::RemovedTensorType { tensor: tensor(), at: type_at, id, name },
+                None => Error::UnknownTensorType { tensor: tensor(), at: type_at, id },
+            })?;
+        let (row, block) = (shape.cols(), tensor_type.block_weights());
+        if !row.is_multiple_of(block) {
+            let (tensor, at, tensor_type) = (tensor(), shape_at, tensor_type.name());
+            return Err(Error::PartialBlock { tensor, at, tensor_type, row, block });
+        }
+        let size = tensor_type.bytes_of(shape.elements()).ok_or_else(|| Error::ShapeOverflow {
+            tensor: tensor(),
+            at: shape_at,
+            shape: shape.to_string(),
+        })?;
+
+        let offset_at = r.at();
+        let offset = r.u64(Field("offset of tensor", name))?;
+        if !offset.is_multiple_of(alignment) {
+            let (tensor, at) = (tensor(), offset_at);
+            return Err(Error::UnalignedTensor { tensor, at, offset, alignment });
+        }
+        Ok(Self { name, tensor_type, shape, offset, size, offset_at, at })
+    }
+
+    /// Cuts the tensor's bytes out of the data section, which starts at byte `data_at` of the file.
+    pub(crate) fn locate(self, data: &'a [u8], data_at: u64, part: usize) -> Result<Tensor<'a>> {
+        let Self { name, tensor_type, shape, offset, size, offset_at: at, .. } = self;
+        let have = data.len() as u64;
+        let end = offset.checked_add(size).filter(|end| *end <= have).ok_or_else(|| {
+            let tensor = name.to_owned();
+            Error::TensorOutOfRange { tensor, at, offset, size, data_at, have }
+        })?;
+        let data = &data[offset as usize..end as usize];
+        Ok(Tensor { name, tensor_type, shape, offset, data, part })
+    }
+}
+
+fn read_shape(r: &mut Reader<'_>, name: &str) -> Result<Shape> {
+    let tensor = || name.to_owned();
+    let at = r.at();
+    let found = r.u32(Field("number of dimensions of tensor", name))?;
+    if found > DIMENSIONS_MAX as u32 {
+        let max = DIMENSIONS_MAX as u32;
+        return Err(Error::TooManyDimensions { tensor: tensor(), at, found, max });
+    }
+    let mut ne = [1; DIMENSIONS_MAX];
+    let dims = &mut ne[..found as usize];
+    for (index, n) in dims.iter_mut().enumerate() {
+        let at = r.at();
+        *n = r.u64(Field("dimension of tensor", name))?;
+        if *n == 0 {
+            return Err(Error::ZeroDimension { tensor: tensor(), at, index });
+        }
+    }
+    Shape::new(dims).ok_or_else(|| Error::ShapeOverflow {
+        tensor: tensor(),
+        at,
+        shape: shape_text(dims),
+    })
+}
+
+/// Refuses tensors that share bytes. They come from one file, in any order.
+pub(crate) fn check_overlap(tensors: &[Tensor<'_>]) -> Result<()> {
+    let mut by_offset: Vec<_> = tensors.iter().collect();
+    by_offset.sort_by_key(|t| t.offset);
+    for pair in by_offset.windows(2) {
+        let (other, tensor) = (pair[0], pair[1]);
+        let other_end = other.offset + other.data.len() as u64;
+        if other_end > tensor.offset {
+            return Err(Error::OverlappingTensors {
+                tensor: tensor.name.to_owned(),
+                offset: tensor.offset,
+                other: other.name.to_owned(),
+                other_end,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn shape_text(dims: &[u64]) -> String {
+    dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+/// The most dimensions of a tensor (GGUF specification, `gguf_tensor_info_t`).
+pub(crate) const DIMENSIONS_MAX: usize = 4;
+
+/// The longest tensor name (GGUF specification, `gguf_tensor_info_t`).
+pub(crate) const NAME_BYTES_MAX: u64 = 64;
+
+/// The fewest bytes of a description: empty name, no dimensions, type, offset.
+pub(crate) const INFO_BYTES_MIN: u64 = 8 + 4 + 4 + 8;
