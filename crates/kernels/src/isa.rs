@@ -1,0 +1,174 @@
+//! `Isa`: which instruction set a kernel runs on, and the proof that this CPU has it.
+//!
+//! There is no public way to make an `Isa` but to ask what the machine has, so holding one means
+//! that its instructions may run. Each integer kernel exists once per instruction set under the same
+//! name; `on!` picks one. That macro has the crate's only calls into `#[target_feature]` functions.
+
+#![expect(unsafe_code, reason = "calls #[target_feature] kernels; `Isa` proves the CPU has them")]
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use pulp::{Simd, WithSimd};
+
+#[cfg(target_arch = "x86_64")]
+use crate::avx2;
+#[cfg(target_arch = "aarch64")]
+use crate::neon;
+use crate::{COLUMNS_MAX, Columns, Format, GROUP_ROWS, Weights, activations, gemm_f32, scalar};
+
+/// An instruction set that this machine has.
+#[derive(Clone, Copy)]
+pub struct Isa(Kind);
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Scalar,
+    /// Intel Haswell, AMD Zen and later.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(pulp::x86::V3),
+    /// Armv8.2 with `sdot`: Cortex-A76, Neoverse N1, Apple M1 and later.
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
+}
+
+/// Runs the kernel of that name; arguments are names, so nothing is evaluated inside `unsafe`.
+macro_rules! on {
+    ($isa:ident, $kernel:ident($($arg:ident),*)) => {
+        match $isa.0 {
+            Kind::Scalar => scalar::$kernel($($arg),*),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kind::Avx2` is made only where `detect` saw avx2, fma and f16c.
+            Kind::Avx2(_) => unsafe { avx2::$kernel($($arg),*) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `Kind::Neon` is made only where `detect` saw neon and dotprod.
+            Kind::Neon(_) => unsafe { neon::$kernel($($arg),*) },
+        }
+    };
+}
+
+impl Isa {
+    /// Every instruction set this machine has, weakest first; the first one is scalar.
+    pub fn available() -> &'static [Self] {
+        static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
+        AVAILABLE.get_or_init(detect)
+    }
+
+    /// The strongest instruction set this machine has.
+    pub fn best() -> Self {
+        *Self::available().last().unwrap_or(&Self::scalar())
+    }
+
+    /// Plain Rust, the specification of all others.
+    pub fn scalar() -> Self {
+        Self(Kind::Scalar)
+    }
+
+    /// `scalar`, `avx2` or `neon`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => "neon",
+        }
+    }
+
+    /// The instruction set of that name, if this machine has it.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::available().iter().copied().find(|isa| isa.name() == name)
+    }
+
+    /// Multiplies rows of a packed matrix with up to eight columns:
+    /// `out[c][i] = Σ_k w[8 · groups.start + i][k] · x[c][k]`.
+    ///
+    /// `out` is `[columns][8 · groups.len()]`; rows that only pad the last group come out as zero.
+    /// No bit of the result depends on the range of groups, nor, F32 weights aside, on the number
+    /// of columns; block formats have the same bits on every instruction set.
+    ///
+    /// # Panics
+    /// If a length does not fit the others, or the columns are not of the kind that
+    /// [`Format::wants_int8`] asks for.
+    pub fn matmul(self, w: &Weights<'_>, groups: Range<usize>, x: Columns<'_>, out: &mut [f32]) {
+        let (format, columns) = (w.format(), x.columns());
+        assert_eq!(x.k(), w.cols(), "{} inputs for a matrix of {} columns", x.k(), w.cols());
+        assert!((1..=COLUMNS_MAX).contains(&columns), "{columns} of at most {COLUMNS_MAX} columns");
+        assert!(groups.start <= groups.end && groups.end <= w.groups(), "no groups {groups:?}");
+        let rows = groups.len() * GROUP_ROWS;
+        let have = out.len();
+        assert_eq!(have, rows * columns, "room for {have} products of {rows}x{columns}");
+        match x {
+            Columns::Int8 { k, data, .. } => {
+                assert!(format.wants_int8(), "{format} multiplies f32 columns");
+                assert_eq!(data.len(), activations::int8_dwords(k, columns), "quantised columns");
+            }
+            Columns::F32 { k, values } => {
+                assert!(!format.wants_int8(), "{format} multiplies 8-bit columns");
+                assert_eq!(values.len(), k * columns, "f32 columns");
+            }
+        }
+        if rows == 0 {
+            return;
+        }
+        let bytes = w.group_bytes(groups);
+        match (format, x) {
+            (Format::F32, Columns::F32 { k, values }) => gemm_f32::matmul(bytes, k, values, out),
+            _ => self.matmul_checked(w, bytes, x, out),
+        }
+    }
+
+    fn matmul_checked(self, w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
+        on!(self, matmul(w, groups, x, out));
+    }
+
+    pub(crate) fn quantize_checked(self, x: &[f32], k: usize, out: &mut [u32]) {
+        on!(self, quantize(x, k, out));
+    }
+
+    /// Runs an element-wise operation compiled for this instruction set.
+    #[inline]
+    pub(crate) fn run<Op: WithSimd>(self, op: Op) -> Op::Output {
+        match self.0 {
+            Kind::Scalar => op.with_simd(pulp::Scalar),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(simd) => Simd::vectorize(simd, op),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(simd) => Simd::vectorize(simd, op),
+        }
+    }
+}
+
+impl PartialEq for Isa {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Isa {}
+
+impl std::fmt::Debug for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn detect() -> Vec<Isa> {
+    #[allow(unused_mut, reason = "some architectures have nothing to add")]
+    let mut found = vec![Isa::scalar()];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && let Some(simd) = pulp::x86::V3::try_new()
+    {
+        found.push(Isa(Kind::Avx2(simd)));
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("dotprod")
+        && let Some(simd) = pulp::aarch64::Neon::try_new()
+    {
+        found.push(Isa(Kind::Neon(simd)));
+    }
+    found
+}

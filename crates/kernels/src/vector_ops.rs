@@ -1,0 +1,435 @@
+//! Element-wise f32 operations and the two products of attention, written once with pulp.
+//!
+//! Operations are `WithSimd` structs: pulp compiles the body for each instruction set, so a body
+//! is inlined whole (`#[inline(always)]`) and one dispatch covers a whole vector.
+
+use pulp::{Simd, WithSimd};
+
+use crate::Isa;
+
+impl Isa {
+    /// Root-mean-square normalisation: `out = x / sqrt(mean(x²) + eps) · weight`, without `weight`
+    /// where there is none.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn rms_norm(self, out: &mut [f32], x: &[f32], weight: Option<&[f32]>, eps: f32) {
+        assert_eq!(out.len(), x.len(), "norm of {} values into {}", x.len(), out.len());
+        out.copy_from_slice(x);
+        self.rms_norm_in_place(out, weight, eps);
+    }
+
+    /// [`Isa::rms_norm`] of a vector into itself.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn rms_norm_in_place(self, x: &mut [f32], weight: Option<&[f32]>, eps: f32) {
+        let mean = self.dot(x, x) / x.len() as f32;
+        let factor = 1.0 / (mean + eps).sqrt();
+        match weight {
+            Some(weight) => {
+                assert_eq!(weight.len(), x.len(), "norm weights");
+                self.run(Zip(x, weight, ScaledProduct(factor)));
+            }
+            None => self.scale(x, factor),
+        }
+    }
+
+    /// `Σ x[i] · y[i]`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn dot(self, x: &[f32], y: &[f32]) -> f32 {
+        assert_eq!(x.len(), y.len(), "dot product");
+        self.run(Dot(x, y))
+    }
+
+    /// Rotates the pairs `(i, i + d/2)` of a head by the angles whose cosines and sines are given
+    /// (rotary position embedding, NeoX order).
+    ///
+    /// # Panics
+    /// Unless `cos` and `sin` hold half as many values as the head.
+    pub fn rope(self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        let half = head.len() / 2;
+        assert!(head.len() == 2 * half && cos.len() == half && sin.len() == half, "rope tables");
+        let (low, high) = head.split_at_mut(half);
+        self.run(Rope { low, high, cos, sin });
+    }
+
+    /// `x += y`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add(self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "sum");
+        self.run(Zip(x, y, Sum));
+    }
+
+    /// `x *= factor`.
+    pub fn scale(self, x: &mut [f32], factor: f32) {
+        self.run(Map(x, Scale(factor)));
+    }
+
+    /// `gate = gelu(gate) · up` with the tanh form of GELU,
+    /// `gelu(x) = x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))` (Hendrycks and Gimpel 2016).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn gelu_mul(self, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len(), "gate and up");
+        self.run(Zip(gate, up, GeluProduct));
+    }
+
+    /// `x = cap · tanh(x / cap)`.
+    pub fn softcap(self, x: &mut [f32], cap: f32) {
+        self.run(Map(x, Softcap(cap)));
+    }
+
+    /// `x = exp(x − max)`, and the sum of the results. −∞ gives exactly 0.
+    pub fn exp_sub_sum(self, x: &mut [f32], max: f32) -> f32 {
+        self.run(ExpSubSum(x, max))
+    }
+
+    /// The largest value, −∞ for none.
+    pub fn max(self, x: &[f32]) -> f32 {
+        self.run(Max(x))
+    }
+
+    /// Scores of attention: `out[h][t] = Σ_i q[h][i] · k[t][i]` for heads of `d` values.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn attention_scores(self, out: &mut [f32], q: &[f32], k: &[f32], d: usize) {
+        let (heads, keys) = (q.len() / d, k.len() / d);
+        assert!(q.len() == heads * d && k.len() == keys * d, "heads of {d}");
+        assert_eq!(out.len(), heads * keys, "scores of {heads} heads and {keys} keys");
+        self.run(Scores { out, q, k, d });
+    }
+
+    /// Weighted values of attention: `out[h][i] += Σ_t p[h][t] · v[t][i]` for heads of `d` values,
+    /// keys in order.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn attention_values(self, out: &mut [f32], p: &[f32], v: &[f32], d: usize) {
+        let (heads, keys) = (out.len() / d, v.len() / d);
+        assert!(out.len() == heads * d && v.len() == keys * d, "heads of {d}");
+        assert_eq!(p.len(), heads * keys, "weights of {heads} heads and {keys} keys");
+        self.run(Values { out, p, v, d });
+    }
+}
+
+/// `f` of one vector of values.
+trait Unary: Copy {
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s;
+}
+
+/// `f` of two vectors of values.
+trait Binary: Copy {
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s;
+}
+
+struct Map<'a, F>(&'a mut [f32], F);
+
+impl<F: Unary> WithSimd for Map<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (head, tail) = S::as_mut_simd_f32s(self.0);
+        for x in head {
+            *x = self.1.apply(simd, *x);
+        }
+        if !tail.is_empty() {
+            let x = self.1.apply(simd, simd.partial_load_f32s(tail));
+            simd.partial_store_f32s(tail, x);
+        }
+    }
+}
+
+struct Zip<'a, F>(&'a mut [f32], &'a [f32], F);
+
+impl<F: Binary> WithSimd for Zip<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (x, x_tail) = S::as_mut_simd_f32s(self.0);
+        let (y, y_tail) = S::as_simd_f32s(self.1);
+        for (x, y) in x.iter_mut().zip(y) {
+            *x = self.2.apply(simd, *x, *y);
+        }
+        if !x_tail.is_empty() {
+            let (a, b) = (simd.partial_load_f32s(x_tail), simd.partial_load_f32s(y_tail));
+            simd.partial_store_f32s(x_tail, self.2.apply(simd, a, b));
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Scale(f32);
+
+impl Unary for Scale {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        simd.mul_f32s(x, simd.splat_f32s(self.0))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Softcap(f32);
+
+impl Unary for Softcap {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let cap = simd.splat_f32s(self.0);
+        simd.mul_f32s(cap, tanh(simd, simd.div_f32s(x, cap)))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sum;
+
+impl Binary for Sum {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+        simd.add_f32s(x, y)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ScaledProduct(f32);
+
+impl Binary for ScaledProduct {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+        simd.mul_f32s(simd.mul_f32s(x, simd.splat_f32s(self.0)), y)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct GeluProduct;
+
+impl Binary for GeluProduct {
+    /// With `u` the argument of tanh, `(1 + tanh u) / 2 = 1 / (1 + exp(−2u))`.
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+        const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+        let one = simd.splat_f32s(1.0);
+        let poly = simd.mul_add_f32s(simd.mul_f32s(x, x), simd.splat_f32s(0.044715), one);
+        let u = simd.mul_f32s(simd.mul_f32s(x, poly), simd.splat_f32s(-TWICE_SQRT_2_OVER_PI));
+        let gelu = simd.div_f32s(x, simd.add_f32s(one, exp(simd, u)));
+        simd.mul_f32s(gelu, y)
+    }
+}
+
+struct Dot<'a>(&'a [f32], &'a [f32]);
+
+impl WithSimd for Dot<'_> {
+    type Output = f32;
+
+    /// Four accumulators hide the latency of the fused multiply-add.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (x, x_tail) = S::as_simd_f32s(self.0);
+        let (y, y_tail) = S::as_simd_f32s(self.1);
+        let mut acc = [simd.splat_f32s(0.0); 4];
+        let ((x4, x), (y4, y)) = (x.as_chunks::<4>(), y.as_chunks::<4>());
+        for (x, y) in x4.iter().zip(y4) {
+            for i in 0..4 {
+                acc[i] = simd.mul_add_f32s(x[i], y[i], acc[i]);
+            }
+        }
+        for (x, y) in x.iter().zip(y) {
+            acc[0] = simd.mul_add_f32s(*x, *y, acc[0]);
+        }
+        if !x_tail.is_empty() {
+            let (x, y) = (simd.partial_load_f32s(x_tail), simd.partial_load_f32s(y_tail));
+            acc[1] = simd.mul_add_f32s(x, y, acc[1]);
+        }
+        let pair = |a, b| simd.add_f32s(a, b);
+        simd.reduce_sum_f32s(pair(pair(acc[0], acc[1]), pair(acc[2], acc[3])))
+    }
+}
+
+struct Rope<'a> {
+    low: &'a mut [f32],
+    high: &'a mut [f32],
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl WithSimd for Rope<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let rotate = |a, b, cos, sin| {
+            let low = simd.negate_mul_add_f32s(b, sin, simd.mul_f32s(a, cos));
+            (low, simd.mul_add_f32s(a, sin, simd.mul_f32s(b, cos)))
+        };
+        let (low, low_tail) = S::as_mut_simd_f32s(self.low);
+        let (high, high_tail) = S::as_mut_simd_f32s(self.high);
+        let (cos, cos_tail) = S::as_simd_f32s(self.cos);
+        let (sin, sin_tail) = S::as_simd_f32s(self.sin);
+        for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+            (*a, *b) = rotate(*a, *b, *cos, *sin);
+        }
+        if !low_tail.is_empty() {
+            let load = |x: &[f32]| simd.partial_load_f32s(x);
+            let (a, b) =
+                rotate(load(low_tail), load(high_tail), load(cos_tail), load(sin_tail));
+            simd.partial_store_f32s(low_tail, a);
+            simd.partial_store_f32s(high_tail, b);
+        }
+    }
+}
+
+struct Max<'a>(&'a [f32]);
+
+impl WithSimd for Max<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (head, tail) = S::as_simd_f32s(self.0);
+        let start = simd.splat_f32s(f32::NEG_INFINITY);
+        let max = head.iter().fold(start, |max, x| simd.max_f32s(max, *x));
+        tail.iter().fold(simd.reduce_max_f32s(max), |max, x| max.max(*x))
+    }
+}
+
+struct ExpSubSum<'a>(&'a mut [f32], f32);
+
+impl WithSimd for ExpSubSum<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (head, tail) = S::as_mut_simd_f32s(self.0);
+        let max = simd.splat_f32s(self.1);
+        let mut sum = simd.splat_f32s(0.0);
+        for x in head {
+            *x = exp(simd, simd.sub_f32s(*x, max));
+            sum = simd.add_f32s(sum, *x);
+        }
+        let mut sum = simd.reduce_sum_f32s(sum);
+        if !tail.is_empty() {
+            let x = exp(simd, simd.sub_f32s(simd.partial_load_f32s(tail), max));
+            simd.partial_store_f32s(tail, x);
+            sum += tail.iter().sum::<f32>();
+        }
+        sum
+    }
+}
+
+struct Scores<'a> {
+    out: &'a mut [f32],
+    q: &'a [f32],
+    k: &'a [f32],
+    d: usize,
+}
+
+impl WithSimd for Scores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let keys = self.k.len() / self.d;
+        if keys == 0 {
+            return;
+        }
+        for (q, out) in self.q.chunks_exact(self.d).zip(self.out.chunks_exact_mut(keys)) {
+            for (k, out) in self.k.chunks_exact(self.d).zip(out) {
+                *out = Dot(q, k).with_simd(simd);
+            }
+        }
+    }
+}
+
+struct Values<'a> {
+    out: &'a mut [f32],
+    p: &'a [f32],
+    v: &'a [f32],
+    d: usize,
+}
+
+impl WithSimd for Values<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let keys = self.v.len() / self.d;
+        if keys == 0 {
+            return;
+        }
+        for (out, p) in self.out.chunks_exact_mut(self.d).zip(self.p.chunks_exact(keys)) {
+            let (head, tail) = S::as_mut_simd_f32s(out);
+            let lanes = S::F32_LANES;
+            // Four vectors of a head stay in registers while all keys pass by.
+            for (i, out) in head.chunks_mut(4).enumerate() {
+                let at = 4 * lanes * i;
+                let mut acc = [simd.splat_f32s(0.0); 4];
+                acc[..out.len()].copy_from_slice(out);
+                for (v, p) in self.v.chunks_exact(self.d).zip(p) {
+                    let (v, _) = S::as_simd_f32s(&v[at..at + out.len() * lanes]);
+                    let p = simd.splat_f32s(*p);
+                    for (acc, v) in acc.iter_mut().zip(v) {
+                        *acc = simd.mul_add_f32s(p, *v, *acc);
+                    }
+                }
+                out.copy_from_slice(&acc[..out.len()]);
+            }
+            let at = self.d - tail.len();
+            for (v, p) in self.v.chunks_exact(self.d).zip(p) {
+                for (out, v) in tail.iter_mut().zip(&v[at..]) {
+                    *out += p * v;
+                }
+            }
+        }
+    }
+}
+
+/// `e^x`, 0 below −87 and `e^88` above 88; relative error under 2e-7 in between.
+///
+/// `x = n·ln 2 + r` with `|r| <= ln 2 / 2`; `2^n` is built from exponent bits, `e^r` is a polynomial
+/// of degree 6 (Taylor: the next term is `r^7/5040 < 1.2e-7`).
+#[inline(always)]
+fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    /// Adding this leaves the integer part of a small number in the lowest bits.
+    const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23
+    // ln 2 in two parts, the first with few enough bits that n times it is exact (Cephes).
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let splat = |x| simd.splat_f32s(x);
+    let tiny = simd.less_than_f32s(x, splat(-87.0));
+    let x = simd.min_f32s(simd.max_f32s(x, splat(-87.0)), splat(88.0));
+    let shifted = simd.mul_add_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUND));
+    let n = simd.sub_f32s(shifted, splat(ROUND));
+    let r = simd.negate_mul_add_f32s(n, splat(LN_2_HIGH), x);
+    let r = simd.negate_mul_add_f32s(n, splat(LN_2_LOW), r);
+    let mut poly = splat(1.0 / 720.0);
+    for factor in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        poly = simd.mul_add_f32s(poly, r, splat(factor));
+    }
+    let exponent =
+        simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
+    let power = simd.add_u32s(exponent, simd.splat_u32s(1.0f32.to_bits()));
+    let result = simd.mul_f32s(poly, simd.transmute_f32s_u32s(power));
+    simd.select_f32s(tiny, splat(0.0), result)
+}
+
+/// `tanh x = 1 − 2 / (e^2x + 1)`, and near 0, where that cancels, its Taylor series to `x^9`.
+#[inline(always)]
+fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let splat = |x| simd.splat_f32s(x);
+    let square = simd.mul_f32s(x, x);
+    let mut series = splat(62.0 / 2835.0);
+    for factor in [-17.0 / 315.0, 2.0 / 15.0, -1.0 / 3.0, 1.0] {
+        series = simd.mul_add_f32s(series, square, splat(factor));
+    }
+    let e = exp(simd, simd.add_f32s(x, x));
+    let far = simd.sub_f32s(splat(1.0), simd.div_f32s(splat(2.0), simd.add_f32s(e, splat(1.0))));
+    let near = simd.less_than_f32s(square, splat(0.09));
+    simd.select_f32s(near, simd.mul_f32s(series, x), far)
+}
