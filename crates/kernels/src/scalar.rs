@@ -32,9 +32,7 @@ pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [
                     Columns::Int8 { data, .. } => {
                         with_block!(format, B => dot::<B>(group, r, data, columns, c), else f32::NAN)
                     }
-                    Columns::F32 { k, values } => {
-                        dot_f32(format, group, r, &values[c * k..][..k])
-                    }
+                    Columns::F32 { k, values } => dot_f32(format, group, r, &values[c * k..][..k]),
                 };
             }
         }

@@ -214,7 +214,7 @@ impl Binary for GeluProduct {
     /// With `u` the argument of tanh, `(1 + tanh u) / 2 = 1 / (1 + exp(−2u))`.
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
-        const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+        const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_2; // 2·√(2/π)
         let one = simd.splat_f32s(1.0);
         let poly = simd.mul_add_f32s(simd.mul_f32s(x, x), simd.splat_f32s(0.044715), one);
         let u = simd.mul_f32s(simd.mul_f32s(x, poly), simd.splat_f32s(-TWICE_SQRT_2_OVER_PI));
@@ -277,8 +277,7 @@ impl WithSimd for Rope<'_> {
         }
         if !low_tail.is_empty() {
             let load = |x: &[f32]| simd.partial_load_f32s(x);
-            let (a, b) =
-                rotate(load(low_tail), load(high_tail), load(cos_tail), load(sin_tail));
+            let (a, b) = rotate(load(low_tail), load(high_tail), load(cos_tail), load(sin_tail));
             simd.partial_store_f32s(low_tail, a);
             simd.partial_store_f32s(high_tail, b);
         }

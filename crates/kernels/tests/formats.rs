@@ -6,7 +6,11 @@ use proptest::prelude::*;
 
 proptest! {
     #[test]
-    fn rows_are_whole_blocks_and_add_up(format in any_format(), a in 0..1000_usize, b in 0..1000_usize) {
+    fn rows_are_whole_blocks_and_add_up(
+        format in any_format(),
+        a in 0..1000_usize,
+        b in 0..1000_usize,
+    ) {
         let (weights, bytes) = (format.block_weights(), format.block_bytes());
         prop_assert_eq!(format.row_bytes(weights), bytes);
         prop_assert_eq!(
@@ -24,7 +28,10 @@ proptest! {
 
     /// Any bits at all, with NaN and infinities: no panic, and the blocks can be read.
     #[test]
-    fn any_floats_quantize(format in quantizable(), x in vec(any::<u32>().prop_map(f32::from_bits), 512)) {
+    fn any_floats_quantize(
+        format in quantizable(),
+        x in vec(any::<u32>().prop_map(f32::from_bits), 512),
+    ) {
         round_trip(format, &x);
     }
 
@@ -52,23 +59,25 @@ proptest! {
 ///
 /// A nearest level is at most half a step away. Besides: Q4_0 has no level +8, so a weight opposite
 /// to the largest may lose a whole step; and the f16 scale is off by 2⁻¹¹ of itself, or by 2⁻²⁵
-/// where it is subnormal, times the largest integer. For the K-quants the step is that of the
-/// coarsest sub-block, and its scale is a small integer as well: Q6_K's may be off by half of 1/128,
-/// times 32 is an eighth of a step of the coarsest; Q4_K's scale and min by half of 1/63 each, times
+/// where it is subnormal, times the integers that it is multiplied with. For the K-quants the step
+/// is that of the coarsest sub-block, whose scale is a small integer as well: Q6_K's may be off by
+/// half of 1/128, times 32 is an eighth of a step; Q4_K's scale and min by half of 1/63 each, times
 /// 15 that makes a quarter of a step. The fit may give up another step of a weight that saturates.
 fn bound(format: Format, x: &[f32]) -> f32 {
     let largest = x.iter().fold(0.0, |a: f32, x| a.max(x.abs()));
     let low = x.iter().fold(0.0, |a: f32, x| a.min(*x));
     let high = x.iter().fold(0.0, |a: f32, x| a.max(*x));
-    let scaled = |step: f32, steps: f32, q: f32| steps * step + q * (step * EPS16 + TINY16);
+    let scaled = |step: f32, steps: f32, q: f32, sub_scale: f32| {
+        steps * step + q * (step * EPS16 + sub_scale * TINY16)
+    };
     match format {
         Format::F32 => 0.0,
         Format::F16 => largest * EPS16 + TINY16,
         Format::BF16 => largest / 256.0,
-        Format::Q4_0 => scaled(largest / 8.0, 1.0, 8.5),
-        Format::Q8_0 => scaled(largest / 127.0, 0.5, 127.5),
-        Format::Q4_K => scaled((high - low) / 15.0, 1.75, 63.0 * 16.0),
-        Format::Q6_K => scaled(largest / 32.0, 1.625, 128.0 * 32.0),
+        Format::Q4_0 => scaled(largest / 8.0, 1.0, 8.5, 1.0),
+        Format::Q8_0 => scaled(largest / 127.0, 0.5, 127.5, 1.0),
+        Format::Q4_K => scaled((high - low) / 15.0, 1.75, 30.0, 63.0),
+        Format::Q6_K => scaled(largest / 32.0, 1.625, 32.0, 128.0),
         _ => unreachable!("{format} has no quantiser"),
     }
 }

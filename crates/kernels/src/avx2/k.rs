@@ -185,7 +185,7 @@ fn q6_k_sub<const J: usize, const N: usize>(
 
 /// The scales and mins of eight rows of Q4_K or Q5_K, four bits of bookkeeping undone.
 ///
-/// [`scale_min`](crate::block::scale_min) tells where the bits are; here a dword of each row holds
+/// `scale_min` in `block/k.rs` tells where the bits are; here a dword of each row holds
 /// four sub-blocks, so the same shifts serve all of them.
 struct KScales {
     d: __m256,
@@ -247,7 +247,7 @@ fn byte_to_f32<const J: usize>(bytes: __m256i) -> __m256 {
 #[inline]
 fn nibbles<const J: usize>(bytes: &[u8; 32]) -> __m256i {
     let bytes = load(bytes);
-    let bytes = if J % 2 == 0 { bytes } else { _mm256_srli_epi16::<4>(bytes) };
+    let bytes = if J.is_multiple_of(2) { bytes } else { _mm256_srli_epi16::<4>(bytes) };
     _mm256_and_si256(bytes, _mm256_set1_epi8(15))
 }
 

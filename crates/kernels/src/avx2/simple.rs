@@ -85,10 +85,18 @@ fn spread_bits(bits: __m256i, g: usize) -> __m256i {
     // Every byte of the result looks at the byte that holds its bit, and picks it.
     let byte = _mm256_set1_epi32(0x0101_0101 * (g / 2) as i32);
     let lane = _mm256_set_epi32(
-        0x0C0C_0C0C, 0x0808_0808, 0x0404_0404, 0, 0x0C0C_0C0C, 0x0808_0808, 0x0404_0404, 0,
+        0x0C0C_0C0C,
+        0x0808_0808,
+        0x0404_0404,
+        0,
+        0x0C0C_0C0C,
+        0x0808_0808,
+        0x0404_0404,
+        0,
     );
     let bytes = _mm256_shuffle_epi8(bits, _mm256_add_epi8(lane, byte));
-    let pick = _mm256_set1_epi32(if g % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
+    let pick =
+        _mm256_set1_epi32(if g.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32 as i32 });
     let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, pick), pick);
     _mm256_and_si256(set, _mm256_set1_epi8(16))
 }

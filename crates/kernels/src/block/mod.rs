@@ -141,8 +141,9 @@ const fn is_consistent<B: Block>() -> bool {
 }
 
 macro_rules! assert_consistent {
-    ($($format:ident)+) => {
-        $(const _: () = assert!(with_block!(Format::$format, B => is_consistent::<B>(), else false));)+
+    ($($name:ident)+) => {
+        $(const _: () =
+            assert!(with_block!(Format::$name, B => is_consistent::<B>(), else false));)+
     };
 }
 assert_consistent!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS);
