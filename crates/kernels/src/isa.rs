@@ -84,8 +84,8 @@ impl Isa {
     /// `out[c][i] = Σ_k w[8 · groups.start + i][k] · x[c][k]`.
     ///
     /// `out` is `[columns][8 · groups.len()]`; rows that only pad the last group come out as zero.
-    /// No bit of the result depends on the range of groups, nor, F32 weights aside, on the number
-    /// of columns; block formats have the same bits on every instruction set.
+    /// F32 weights aside, no bit of the result depends on the range of groups or on the number of
+    /// columns; formats other than F32 also have the same bits on every instruction set.
     ///
     /// # Panics
     /// If a length does not fit the others, or the columns are not of the kind that

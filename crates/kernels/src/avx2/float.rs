@@ -33,8 +33,8 @@ fn rows<const N: usize>(
     let groups = groups.as_chunks::<{ 2 * GROUP_ROWS }>().0.chunks_exact(k);
     for (g, weights) in groups.enumerate() {
         let mut acc = [_mm256_setzero_ps(); N];
-        for (i, w) in weights.iter().enumerate() {
-            let w = widen(w);
+        for i in 0..k {
+            let w = widen(&weights[i]);
             for c in 0..N {
                 acc[c] = _mm256_fmadd_ps(w, _mm256_set1_ps(x[c][i]), acc[c]);
             }
