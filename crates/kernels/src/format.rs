@@ -106,7 +106,7 @@ impl Format {
         with_block!(self, B => B::HAS_MIN, else false)
     }
 
-    /// True when [`quantize`](crate::quantize) can write this format.
+    /// True when [`quantize`](crate::quantize()) can write this format.
     pub const fn can_quantize(self) -> bool {
         use Format::{BF16, F16, F32, Q4_0, Q4_K, Q6_K, Q8_0};
         matches!(self, F32 | F16 | BF16 | Q4_0 | Q8_0 | Q4_K | Q6_K)

@@ -35,6 +35,21 @@ impl Isa {
         }
     }
 
+    /// Layer normalisation (Ba et al. 2016) of a vector into itself:
+    /// `x = (x − mean) / sqrt(variance + eps) · weight + bias`, the variance that of the population.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn layer_norm_in_place(self, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+        assert!(weight.len() == x.len() && bias.len() == x.len(), "norm weights and biases");
+        let count = x.len() as f32;
+        let mean = self.run(Total(x)) / count;
+        self.run(Map(x, Shift(-mean)));
+        let factor = 1.0 / (self.dot(x, x) / count + eps).sqrt();
+        self.run(Zip(x, weight, ScaledProduct(factor)));
+        self.add(x, bias);
+    }
+
     /// `Σ x[i] · y[i]`.
     ///
     /// # Panics
@@ -177,6 +192,16 @@ impl Unary for Scale {
 }
 
 #[derive(Clone, Copy)]
+struct Shift(f32);
+
+impl Unary for Shift {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        simd.add_f32s(x, simd.splat_f32s(self.0))
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Softcap(f32);
 
 impl Unary for Softcap {
@@ -220,6 +245,20 @@ impl Binary for GeluProduct {
         let u = simd.mul_f32s(simd.mul_f32s(x, poly), simd.splat_f32s(-TWICE_SQRT_2_OVER_PI));
         let gelu = simd.div_f32s(x, simd.add_f32s(one, exp(simd, u)));
         simd.mul_f32s(gelu, y)
+    }
+}
+
+struct Total<'a>(&'a [f32]);
+
+impl WithSimd for Total<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (head, tail) = S::as_simd_f32s(self.0);
+        let zero = simd.splat_f32s(0.0);
+        let sum = head.iter().fold(zero, |sum, x| simd.add_f32s(sum, *x));
+        simd.reduce_sum_f32s(sum) + tail.iter().sum::<f32>()
     }
 }
 

@@ -53,6 +53,26 @@ fn rms_norm_divides_by_the_root_mean_square() {
 }
 
 #[test]
+fn layer_norm_has_mean_bias_and_unit_variance() {
+    for_each(|isa, len| {
+        let (x, w, b) = (values(len, 3.0, 1), values(len, 2.0, 5), values(len, 1.0, 8));
+        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / len as f64;
+        let square = |x: &f32| (f64::from(*x) - mean).powi(2);
+        let factor = 1.0 / (x.iter().map(square).sum::<f64>() / len as f64 + 1e-5).sqrt();
+        let mut out = x.clone();
+        isa.layer_norm_in_place(&mut out, &w, &b, 1e-5);
+        for (i, got) in out.iter().enumerate() {
+            let scaled = factor * f64::from(w[i]);
+            let want = (f64::from(x[i]) - mean) * scaled + f64::from(b[i]);
+            // The mean of `len` values of at most 3 is off by len·ε·3, as is each difference.
+            let off = f64::from(f32::EPSILON) * (4.0 + len as f64);
+            let bound = off * (3.0 * scaled.abs() + want.abs() + 1.0);
+            assert_near(*got, want, bound, format_args!("{isa:?} {len} at {i}"));
+        }
+    });
+}
+
+#[test]
 fn dot_sums_every_product_once() {
     for_each(|isa, len| {
         let (x, y) = (values(len, 3.0, 1), values(len, 2.0, 5));
