@@ -1,0 +1,53 @@
+//! Gemma 4 on the CPU: open a GGUF file, push text, read tokens.
+//!
+//! [`Model`] holds the weights and the tokeniser and is shared; [`Session`] holds one conversation:
+//! its KV cache, its scratch memory and its threads. Nothing here is global, no environment
+//! variable is read, and no thread runs that a session or a loading model did not start.
+//!
+//! ```no_run
+//! use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig};
+//!
+//! # fn main() -> Result<(), carat::Error> {
+//! let model = Model::open("gemma.gguf")?;
+//! let mut session = Session::new(&model, SessionConfig { threads: 4, ..Default::default() })?;
+//! session.push(Input::Text("The capital of France is"))?;
+//!
+//! let vocab = model.tokenizer().vocab_size();
+//! let mut sampler = Sampler::new(SamplerConfig::default(), vocab)?;
+//! let mut decoder = model.tokenizer().decoder();
+//! for token in session.generate(&mut sampler).take(32) {
+//!     print!("{}", decoder.push(token?));
+//! }
+//! println!("{}", decoder.finish());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Results do not depend on how a prompt is cut into chunks nor on the number of threads: both
+//! give the same bits.
+
+mod arena;
+pub mod chat;
+mod config;
+mod error;
+mod model;
+mod pool;
+pub mod sampler;
+mod session;
+mod text;
+pub mod tokenizer;
+mod weights;
+
+pub use carat_kernels::Isa;
+
+pub use chat::{ChatTemplate, Rendered};
+pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
+pub use error::Error;
+pub use model::{Model, OpenOptions};
+pub use sampler::{Sampler, SamplerConfig};
+pub use session::{Generate, Input, Memory, Progress, Session, SessionConfig, Stop};
+pub use text::kv_cache::KvType;
+pub use tokenizer::Tokenizer;
+
+/// The number of a token in the model's vocabulary.
+pub type TokenId = u32;

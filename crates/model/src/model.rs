@@ -1,0 +1,123 @@
+//! `Model`: weights, tokeniser and template of one file, shared by all sessions.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use carat_gguf::Source;
+use carat_kernels::Isa;
+
+use crate::chat::ChatTemplate;
+use crate::config::{Config, LayerKind};
+use crate::error::Result;
+use crate::pool::Pool;
+use crate::text::rope;
+use crate::tokenizer::Tokenizer;
+use crate::weights::Weights;
+
+/// A model that is ready to be used. It can be shared by threads; each conversation is a
+/// [`Session`](crate::Session).
+pub struct Model {
+    config: Config,
+    weights: Weights,
+    /// RoPE frequencies, `head_dim / 2` each.
+    frequencies_sliding: Vec<f32>,
+    frequencies_full: Vec<f32>,
+    tokenizer: Tokenizer,
+    chat_template: Option<ChatTemplate>,
+    bytes: u64,
+}
+
+/// How a model is opened.
+#[derive(Default)]
+pub struct OpenOptions<'a> {
+    /// Threads that repack weights while the model is opened; 0 is the number of physical cores.
+    pub threads: usize,
+    /// Hears how many bytes of how many have been read, and may break off.
+    pub progress: Option<&'a mut dyn FnMut(u64, u64) -> ControlFlow<()>>,
+}
+
+impl Model {
+    /// Opens a GGUF file, or the first part of a split one.
+    ///
+    /// The weights are copied into the layout of the kernels; the file is not needed afterwards.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, or holds a model that is not supported.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, OpenOptions::default())
+    }
+
+    /// [`Model::open`] with progress.
+    ///
+    /// # Errors
+    /// As [`Model::open`], and [`Error::Cancelled`](crate::Error::Cancelled) if `progress` breaks.
+    pub fn open_with(path: impl AsRef<Path>, options: OpenOptions<'_>) -> Result<Self> {
+        let source = Source::open(path.as_ref())?;
+        let gguf = source.parse()?;
+        let metadata = gguf.metadata();
+        let config = Config::from_metadata(metadata)?;
+        let tokenizer = Tokenizer::from_metadata(metadata)?;
+        let template = metadata.opt_string("tokenizer.chat_template")?;
+        let chat_template = template.map(ChatTemplate::new).transpose()?;
+
+        let mut silent = |_, _| ControlFlow::Continue(());
+        let progress = options.progress.unwrap_or(&mut silent);
+        let pool = Pool::new(options.threads, Isa::scalar())?;
+        let bytes = crate::weights::check(&gguf, &config)?;
+        let weights = Weights::load(&gguf, &config, &pool, progress)?;
+
+        let frequencies = |kind, divisors| {
+            let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
+            rope::frequencies(config.rope(kind), dim, divisors)
+        };
+        let frequencies_sliding = frequencies(LayerKind::Sliding, None);
+        let frequencies_full = frequencies(LayerKind::Full, weights.rope_divisors.as_deref());
+        Ok(Self {
+            frequencies_sliding,
+            frequencies_full,
+            config,
+            weights,
+            tokenizer,
+            chat_template,
+            bytes,
+        })
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The vocabulary.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The template in the file, if there is one.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
+    }
+
+    /// Bytes of all weights in memory.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    pub(crate) fn frequencies(&self, kind: LayerKind) -> &[f32] {
+        match kind {
+            LayerKind::Sliding => &self.frequencies_sliding,
+            LayerKind::Full => &self.frequencies_full,
+        }
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("config", &self.config).finish_non_exhaustive()
+    }
+}

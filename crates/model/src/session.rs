@@ -1,0 +1,336 @@
+//! `Session`: one conversation with a model.
+//!
+//! A session holds the tokens so far and the KV cache of those that were evaluated. The two may
+//! differ by the last token: what `generate` yields is appended at once and evaluated only when
+//! the next token is wanted, so that it can be shown first.
+
+mod config;
+mod generate;
+
+use std::ops::ControlFlow;
+use std::{fmt, mem};
+
+use carat_kernels::COLUMNS_MAX;
+
+use crate::arena::{Arena, Frame};
+use crate::chat::Rendered;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::pool::Pool;
+use crate::text::kv_cache::{KvCache, KvLimits};
+use crate::text::{self, Span};
+use crate::{Isa, Sampler, TokenId};
+pub use config::{Memory, SessionConfig};
+pub use generate::{Generate, Stop};
+
+/// What can be pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Input<'a> {
+    /// The user's own words: nothing in them is a special token. In an empty session the
+    /// vocabulary's BOS comes first.
+    Text(&'a str),
+    /// What a chat template made of a conversation: special tokens count where the template wrote
+    /// them. In an empty session the vocabulary's BOS comes first, unless the prompt begins with it.
+    Rendered(&'a Rendered),
+    /// A prompt that the program wrote: special tokens are parsed. BOS as for [`Input::Rendered`].
+    Prompt(&'a str),
+    /// Tokens as they are; BOS is the caller's affair.
+    Tokens(&'a [TokenId]),
+}
+
+/// How far a push has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens evaluated.
+    pub done: usize,
+    /// Tokens to evaluate in all.
+    pub total: usize,
+}
+
+/// One conversation: tokens, their keys and values, scratch memory and threads.
+pub struct Session<'m> {
+    model: &'m Model,
+    pool: Pool,
+    arena: Arena,
+    kv: KvCache,
+    limits: KvLimits,
+    /// Most tokens in a pass.
+    chunk: usize,
+    /// The conversation; the cache holds the first `kv.len()` of them.
+    tokens: Vec<TokenId>,
+    /// Scores of what may follow the tokens in the cache, `[vocab]`.
+    logits: Vec<f32>,
+    stop: Option<Stop>,
+}
+
+impl<'m> Session<'m> {
+    /// Starts an empty session: reserves its memory and starts its threads.
+    ///
+    /// # Errors
+    /// If a setting is out of range, or the system has no memory or no threads to give.
+    pub fn new(model: &'m Model, config: SessionConfig) -> Result<Self> {
+        let (limits, chunk) = config::limits(model.config(), &config)?;
+        let mut tokens = Vec::new();
+        let bytes = (limits.context * size_of::<TokenId>()) as u64;
+        tokens
+            .try_reserve_exact(limits.context)
+            .map_err(|_| Error::Memory { what: "tokens", bytes })?;
+        Ok(Self {
+            model,
+            pool: Pool::new(config.threads, config.isa)?,
+            arena: Arena::new(text::need(model.config(), limits.kind, chunk))?,
+            kv: KvCache::new(model.config(), limits)?,
+            limits,
+            chunk,
+            tokens,
+            logits: vec![0.0; model.config().vocab],
+            stop: None,
+        })
+    }
+
+    /// Appends input and evaluates it.
+    ///
+    /// # Errors
+    /// If the context cannot hold it (then nothing is appended), or a token does not exist.
+    pub fn push(&mut self, input: Input<'_>) -> Result<()> {
+        self.push_with(input, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// [`Session::push`] with progress after every chunk, and the chance to break off.
+    ///
+    /// # Errors
+    /// As [`Session::push`], and [`Error::Cancelled`] if `progress` breaks before the end; the
+    /// session then holds what was evaluated.
+    pub fn push_with(
+        &mut self,
+        input: Input<'_>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let tokenizer = self.model.tokenizer();
+        let ids = match input {
+            Input::Tokens(ids) => return self.append(None, ids, progress),
+            Input::Text(text) => tokenizer.encode(text),
+            Input::Rendered(rendered) => tokenizer.encode_rendered(rendered),
+            Input::Prompt(text) => tokenizer.encode_prompt(text),
+        };
+        let bos = tokenizer.bos().filter(|bos| {
+            self.tokens.is_empty() && tokenizer.add_bos() && ids.first() != Some(bos)
+        });
+        self.append(bos, &ids, progress)
+    }
+
+    /// Appends tokens and calls `each` with the logits after every one of them, in order; the
+    /// position counts from the start of the session.
+    ///
+    /// # Errors
+    /// As [`Session::push`].
+    pub fn eval(&mut self, ids: &[TokenId], mut each: impl FnMut(usize, &[f32])) -> Result<()> {
+        let before = self.tokens.len();
+        let vocab = self.model.config().vocab;
+        self.extend(None, ids)?;
+        let mut rows = vec![0.0; vocab * COLUMNS_MAX]; // [tokens, vocab]
+        while self.kv.len() < self.tokens.len() {
+            let mut position = self.kv.len();
+            let result = self.pass(|model, pool, x, mut frame| {
+                let hidden = model.config().hidden;
+                for x in x.chunks(COLUMNS_MAX * hidden) {
+                    let rows = &mut rows[..x.len() / hidden * vocab];
+                    pool.enter(|| text::logits(model, pool, x, rows, frame.nested()));
+                    for row in rows.chunks_exact(vocab) {
+                        if position >= before {
+                            each(position, row);
+                        }
+                        position += 1;
+                    }
+                }
+                let last = (x.len() / hidden - 1) % COLUMNS_MAX;
+                rows.copy_within(last * vocab..(last + 1) * vocab, 0);
+            });
+            if result.is_err() {
+                self.tokens.truncate(before.max(self.kv.len()));
+                return result;
+            }
+            self.logits.copy_from_slice(&rows[..vocab]);
+        }
+        Ok(())
+    }
+
+    /// Continues the conversation: an iterator of tokens that samples each from the logits after
+    /// the one before, until the model ends its turn or the context is full.
+    ///
+    /// A token that was yielded is part of the session. Dropping the iterator ends generation.
+    pub fn generate<'s>(&'s mut self, sampler: &'s mut Sampler) -> Generate<'s, 'm> {
+        self.stop = None;
+        Generate::new(self, sampler)
+    }
+
+    /// Why the last [`Session::generate`] ended by itself; `None` if it did not.
+    pub fn stop(&self) -> Option<Stop> {
+        self.stop
+    }
+
+    /// Forgets all but the first `tokens` tokens. What follows gives the same bits as it would in a
+    /// new session. The length 0 is always possible, and so are the last
+    /// [`SessionConfig::rollback`] tokens.
+    ///
+    /// # Errors
+    /// If the session is shorter, or sliding layers no longer hold what the next token would see.
+    pub fn truncate(&mut self, tokens: usize) -> Result<()> {
+        let have = self.tokens.len();
+        if tokens > have {
+            return Err(Error::TruncateBeyond { wanted: tokens, have });
+        }
+        if tokens < self.kv.len() {
+            // The last token kept is evaluated again when its logits are wanted.
+            let keep = tokens.saturating_sub(1);
+            self.kv
+                .truncate(keep)
+                .map_err(|least| Error::Rollback { wanted: tokens, least: least + 1 })?;
+        }
+        self.tokens.truncate(tokens);
+        Ok(())
+    }
+
+    /// The conversation so far.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// Number of tokens so far.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Most tokens that the session can hold.
+    pub fn context(&self) -> usize {
+        self.limits.context
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.pool.isa()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'m Model {
+        self.model
+    }
+
+    /// The logits after the last token, one for each token of the vocabulary; after
+    /// [`Session::generate`] has sampled from them, those of suppressed tokens are −∞.
+    ///
+    /// # Errors
+    /// [`Error::NothingPushed`] in an empty session, or no memory to evaluate the last token.
+    pub fn logits(&mut self) -> Result<&[f32]> {
+        self.settle()?;
+        Ok(&self.logits)
+    }
+
+    /// Memory, the cache counted as if the context were full.
+    pub fn memory(&self) -> Memory {
+        Memory::new(self.model.bytes(), self.model.config(), self.limits, self.chunk)
+    }
+
+    /// Scratch memory in bytes: what was declared, and the most that was used so far.
+    pub fn scratch(&self) -> (usize, usize) {
+        let declared = text::need(self.model.config(), self.limits.kind, self.chunk);
+        (declared.bytes(), self.arena.high_water())
+    }
+
+    fn append(
+        &mut self,
+        bos: Option<TokenId>,
+        ids: &[TokenId],
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let before = self.tokens.len();
+        self.extend(bos, ids)?;
+        let result = self.evaluate(progress);
+        if result.is_err() {
+            self.tokens.truncate(before.max(self.kv.len()));
+        }
+        result
+    }
+
+    /// Appends tokens that exist and fit.
+    fn extend(&mut self, bos: Option<TokenId>, ids: &[TokenId]) -> Result<()> {
+        let vocab = self.model.config().vocab;
+        if let Some(id) = bos.iter().chain(ids).find(|id| **id as usize >= vocab) {
+            return Err(Error::Token { id: *id, vocab });
+        }
+        let wanted = self.tokens.len() + bos.iter().len() + ids.len();
+        if wanted > self.limits.context {
+            return Err(Error::ContextFull { wanted, context: self.limits.context });
+        }
+        self.tokens.extend(bos.iter().chain(ids));
+        self.stop = None;
+        Ok(())
+    }
+
+    /// Evaluates all tokens that are not in the cache.
+    fn evaluate(&mut self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
+        let first = self.kv.len();
+        let total = self.tokens.len() - first;
+        let mut logits = mem::take(&mut self.logits);
+        let mut result = Ok(());
+        while result.is_ok() && self.kv.len() < self.tokens.len() {
+            result = self.pass(|model, pool, x, mut frame| {
+                let last = &x[x.len() - model.config().hidden..];
+                pool.enter(|| text::logits(model, pool, last, &mut logits, frame.nested()));
+            });
+            let done = self.kv.len() - first;
+            if result.is_ok() && progress(Progress { done, total }).is_break() && done < total {
+                result = Err(Error::Cancelled { done: done as u64, total: total as u64 });
+            }
+        }
+        self.logits = logits;
+        result
+    }
+
+    /// Makes `logits` those after the last token.
+    fn settle(&mut self) -> Result<()> {
+        if self.tokens.is_empty() {
+            return Err(Error::NothingPushed);
+        }
+        self.evaluate(&mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Runs the next chunk of tokens through the model; `then` gets their residual rows.
+    fn pass(&mut self, then: impl FnOnce(&Model, &Pool, &[f32], Frame<'_>)) -> Result<()> {
+        let (model, pool, kv) = (self.model, &self.pool, &mut self.kv);
+        let start = kv.len();
+        let tokens = (self.tokens.len() - start).min(self.chunk);
+        let ids = &self.tokens[start..start + tokens];
+        kv.reserve(start + tokens)?;
+        let mut frame = self.arena.frame();
+        let x = frame.take(tokens * model.config().hidden); // [tokens, hidden]
+        let span = Span { start, tokens, visible: &|q| q + 1 };
+        pool.enter(|| {
+            text::embed(model, pool, ids, x);
+            text::forward(model, pool, kv, &span, x, frame.nested());
+        });
+        then(model, pool, x, frame);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("tokens", &self.tokens.len())
+            .field("limits", &self.limits)
+            .field("threads", &self.pool.threads())
+            .finish_non_exhaustive()
+    }
+}

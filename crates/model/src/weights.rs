@@ -1,0 +1,314 @@
+//! Tensors by name: checked against the [`Config`], repacked, and held in memory of our own.
+//!
+//! This is the only place that knows tensor names. First [`check`] compares everything the file
+//! holds with what the metadata promises, so that loading itself can only fail for want of memory;
+//! then matrices are repacked into the kernels' eight-row container and small vectors become f32.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use carat_gguf::{Endian, Gguf, Shape, Tensor};
+use carat_kernels::{Format, dequantize, pack, packed_bytes};
+
+use crate::arena::{Line, lines};
+use crate::config::{Config, LayerKind};
+use crate::error::{Error, Result};
+use crate::pool::Pool;
+
+/// Everything a forward pass reads.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    pub(crate) embedding: Matrix,
+    /// None where the embedding serves as output head.
+    pub(crate) output: Option<Matrix>,
+    pub(crate) output_norm: Vec<f32>,
+    /// Divides the full layers' RoPE frequencies, `head_dim / 2` values.
+    pub(crate) rope_divisors: Option<Vec<f32>>,
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// The weights of one layer. Matrices are `[outputs, inputs]`.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) attn_norm: Vec<f32>,
+    pub(crate) q: Matrix,
+    pub(crate) k: Matrix,
+    /// None where values come from the key projection.
+    pub(crate) v: Option<Matrix>,
+    pub(crate) attn_output: Matrix,
+    pub(crate) q_norm: Vec<f32>,
+    pub(crate) k_norm: Vec<f32>,
+    pub(crate) post_attention_norm: Vec<f32>,
+    pub(crate) ffn_norm: Vec<f32>,
+    pub(crate) gate: Matrix,
+    pub(crate) up: Matrix,
+    pub(crate) down: Matrix,
+    pub(crate) post_ffw_norm: Vec<f32>,
+    /// Multiplies the residual stream after the layer; 1 where the architecture has none.
+    pub(crate) output_scale: f32,
+}
+
+/// A matrix in the eight-row container.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    data: Vec<Line>,
+}
+
+impl Matrix {
+    /// As the kernels take it.
+    pub(crate) fn view(&self) -> carat_kernels::Weights<'_> {
+        let bytes = packed_bytes(self.format, self.rows, self.cols);
+        let data = &bytemuck::cast_slice(&self.data)[..bytes];
+        carat_kernels::Weights::new(self.format, self.rows, self.cols, data)
+    }
+}
+
+impl Weights {
+    /// The output head.
+    pub(crate) fn head(&self) -> &Matrix {
+        self.output.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Loads all tensors, in parallel; `progress` hears of bytes read and of how many there are.
+    ///
+    /// # Errors
+    /// Those of [`check`], no memory, or a wish of `progress` to stop.
+    pub(crate) fn load(
+        gguf: &Gguf<'_>,
+        config: &Config,
+        pool: &Pool,
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<Self> {
+        check(gguf, config)?;
+        let total = gguf.tensors().iter().map(|t| t.data.len() as u64).sum();
+        let mut loader = Loader { gguf, pool, progress, done: 0, total };
+        Ok(Self {
+            embedding: loader.matrix("token_embd.weight")?,
+            output: loader.opt_matrix("output.weight")?,
+            output_norm: loader.vector("output_norm.weight")?,
+            rope_divisors: rope_divisors(gguf, config)?,
+            layers: (0..config.layers.len())
+                .map(|i| loader.layer(i, config))
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Compares the tensors of a file with its metadata; gives the bytes that the weights will take.
+///
+/// # Errors
+/// If a tensor is missing, unknown, of the wrong shape, or in a format without a kernel.
+pub(crate) fn check(gguf: &Gguf<'_>, config: &Config) -> Result<u64> {
+    if gguf.endian() == Endian::Big {
+        return Err(Error::BigEndian);
+    }
+    let wanted = tensors(gguf, config);
+    let mut bytes = 0;
+    for (name, shape) in &wanted {
+        let tensor = find(gguf, name)?;
+        if !same_shape(&tensor.shape, shape) {
+            let (name, found, wanted) = (name.clone(), tensor.shape, *shape);
+            return Err(Error::TensorShape { name, found, wanted });
+        }
+        let (rows, cols) = (shape.rows() as usize, shape.cols() as usize);
+        bytes += packed_bytes(format(tensor)?, rows, cols) as u64;
+    }
+    let known: HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let stray = |t: &&Tensor<'_>| t.name.starts_with("blk.") && !known.contains(t.name);
+    match gguf.tensors().iter().find(stray) {
+        Some(tensor) => Err(Error::UnknownTensor { name: tensor.name.to_owned() }),
+        None => Ok(bytes),
+    }
+}
+
+/// The tensors that the architecture has, with their shapes.
+fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
+    let hidden = config.hidden;
+    let mut all = vec![
+        ("token_embd.weight".to_owned(), shape(&[hidden, config.vocab])),
+        ("output_norm.weight".to_owned(), shape(&[hidden])),
+    ];
+    if gguf.tensor("output.weight").is_some() {
+        all.push(("output.weight".to_owned(), shape(&[hidden, config.vocab])));
+    }
+    let full = config.layers.iter().find(|l| l.kind == LayerKind::Full);
+    if let Some(full) = full.filter(|_| has_rope_divisors(gguf, config)) {
+        all.push((ROPE_DIVISORS.to_owned(), shape(&[full.head_dim / 2])));
+    }
+    let share_k = full_layers_share_k(gguf, config);
+    for (i, layer) in config.layers.iter().enumerate() {
+        let (query, key) = (layer.query_len(), layer.key_len());
+        let mut add = |name, dims: &[usize]| all.push((layer_name(i, name), shape(dims)));
+        add("attn_norm", &[hidden]);
+        add("attn_q", &[hidden, query]);
+        add("attn_k", &[hidden, key]);
+        if layer.kind == LayerKind::Sliding || !share_k {
+            add("attn_v", &[hidden, key]);
+        }
+        add("attn_output", &[query, hidden]);
+        add("attn_q_norm", &[layer.head_dim]);
+        add("attn_k_norm", &[layer.head_dim]);
+        add("post_attention_norm", &[hidden]);
+        add("ffn_norm", &[hidden]);
+        add("ffn_gate", &[hidden, layer.ffn]);
+        add("ffn_up", &[hidden, layer.ffn]);
+        add("ffn_down", &[layer.ffn, hidden]);
+        add("post_ffw_norm", &[hidden]);
+        if config.is_gemma4() {
+            add("layer_output_scale", &[1]);
+        }
+    }
+    all
+}
+
+fn shape(dims: &[usize]) -> Shape {
+    let mut as_u64 = [1; 2];
+    for (out, dim) in as_u64.iter_mut().zip(dims) {
+        *out = *dim as u64;
+    }
+    Shape::new(&as_u64[..dims.len()]).expect("`Config` has no size of 0 and none above 2^25")
+}
+
+/// Whether full layers have no value projection: in Gemma 4, if none of them has one.
+fn full_layers_share_k(gguf: &Gguf<'_>, config: &Config) -> bool {
+    let has_v = |i| gguf.tensor(&layer_name(i, "attn_v")).is_some();
+    let mut layers = config.layers.iter().enumerate();
+    config.is_gemma4() && !layers.any(|(i, l)| l.kind == LayerKind::Full && has_v(i))
+}
+
+fn has_rope_divisors(gguf: &Gguf<'_>, config: &Config) -> bool {
+    config.is_gemma4() && gguf.tensor(ROPE_DIVISORS).is_some()
+}
+
+fn rope_divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>> {
+    let full = config.layers.iter().any(|l| l.kind == LayerKind::Full);
+    if !full || !has_rope_divisors(gguf, config) {
+        return Ok(None);
+    }
+    let divisors = vector(find(gguf, ROPE_DIVISORS)?)?;
+    match divisors.iter().find(|d| d.is_nan() || **d <= 0.0) {
+        Some(found) => Err(Error::Value {
+            key: ROPE_DIVISORS.to_owned(),
+            found: found.to_string(),
+            wanted: "a positive divisor".to_owned(),
+        }),
+        None => Ok(Some(divisors)),
+    }
+}
+
+fn layer_name(i: usize, name: &str) -> String {
+    format!("blk.{i}.{name}.weight")
+}
+
+fn find<'g, 'a>(gguf: &'g Gguf<'a>, name: &str) -> Result<&'g Tensor<'a>> {
+    gguf.tensor(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })
+}
+
+fn format(tensor: &Tensor<'_>) -> Result<Format> {
+    Format::from_ggml_id(tensor.tensor_type.id()).ok_or_else(|| Error::TensorType {
+        name: tensor.name.to_owned(),
+        found: tensor.tensor_type.name(),
+        supported: Format::ALL.iter().map(|f| f.name()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// Trailing dimensions of 1 do not count.
+fn same_shape(a: &[u64], b: &[u64]) -> bool {
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    long[..short.len()] == *short && long[short.len()..].iter().all(|n| *n == 1)
+}
+
+fn vector(tensor: &Tensor<'_>) -> Result<Vec<f32>> {
+    let mut values = vec![0.0; tensor.shape.elements() as usize];
+    dequantize(format(tensor)?, tensor.data, &mut values);
+    Ok(values)
+}
+
+/// Reads tensors whose names and shapes [`check`] has seen.
+struct Loader<'a, 'p> {
+    gguf: &'a Gguf<'a>,
+    pool: &'a Pool,
+    progress: &'p mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    done: u64,
+    total: u64,
+}
+
+impl Loader<'_, '_> {
+    fn layer(&mut self, i: usize, config: &Config) -> Result<Layer> {
+        let name = |name| layer_name(i, name);
+        Ok(Layer {
+            attn_norm: self.vector(&name("attn_norm"))?,
+            q: self.matrix(&name("attn_q"))?,
+            k: self.matrix(&name("attn_k"))?,
+            v: self.opt_matrix(&name("attn_v"))?,
+            attn_output: self.matrix(&name("attn_output"))?,
+            q_norm: self.vector(&name("attn_q_norm"))?,
+            k_norm: self.vector(&name("attn_k_norm"))?,
+            post_attention_norm: self.vector(&name("post_attention_norm"))?,
+            ffn_norm: self.vector(&name("ffn_norm"))?,
+            gate: self.matrix(&name("ffn_gate"))?,
+            up: self.matrix(&name("ffn_up"))?,
+            down: self.matrix(&name("ffn_down"))?,
+            post_ffw_norm: self.vector(&name("post_ffw_norm"))?,
+            output_scale: match config.is_gemma4() {
+                true => self.vector(&name("layer_output_scale"))?[0],
+                false => 1.0,
+            },
+        })
+    }
+
+    fn vector(&mut self, name: &str) -> Result<Vec<f32>> {
+        let tensor = find(self.gguf, name)?;
+        self.advance(tensor.data.len())?;
+        vector(tensor)
+    }
+
+    fn opt_matrix(&mut self, name: &str) -> Result<Option<Matrix>> {
+        self.gguf.tensor(name).is_some().then(|| self.matrix(name)).transpose()
+    }
+
+    fn matrix(&mut self, name: &str) -> Result<Matrix> {
+        let tensor = find(self.gguf, name)?;
+        let format = format(tensor)?;
+        let (rows, cols) = (tensor.shape.rows() as usize, tensor.shape.cols() as usize);
+        let bytes = packed_bytes(format, rows, cols);
+        let mut data = lines("weights", bytes)?;
+        let out: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut data)[..bytes];
+
+        let row = format.row_bytes(cols);
+        let piece_rows = (PIECE_BYTES / row).next_multiple_of(UNIT_ROWS);
+        let pieces = out.chunks_mut(packed_bytes(format, piece_rows, cols));
+        for (out, rows) in pieces.zip(tensor.data.chunks(piece_rows * row)) {
+            self.pool.enter(|| {
+                self.pool.chunks(out, packed_bytes(format, UNIT_ROWS, cols), |i, out| {
+                    let first = i * UNIT_ROWS * row;
+                    let last = (first + UNIT_ROWS * row).min(rows.len());
+                    pack(format, cols, &rows[first..last], out);
+                });
+            });
+            self.advance(rows.len())?;
+        }
+        Ok(Matrix { format, rows, cols, data })
+    }
+
+    fn advance(&mut self, bytes: usize) -> Result<()> {
+        let (done, total) = (self.done + bytes as u64, self.total);
+        self.done = done;
+        match (self.progress)(done, total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(Error::Cancelled { done, total }),
+        }
+    }
+}
+
+/// Factors of proportional RoPE: 1 for pairs that turn, 1e30 for the others.
+const ROPE_DIVISORS: &str = "rope_freqs.weight";
+
+/// Progress is reported and may be stopped this often.
+const PIECE_BYTES: usize = 16 << 20;
+
+/// Rows that a thread repacks at a time; a multiple of the container's eight.
+const UNIT_ROWS: usize = 64;

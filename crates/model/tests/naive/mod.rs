@@ -1,0 +1,180 @@
+//! A forward pass written for reading, in f64, whole sequences at a time.
+
+use std::collections::HashMap;
+
+use carat_gguf::Gguf;
+use carat_kernels::{Format, dequantize};
+
+/// A model's shape, as the naive pass needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) gemma4: bool,
+    pub(crate) hidden: usize,
+    pub(crate) heads: usize,
+    pub(crate) window: usize,
+    /// True for layers that slide.
+    pub(crate) sliding: Vec<bool>,
+    /// Key heads, head length, RoPE base and turning pairs of sliding and of full layers.
+    pub(crate) kinds: [Kind; 2],
+    pub(crate) ffn: Vec<usize>,
+    /// Full layers have no values of their own.
+    pub(crate) share_k: bool,
+    /// RoPE of full layers is this many times slower.
+    pub(crate) scaling: f64,
+    pub(crate) cap: f64,
+    /// Format of the matrices.
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) base: f64,
+    pub(crate) pairs: usize,
+}
+
+/// The forward pass of the facts page, sections 2 and 11, whole sequences at a time.
+pub(crate) struct Naive {
+    shape: Shape,
+    tensors: HashMap<String, Vec<f64>>,
+}
+
+impl Naive {
+    pub(crate) fn new(shape: Shape, gguf: &Gguf<'_>) -> Self {
+        let read = |t: &carat_gguf::Tensor<'_>| {
+            let format = Format::from_ggml_id(t.tensor_type.id()).expect("a format");
+            let mut values = vec![0.0; t.shape.elements() as usize];
+            dequantize(format, t.data, &mut values);
+            (t.name.to_owned(), values.into_iter().map(f64::from).collect())
+        };
+        Self { shape, tensors: gguf.tensors().iter().map(read).collect() }
+    }
+
+    fn get(&self, layer: usize, name: &str) -> &[f64] {
+        &self.tensors[&format!("blk.{layer}.{name}.weight")]
+    }
+
+    pub(crate) fn logits(&self, ids: &[u32]) -> Vec<Vec<f32>> {
+        let hidden = self.shape.hidden;
+        let embedding = &self.tensors["token_embd.weight"];
+        let embed = |id: &u32| {
+            let row = &embedding[*id as usize * hidden..][..hidden];
+            row.iter().map(|x| x * (hidden as f64).sqrt()).collect()
+        };
+        let mut x: Vec<Vec<f64>> = ids.iter().map(embed).collect();
+        for layer in 0..self.shape.sliding.len() {
+            self.layer(layer, &mut x);
+        }
+        let output = |x: &Vec<f64>| {
+            let logits =
+                self.multiply(embedding, &norm(x, Some(&self.tensors["output_norm.weight"])));
+            let cap = self.shape.cap;
+            let capped = |z: f64| if cap > 0.0 { cap * (z / cap).tanh() } else { z };
+            logits.into_iter().map(|z| capped(z) as f32).collect()
+        };
+        x.iter().map(output).collect()
+    }
+
+    fn multiply(&self, w: &[f64], x: &[f64]) -> Vec<f64> {
+        let x = if self.shape.format.wants_int8() { &round(x) } else { x };
+        w.chunks(x.len()).map(|row| dot(row, x)).collect()
+    }
+
+    fn layer(&self, i: usize, x: &mut [Vec<f64>]) {
+        let w = |name| self.get(i, name);
+        let attended = self.attention(i, x);
+        for (x, a) in x.iter_mut().zip(attended) {
+            add(x, &norm(&a, Some(w("post_attention_norm"))));
+            let m = norm(x, Some(w("ffn_norm")));
+            let (gate, up) = (self.multiply(w("ffn_gate"), &m), self.multiply(w("ffn_up"), &m));
+            let gated: Vec<f64> = gate.iter().zip(up).map(|(g, u)| gelu(*g) * u).collect();
+            add(x, &norm(&self.multiply(w("ffn_down"), &gated), Some(w("post_ffw_norm"))));
+            if self.shape.gemma4 {
+                let scale = w("layer_output_scale")[0];
+                x.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
+    }
+
+    fn attention(&self, i: usize, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
+        let (shape, w) = (&self.shape, |name| self.get(i, name));
+        let sliding = shape.sliding[i];
+        let kind = shape.kinds[usize::from(!sliding)];
+        let d = kind.head_dim;
+        let slower = if sliding { 1.0 } else { shape.scaling };
+        let heads = |x: Vec<f64>, weight| -> Vec<Vec<f64>> {
+            x.chunks(d).map(|head| norm(head, weight)).collect()
+        };
+        let (mut qs, mut ks, mut vs) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, x) in x.iter().enumerate() {
+            let a = norm(x, Some(w("attn_norm")));
+            let turn = |head: Vec<f64>| rope(&head, at as f64 / slower, kind);
+            let k = self.multiply(w("attn_k"), &a);
+            let own_v = sliding || !shape.share_k;
+            let v = if own_v { self.multiply(w("attn_v"), &a) } else { k.clone() };
+            let q = heads(self.multiply(w("attn_q"), &a), Some(w("attn_q_norm")));
+            qs.push(q.into_iter().map(turn).collect::<Vec<_>>());
+            ks.push(heads(k, Some(w("attn_k_norm"))).into_iter().map(turn).collect::<Vec<_>>());
+            let plain = |v: Vec<f64>| v.chunks(d).map(<[f64]>::to_vec).collect();
+            vs.push(if shape.gemma4 { heads(v, None) } else { plain(v) });
+        }
+        let scale = if shape.gemma4 { 1.0 } else { 1.0 / (d as f64).sqrt() };
+        let attend = |(at, q): (usize, &Vec<Vec<f64>>)| {
+            let first = if sliding { (at + 1).saturating_sub(shape.window) } else { 0 };
+            let head = |(h, q): (usize, &Vec<f64>)| {
+                let kv = h * kind.kv_heads / shape.heads;
+                let score = |t: usize| (scale * dot(q, &ks[t][kv])).exp();
+                let scores: Vec<f64> = (first..=at).map(score).collect();
+                let sum: f64 = scores.iter().sum();
+                let mut out = vec![0.0; d];
+                for (t, p) in (first..=at).zip(&scores) {
+                    out.iter_mut().zip(&vs[t][kv]).for_each(|(out, v)| *out += p / sum * v);
+                }
+                out
+            };
+            let out: Vec<f64> = q.iter().enumerate().flat_map(head).collect();
+            self.multiply(w("attn_output"), &out)
+        };
+        qs.iter().enumerate().map(attend).collect()
+    }
+}
+
+fn norm(x: &[f64], weight: Option<&[f64]>) -> Vec<f64> {
+    let factor = 1.0 / (dot(x, x) / x.len() as f64 + 1e-6).sqrt();
+    x.iter().enumerate().map(|(i, x)| x * factor * weight.map_or(1.0, |w| w[i])).collect()
+}
+
+/// 8-bit steps of each 32 values, the greatest of which is 127 steps.
+fn round(x: &[f64]) -> Vec<f64> {
+    let block = |x: &[f64]| {
+        let step = x.iter().fold(0.0f64, |max, x| max.max(x.abs())) / 127.0;
+        x.iter().map(|x| step * (x / step).round_ties_even()).collect::<Vec<_>>()
+    };
+    x.chunks(32).flat_map(block).collect()
+}
+
+fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}
+
+fn add(x: &mut [f64], y: &[f64]) {
+    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+}
+
+fn gelu(x: f64) -> f64 {
+    let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+    0.5 * x * (1.0 + u.tanh())
+}
+
+fn rope(head: &[f64], position: f64, kind: Kind) -> Vec<f64> {
+    let half = head.len() / 2;
+    let mut out = head.to_vec();
+    for i in 0..kind.pairs {
+        let angle = position * kind.base.powf(-2.0 * i as f64 / head.len() as f64);
+        let (sin, cos) = angle.sin_cos();
+        out[i] = head[i] * cos - head[half + i] * sin;
+        out[half + i] = head[half + i] * cos + head[i] * sin;
+    }
+    out
+}

@@ -1,0 +1,93 @@
+//! From the second decoded token on nothing is allocated, and scratch is exactly what was declared.
+//!
+//! The one exception in the engine itself is stated in `text/kv_cache.rs`: full layers take a block
+//! for every 256 positions, when the conversation reaches them. The test stays within one block.
+//!
+//! With several threads rayon keeps its own books: handing a pass to the pool goes through its
+//! injector queue, which allocates a block for every 63 entries, and the deques of its threads grow
+//! when work is first split deeper than before. Threads that end do so in their own time, so what
+//! runs on one thread is measured before any other thread was started.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use carat::{Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig};
+use common::{cases, config, file, tokens};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[expect(unsafe_code, reason = "an allocator that counts is an allocator")]
+// SAFETY: every call goes to `System` as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Two passes enter the pool for a token: the layers and the logits.
+const PASSES: usize = 2;
+
+/// Entries of a block of rayon's injector queue (crossbeam-deque).
+const INJECTOR_BLOCK: usize = 63;
+
+// One test, so that no other runs beside it and is counted.
+#[test]
+fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
+    let open = |quant| {
+        let options = OpenOptions { threads: 1, ..Default::default() };
+        Model::open_with(file(quant), options).expect("a model")
+    };
+    let models = ["q4_0", "bf16", "f32"].map(open);
+    for threads in [1, 2] {
+        for model in &models {
+            let allocations = decode(model, threads, 100);
+            let books = if threads == 1 { 0 } else { (100 * PASSES).div_ceil(INJECTOR_BLOCK) + 4 };
+            println!("{threads} threads: {allocations} allocations");
+            assert!(allocations <= books, "{threads} threads: {allocations} allocations");
+        }
+    }
+    for model in &models {
+        let mut session = Session::new(model, SessionConfig { prefill_chunk: 13, ..config() })
+            .expect("a session");
+        session.push(Input::Tokens(&tokens(30))).expect("a push");
+        let (declared, used) = session.scratch();
+        assert_eq!(used, declared, "scratch");
+    }
+}
+
+/// Allocations while `count` tokens are decoded after the first.
+fn decode(model: &Model, threads: usize, count: usize) -> usize {
+    let sampling = SamplerConfig { temperature: 1.0, top_k: 64, seed: 7, ..Default::default() };
+    let mut sampler = Sampler::new(sampling, model.tokenizer().vocab_size()).expect("a sampler");
+    let mut session =
+        Session::new(model, SessionConfig { threads, ..config() }).expect("a session");
+    session.push(Input::Tokens(&cases()[0].ids)).expect("a push");
+    let mut decoded = 0;
+    let mut before = None;
+    while decoded <= count {
+        for token in session.generate(&mut sampler).take(count + 1 - decoded) {
+            token.expect("a token");
+            decoded += 1;
+            before.get_or_insert_with(|| ALLOCATIONS.load(Ordering::Relaxed));
+        }
+        // Random weights end their turns at random; another token goes on.
+        if decoded <= count {
+            session.push(Input::Tokens(&[300])).expect("a push");
+        }
+    }
+    ALLOCATIONS.load(Ordering::Relaxed) - before.expect("a first token")
+}

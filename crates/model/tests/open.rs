@@ -1,0 +1,300 @@
+//! Files that are not what they should be are refused with the evidence, and what a file may
+//! choose freely makes no difference.
+
+mod common;
+
+use std::error::Error as _;
+use std::path::PathBuf;
+
+use carat::{Architecture, Config, Error, LayerKind, Memory, Model, Rope, Session, SessionConfig};
+use carat_gguf::{Endian, Gguf, OwnedValue, Source, TensorType, Writer};
+use common::{bits, config, file, logits, model, tokens};
+
+/// One thing that is different from tiny-s.
+#[derive(Clone, Debug)]
+enum Change {
+    Set(&'static str, OwnedValue),
+    Drop(&'static str),
+    DropTensor(&'static str),
+    AddTensor(&'static str),
+    Tensor(&'static str, TensorType, Vec<u64>),
+}
+
+fn set(key: &'static str, value: impl Into<OwnedValue>) -> Change {
+    Change::Set(key, value.into())
+}
+
+/// tiny-s with a change, as the bytes of a file.
+fn changed(change: &Change) -> Vec<u8> {
+    let source = Source::open(&file("f32")).expect("tiny-s");
+    let gguf = source.parse().expect("tiny-s parses");
+    let mut writer = Writer::new(Endian::Little, 3);
+    for (key, value) in gguf.metadata().iter() {
+        writer = match change {
+            Change::Drop(name) if *name == key => writer,
+            Change::Set(name, value) if *name == key => writer.metadata(key, value.clone()),
+            _ => writer.metadata(key, *value),
+        };
+    }
+    if let Change::Set(key, value) = change
+        && !gguf.metadata().contains_key(key)
+    {
+        writer = writer.metadata(*key, value.clone());
+    }
+    for tensor in gguf.tensors() {
+        writer = match change {
+            Change::DropTensor(name) if *name == tensor.name => writer,
+            Change::Tensor(name, kind, dims) if *name == tensor.name => {
+                writer.tensor(*name, *kind, dims, zeros(*kind, dims))
+            }
+            _ => writer.tensor(tensor.name, tensor.tensor_type, &tensor.shape, tensor.data),
+        };
+    }
+    if let Change::AddTensor(name) = change {
+        writer = writer.tensor(*name, TensorType::F32, &[1], vec![0; 4]);
+    }
+    writer.to_bytes().expect("a file")
+}
+
+fn zeros(kind: TensorType, dims: &[u64]) -> Vec<u8> {
+    let bytes = kind.bytes_of(dims.iter().product()).expect("whole blocks");
+    vec![0; usize::try_from(bytes).expect("a small tensor")]
+}
+
+/// Opens bytes as a file would be.
+fn open(bytes: &[u8]) -> Result<Model, Error> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path: PathBuf = dir.path().join("model.gguf");
+    std::fs::write(&path, bytes).expect("a file");
+    Model::open(path)
+}
+
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Keys that the architecture does not fix: each is missed by its name.
+#[test]
+fn missing_keys_are_named() {
+    for key in [
+        "general.architecture",
+        "gemma4.block_count",
+        "gemma4.context_length",
+        "gemma4.embedding_length",
+        "gemma4.feed_forward_length",
+        "gemma4.attention.head_count",
+        "gemma4.attention.head_count_kv",
+        "gemma4.rope.freq_base",
+        "gemma4.rope.freq_base_swa",
+        "gemma4.attention.layer_norm_rms_epsilon",
+        "gemma4.attention.key_length",
+        "gemma4.attention.value_length",
+        "gemma4.attention.key_length_swa",
+        "gemma4.attention.value_length_swa",
+        "gemma4.rope.dimension_count",
+        "gemma4.rope.dimension_count_swa",
+        "gemma4.final_logit_softcapping",
+        "gemma4.attention.sliding_window",
+        "gemma4.attention.sliding_window_pattern",
+        "gemma4.attention.shared_kv_layers",
+        "gemma4.embedding_length_per_layer_input",
+        "tokenizer.ggml.model",
+        "tokenizer.ggml.tokens",
+    ] {
+        let error = open(&changed(&Change::Drop(key))).expect_err(key);
+        assert!(chain(&error).contains(key), "{key}: {}", chain(&error));
+    }
+}
+
+#[test]
+fn wrong_files_are_refused_with_the_evidence() {
+    let q4 = |dims: &[u64]| Change::Tensor("blk.1.ffn_up.weight", TensorType::Q4_0, dims.to_vec());
+    let mxfp4 = Change::Tensor("blk.1.ffn_up.weight", TensorType::MXFP4, vec![64, 128]);
+    let divisors = Change::Tensor("rope_freqs.weight", TensorType::F32, vec![32]);
+    let cases = [
+        (set("general.architecture", "llama"), "\"llama\", supported are gemma4 and gemma3"),
+        (set("gemma4.block_count", 0u32), "gemma4.block_count is 0"),
+        (set("gemma4.block_count", u32::MAX), "gemma4.block_count is 4294967295"),
+        (set("gemma4.block_count", 4u32), "sliding_window_pattern is 3"),
+        (set("gemma4.block_count", "three"), "gemma4.block_count"),
+        (set("gemma4.embedding_length", 65u32), "token_embd.weight has shape 64 x 512, 65 x 512"),
+        (set("gemma4.embedding_length", u64::MAX), "embedding_length is 18446744073709551615"),
+        (set("gemma4.feed_forward_length", vec![128u32, 128]), "feed_forward_length is an array"),
+        (set("gemma4.feed_forward_length", vec![128u32, 0, 128]), "feed_forward_length is 0"),
+        (set("gemma4.attention.head_count", 0u32), "attention.head_count is 0"),
+        (
+            set("gemma4.attention.head_count", 3u32),
+            "head_count is 3, a multiple of head_count_kv 2",
+        ),
+        (set("gemma4.attention.head_count", 4u32), "blk.0.attn_q.weight"),
+        (set("gemma4.attention.head_count_kv", vec![2u32, 2]), "head_count_kv is an array of 2"),
+        (set("gemma4.attention.key_length", 63u32), "attention.key_length is 63, an even number"),
+        (set("gemma4.attention.key_length", 16384u32), "attention.key_length is 16384"),
+        (set("gemma4.attention.value_length", 32u32), "attention.value_length is 32, 64"),
+        (set("gemma4.attention.sliding_window", 0u32), "attention.sliding_window is 0"),
+        (set("gemma4.attention.shared_kv_layers", 2u32), "shared_kv_layers 2 is not supported"),
+        (set("gemma4.embedding_length_per_layer_input", 8u32), "is not supported"),
+        (set("gemma4.expert_count", 8u32), "mixture of experts"),
+        (set("gemma4.rope.dimension_count", 128u32), "rope.dimension_count is 128, 1 to 64"),
+        (set("gemma4.rope.freq_base", f32::NAN), "rope.freq_base is NaN"),
+        (set("gemma4.attention.layer_norm_rms_epsilon", -1f32), "rms_epsilon is -1"),
+        (set("gemma4.final_logit_softcapping", f32::INFINITY), "softcapping is inf"),
+        (Change::DropTensor("token_embd.weight"), "token_embd.weight is missing"),
+        (Change::DropTensor("blk.2.ffn_gate.weight"), "blk.2.ffn_gate.weight is missing"),
+        (Change::DropTensor("blk.0.attn_v.weight"), "blk.0.attn_v.weight is missing"),
+        (Change::DropTensor("blk.1.layer_output_scale.weight"), "layer_output_scale.weight is"),
+        (Change::AddTensor("blk.1.ffn_gate_inp.weight"), "blk.1.ffn_gate_inp.weight is not part"),
+        (Change::AddTensor("blk.3.attn_norm.weight"), "blk.3.attn_norm.weight is not part"),
+        (Change::AddTensor("output.weight"), "output.weight has shape 1, 64 x 512 is wanted"),
+        (q4(&[128, 64]), "blk.1.ffn_up.weight has shape 128 x 64, 64 x 128 is wanted"),
+        (q4(&[64, 128, 2]), "blk.1.ffn_up.weight has shape 64 x 128 x 2"),
+        (mxfp4, "blk.1.ffn_up.weight is stored as MXFP4"),
+        (divisors, "rope_freqs.weight is 0, a positive divisor is wanted"),
+    ];
+    for (change, expected) in cases {
+        let what = format!("{change:?}");
+        let error = open(&changed(&change)).expect_err(&what);
+        assert!(chain(&error).contains(expected), "{what}: {}", chain(&error));
+    }
+}
+
+#[test]
+fn big_endian_files_say_what_to_do() {
+    let source = Source::open(&file("f32")).expect("tiny-s");
+    let gguf = source.parse().expect("tiny-s parses");
+    let mut writer = Writer::new(Endian::Big, 3);
+    for (key, value) in gguf.metadata().iter() {
+        writer = writer.metadata(key, *value);
+    }
+    for tensor in gguf.tensors() {
+        let swapped: Vec<u8> =
+            tensor.data.chunks(4).flat_map(|b| b.iter().rev()).copied().collect();
+        writer = writer.tensor(tensor.name, tensor.tensor_type, &tensor.shape, swapped);
+    }
+    let error = open(&writer.to_bytes().expect("a file")).expect_err("big-endian");
+    assert!(matches!(error, Error::BigEndian), "{error}");
+}
+
+/// The order of tensors, a second copy of the embedding as output head, a pattern of one number
+/// and sizes per layer instead of for all: all the same model.
+#[test]
+fn what_a_file_may_choose_makes_no_difference() {
+    let ids = tokens(20);
+    let plain = bits(&logits(&model("f32"), config(), &ids).concat());
+    let source = Source::open(&file("f32")).expect("tiny-s");
+    let gguf = source.parse().expect("tiny-s parses");
+    let mut writer = Writer::new(Endian::Little, 3);
+    for (key, value) in gguf.metadata().iter() {
+        writer = match key {
+            "gemma4.feed_forward_length" => writer.metadata(key, vec![128u64, 128, 128]),
+            "gemma4.attention.head_count" => writer.metadata(key, vec![2i32, 2, 2]),
+            "gemma4.attention.sliding_window_pattern" => writer.metadata(key, 3u32),
+            _ => writer.metadata(key, *value),
+        };
+    }
+    for tensor in gguf.tensors().iter().rev() {
+        writer = writer.tensor(tensor.name, tensor.tensor_type, &tensor.shape, tensor.data);
+    }
+    let embedding = gguf.tensor("token_embd.weight").expect("an embedding");
+    writer = writer.tensor("output.weight", TensorType::F32, &embedding.shape, embedding.data);
+    let other = open(&writer.to_bytes().expect("a file")).expect("the same model");
+    assert!(bits(&logits(&other, config(), &ids).concat()) == plain);
+}
+
+/// Without divisors in the file, the number of turning dimensions says what they say.
+#[test]
+fn proportional_rope_comes_from_divisors_or_from_the_dimension_count() {
+    let ids = tokens(20);
+    let with = bits(&logits(&model("f32"), config(), &ids).concat());
+    let without = open(&changed(&Change::DropTensor("rope_freqs.weight"))).expect("a model");
+    assert!(bits(&logits(&without, config(), &ids).concat()) != with, "all pairs turn");
+
+    let source = Source::open(&file("f32")).expect("tiny-s");
+    let gguf = source.parse().expect("tiny-s parses");
+    let divisors = gguf.tensor("rope_freqs.weight").expect("divisors").data;
+    let one = 1f32.to_le_bytes();
+    let turning = divisors.chunks(4).filter(|d| **d == one).count();
+    let count = u32::try_from(2 * turning).expect("a small number");
+    let bytes = changed(&set("gemma4.rope.dimension_count", count));
+    let gguf = Gguf::parse(&bytes).expect("a file");
+    let mut writer = Writer::new(Endian::Little, 3);
+    for (key, value) in gguf.metadata().iter() {
+        writer = writer.metadata(key, *value);
+    }
+    for tensor in gguf.tensors().iter().filter(|t| t.name != "rope_freqs.weight") {
+        writer = writer.tensor(tensor.name, tensor.tensor_type, &tensor.shape, tensor.data);
+    }
+    let counted = open(&writer.to_bytes().expect("a file")).expect("a model");
+    let counted = logits(&counted, config(), &ids).concat();
+    // A divisor of 1e30 leaves an angle of 1e-29, whose sine is no bit of any product here.
+    assert!(bits(&counted) == with);
+}
+
+/// Gemma 3 files do not write what the architecture fixes (facts page, section 11).
+#[test]
+fn gemma3_fills_in_what_its_architecture_fixes() {
+    let common = Writer::new(Endian::Little, 3)
+        .metadata("general.architecture", "gemma3")
+        .metadata("gemma3.block_count", 7u32)
+        .metadata("gemma3.context_length", 32768u32)
+        .metadata("gemma3.embedding_length", 640u32)
+        .metadata("gemma3.feed_forward_length", 2048u32)
+        .metadata("gemma3.attention.head_count", 4u32)
+        .metadata("gemma3.attention.head_count_kv", 1u32)
+        .metadata("gemma3.attention.layer_norm_rms_epsilon", 1e-6f32)
+        .metadata("gemma3.attention.key_length", 256u32)
+        .metadata("gemma3.attention.value_length", 256u32)
+        .metadata("gemma3.attention.sliding_window", 512u32)
+        .metadata("gemma3.rope.freq_base", 1e6f32)
+        .metadata("tokenizer.ggml.tokens", vec!["a", "b"]);
+    let read = |writer: &Writer<'_>| {
+        let bytes = writer.to_bytes().expect("a file");
+        Config::from_metadata(Gguf::parse(&bytes).expect("a file").metadata())
+    };
+    let config = read(&common).expect("a config");
+    assert_eq!(config.architecture, Architecture::Gemma3);
+    let full: Vec<bool> = config.layers.iter().map(|l| l.kind == LayerKind::Full).collect();
+    assert_eq!(full, [false, false, false, false, false, true, false]);
+    assert_eq!(config.rope_sliding, Rope { base: 1e4, pairs: 128, divisor: 1.0 });
+    assert_eq!(config.rope_full, Rope { base: 1e6, pairs: 128, divisor: 1.0 });
+    assert_eq!((config.attention_scale, config.softcap), (1.0 / 16.0, None));
+
+    let scaled = common
+        .clone()
+        .metadata("gemma3.rope.scaling.type", "linear")
+        .metadata("gemma3.rope.scaling.factor", 8f32);
+    let config = read(&scaled).expect("a config");
+    assert_eq!((config.rope_full.divisor, config.rope_sliding.divisor), (8.0, 1.0));
+
+    let yarn = common.metadata("gemma3.rope.scaling.type", "yarn");
+    let error = read(&yarn).expect_err("another scaling");
+    assert!(error.to_string().contains("gemma3.rope.scaling.type is yarn"), "{error}");
+}
+
+/// The plan for a file is what a session then has.
+#[test]
+fn memory_is_known_beforehand() {
+    for quant in ["f32", "q4_0"] {
+        let model = model(quant);
+        let source = Source::open(&file(quant)).expect("tiny-s");
+        let gguf = source.parse().expect("tiny-s parses");
+        let settings = SessionConfig { context: 1000, ..config() };
+        let plan = Memory::plan(&gguf, &settings).expect("a plan");
+        let session = Session::new(&model, settings).expect("a session");
+        assert_eq!(plan, session.memory());
+        // f32 keys and values: two sliding layers of 72 positions, one full layer in four blocks
+        // of 256; two vectors of 64 values each.
+        assert_eq!(plan.kv, (2 * 72 + 4 * 256) * 2 * 64 * 4);
+        let tensors = gguf.tensors().iter().map(|t| t.data.len() as u64);
+        let rope = gguf.tensor("rope_freqs.weight").expect("divisors").data.len() as u64;
+        println!("{quant}: {plan:?}, divisors {rope}");
+        // Row counts are multiples of eight or 1: padding is what vectors do not have.
+        assert_eq!(plan.weights, tensors.sum::<u64>());
+    }
+}
