@@ -1,0 +1,358 @@
+//! The command line: what can be said, its defaults and its examples.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use carat::{Isa, KvType, SamplerConfig, SessionConfig};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::examples;
+
+/// Gemma 4 on your own CPU: text in, text out, from one GGUF file.
+#[derive(Debug, Parser)]
+#[command(name = "carat", version, after_help = examples::TOP, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Continue a text, or answer one message with --chat
+    #[command(after_help = examples::RUN)]
+    Run(RunArgs),
+    /// Talk with the model, turn by turn
+    #[command(after_help = examples::CHAT)]
+    Chat(ChatArgs),
+    /// Show what a GGUF file holds and whether this machine can run it
+    #[command(after_help = examples::INSPECT)]
+    Inspect(InspectArgs),
+    /// Print the engine's numbers: token ids, prompts, logits, perplexity
+    #[command(subcommand, after_help = examples::EVAL)]
+    Eval(EvalCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// Print the token ids of a text, separated by spaces
+    #[command(after_help = examples::TOKENIZE)]
+    Tokenize(TokenizeArgs),
+    /// Print the prompt that a chat template makes of a conversation
+    #[command(after_help = examples::TEMPLATE)]
+    Template(TemplateArgs),
+    /// Write the logits after every token to a safetensors file
+    #[command(after_help = examples::LOGITS)]
+    Logits(LogitsArgs),
+    /// Print the mean negative log-likelihood per token of a text
+    #[command(after_help = examples::PERPLEXITY)]
+    Perplexity(PerplexityArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Model file (GGUF; the first part of a split one)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Text to continue; `-` or nothing reads standard input
+    pub(crate) prompt: Option<String>,
+    /// Treat the prompt as a message and wrap it in the file's chat template
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// Instructions that stand before the message
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub(crate) system: Option<String>,
+    /// Let the model think first; its thoughts go to standard error
+    #[arg(long, requires = "chat")]
+    pub(crate) think: bool,
+    /// Stop after N tokens [default: at the end of the answer or the context]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Print instruction set, threads, memory, load time and seed as well
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// Model file (GGUF; the first part of a split one)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Instructions that stand before the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Let the model think first; its thoughts go to standard error
+    #[arg(long)]
+    pub(crate) think: bool,
+    /// Stop every answer after N tokens [default: at the end of the answer or the context]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Print tokens per second after every answer, and the engine's settings at the start
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// GGUF file of any kind (the first part of a split one)
+    pub(crate) file: PathBuf,
+    /// Tokens of the session whose memory is shown [default: 8192, or the model's context]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) ctx: Option<usize>,
+    /// How that session stores keys and values
+    #[arg(long, value_enum, default_value_t = Kv::F16)]
+    pub(crate) kv: Kv,
+    /// List every tensor
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// Print JSON for programs; it always lists every tensor
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenizeArgs {
+    /// Model file; one with a vocabulary and no tensors is enough
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Parse special tokens, as in the output of a chat template; BOS is never added
+    #[arg(long)]
+    pub(crate) special: bool,
+    /// The text
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TemplateArgs {
+    /// Model file whose template is used
+    #[arg(short, long, value_name = "FILE", required_unless_present = "template")]
+    pub(crate) model: Option<PathBuf>,
+    /// Jinja template to use instead of the model's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) template: Option<PathBuf>,
+    /// JSON object with messages, tools, add_generation_prompt, bos_token, enable_thinking
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogitsArgs {
+    /// Model file (GGUF; the first part of a split one)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Projector file; text needs none, so only its presence is checked
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mmproj: Option<PathBuf>,
+    /// JSON object {"ids": [..], "images": [..], "audio": [..], "image_tokens": 280}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// File to write: tensor `logits` [ids, vocabulary], f32
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How keys and values are stored: q8 takes half of f16
+    #[arg(long, value_enum, default_value_t = Kv::F32)]
+    pub(crate) kv: Kv,
+    #[command(flatten)]
+    pub(crate) cpu: CpuArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PerplexityArgs {
+    /// Model file (GGUF; the first part of a split one)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// UTF-8 text; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Tokens of one window [default: 4096, or the model's context if that is shorter]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) ctx: Option<usize>,
+    /// How keys and values are stored: q8 takes half of f16
+    #[arg(long, value_enum, default_value_t = Kv::F32)]
+    pub(crate) kv: Kv,
+    #[command(flatten)]
+    pub(crate) cpu: CpuArgs,
+}
+
+/// How the next token is chosen. The defaults are those of Gemma's model card.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
+    /// Always take the likeliest token
+    #[arg(long, conflicts_with_all = ["temp", "top_k", "top_p", "min_p", "seed"])]
+    greedy: bool,
+    /// Temperature: below 1 plainer, above 1 wilder; 0 is the same as --greedy
+    #[arg(long, value_name = "X", default_value = "1.0",
+          allow_negative_numbers = true, value_parser = temperature)]
+    temp: f32,
+    /// Choose among the N likeliest tokens; 0 is all
+    #[arg(long, value_name = "N", default_value = "64")]
+    top_k: usize,
+    /// Choose among the fewest tokens whose probabilities sum to P
+    #[arg(long, value_name = "P", default_value = "0.95",
+          allow_negative_numbers = true, value_parser = positive_share)]
+    top_p: f32,
+    /// Drop tokens less likely than P times the likeliest
+    #[arg(long, value_name = "P", default_value = "0",
+          allow_negative_numbers = true, value_parser = share)]
+    min_p: f32,
+    /// Make recent tokens less likely by this factor; 1 is off
+    #[arg(long, value_name = "X", default_value = "1.0",
+          allow_negative_numbers = true, value_parser = penalty)]
+    repeat_penalty: f32,
+    /// Number that makes a run repeatable [default: a new one every time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// How much memory and machine a session takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine")]
+pub(crate) struct EngineArgs {
+    /// Most tokens of prompt and answer [default: 8192, more where the prompt needs it]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) ctx: Option<usize>,
+    /// How keys and values are stored: q8 takes half of f16
+    #[arg(long, value_enum, default_value_t = Kv::F16)]
+    kv: Kv,
+    #[command(flatten)]
+    pub(crate) cpu: CpuArgs,
+}
+
+/// The part of the machine that works.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine")]
+pub(crate) struct CpuArgs {
+    /// Threads [default: one for every physical core]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) threads: Option<usize>,
+    /// Instruction set [default: the best of this CPU]
+    #[arg(long, value_name = "NAME", env = "CARAT_ISA", value_parser = isa)]
+    pub(crate) isa: Option<Isa>,
+    /// Prompt tokens evaluated together
+    #[arg(long, value_name = "N", value_parser = at_least_one,
+          default_value_t = SessionConfig::default().prefill_chunk)]
+    pub(crate) chunk: usize,
+}
+
+// A comment on a variant would make clap spread every `--help` over two lines an option.
+/// Storage of the KV cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kv {
+    F32,
+    F16,
+    Q8,
+}
+
+impl SamplingArgs {
+    pub(crate) fn config(&self) -> SamplerConfig {
+        let temperature = if self.greedy { 0.0 } else { self.temp };
+        SamplerConfig {
+            temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repeat_penalty,
+            seed: self.seed.unwrap_or_else(fresh_seed),
+            ..SamplerConfig::default()
+        }
+    }
+}
+
+impl EngineArgs {
+    /// The session for a conversation that needs at least `tokens_min` of a model's `tokens_max`.
+    pub(crate) fn session(&self, tokens_min: usize, tokens_max: usize) -> SessionConfig {
+        let context = self.ctx.unwrap_or(CONTEXT_DEFAULT.max(tokens_min).min(tokens_max));
+        self.cpu.session(context, self.kv)
+    }
+}
+
+impl CpuArgs {
+    pub(crate) fn session(&self, context: usize, kv: Kv) -> SessionConfig {
+        let base = SessionConfig::default();
+        SessionConfig {
+            context,
+            threads: self.threads.unwrap_or(base.threads),
+            prefill_chunk: self.chunk,
+            kv: kv.into(),
+            isa: self.isa.unwrap_or(base.isa),
+            ..base
+        }
+    }
+}
+
+impl Kv {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+        }
+    }
+}
+
+impl From<Kv> for KvType {
+    fn from(kv: Kv) -> Self {
+        match kv {
+            Kv::F32 => Self::F32,
+            Kv::F16 => Self::F16,
+            Kv::Q8 => Self::Q8,
+        }
+    }
+}
+
+/// The standard library seeds every hasher from the system's random numbers.
+fn fresh_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+fn isa(name: &str) -> Result<Isa, String> {
+    Isa::by_name(name).ok_or_else(|| {
+        let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+        format!("this CPU has {}", names.join(", "))
+    })
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(n) => Ok(n),
+        Err(e) => Err(format!("{e}")),
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    number(text, "it must be at least 0", |x| x >= 0.0)
+}
+
+fn positive_share(text: &str) -> Result<f32, String> {
+    number(text, "it must be above 0 and at most 1", |x| x > 0.0 && x <= 1.0)
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    number(text, "it must be between 0 and 1", |x| (0.0..=1.0).contains(&x))
+}
+
+fn penalty(text: &str) -> Result<f32, String> {
+    number(text, "it must be above 0", |x| x > 0.0)
+}
+
+fn number(text: &str, rule: &str, holds: impl Fn(f32) -> bool) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if x.is_finite() && holds(x) => Ok(x),
+        Ok(_) => Err(rule.to_owned()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// Room for a long answer; the memory of full layers is taken only as the conversation grows.
+const CONTEXT_DEFAULT: usize = 8192;

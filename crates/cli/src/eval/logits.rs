@@ -1,0 +1,198 @@
+//! `carat eval logits`: the logits after every token, as one safetensors tensor.
+//!
+//! Rows go to disk as they are computed, so that memory does not grow with the text: the header of
+//! the file depends on nothing but the sizes, and those are known before the first token.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::{Context, Result, bail};
+use carat::TokenId;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::args::LogitsArgs;
+use crate::interrupt::{self, Guard};
+use crate::load;
+use crate::progress::{Progress, Unit};
+
+/// What is evaluated.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    ids: Vec<TokenId>,
+    #[serde(default)]
+    images: Vec<PathBuf>,
+    #[serde(default)]
+    audio: Vec<PathBuf>,
+    /// Soft tokens of an image; means nothing without images.
+    #[serde(default, rename = "image_tokens")]
+    _image_tokens: Option<u32>,
+}
+
+pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
+    let input: Input = load::json(&args.input)?;
+    check(&input, args)?;
+    let model = load::model(&args.model, args.cpu.threads)?;
+    let vocab = model.config().vocab;
+    if let Some(id) = input.ids.iter().find(|id| **id as usize >= vocab) {
+        let path = args.input.display();
+        bail!("token id {id} in {path} is not in the vocabulary, which ends at {}", vocab - 1);
+    }
+    let mut session = load::session(&model, args.cpu.session(input.ids.len(), args.kv))?;
+    let to = args.output.display();
+    let mut output = Output::create(&args.output).with_context(|| format!("cannot write {to}"))?;
+    let mut written = output.write(&header(input.ids.len(), vocab)?);
+    let mut bar = Progress::new("evaluating", Unit::Tokens);
+    let total = input.ids.len() as u64;
+    // A full disk is noticed at the first row that fails; a chunk at a time keeps it from being
+    // followed by the rest of the text.
+    interrupt::install()?;
+    let guard = Guard::new();
+    for chunk in input.ids.chunks(args.cpu.chunk) {
+        if guard.stopped() {
+            bail!("interrupted, {to} is not written");
+        }
+        let each = |at: usize, row: &[f32]| {
+            bar.set(at as u64 + 1, total);
+            if written.is_ok() {
+                written = row.iter().try_for_each(|x| output.write(&x.to_le_bytes()));
+            }
+        };
+        session.eval(chunk, each).context("cannot evaluate the tokens")?;
+        if written.is_err() {
+            break;
+        }
+    }
+    written.and_then(|()| output.keep()).with_context(|| format!("cannot write {to}"))
+}
+
+fn check(input: &Input, args: &LogitsArgs) -> Result<()> {
+    let path = args.input.display();
+    if input.ids.is_empty() {
+        bail!("{path} has no ids, there is nothing to evaluate");
+    }
+    if !input.images.is_empty() || !input.audio.is_empty() {
+        bail!("{path} has images or audio and this version reads text only, leave them out");
+    }
+    if let Some(mmproj) = &args.mmproj {
+        File::open(mmproj)
+            .with_context(|| format!("cannot open projector {}", mmproj.display()))?;
+    }
+    Ok(())
+}
+
+/// The beginning of a safetensors file: its length in 8 bytes, then JSON, filled up with spaces so
+/// that the floats are aligned.
+fn header(rows: usize, vocab: usize) -> Result<Vec<u8>> {
+    let bytes = rows.checked_mul(vocab).and_then(|n| n.checked_mul(size_of::<f32>()));
+    let bytes = bytes.context("the logits are larger than any file")?;
+    let logits = json!({ "dtype": "F32", "shape": [rows, vocab], "data_offsets": [0, bytes] });
+    let mut text = json!({ "logits": logits }).to_string();
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(ALIGNMENT) - text.len()));
+    Ok([&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat())
+}
+
+/// A file that appears under its name when it is complete, and not at all before.
+struct Output {
+    file: BufWriter<File>,
+    /// The name it has until then and the one it gets; `None` for a device or pipe, which is
+    /// written in place.
+    names: Option<(PathBuf, PathBuf)>,
+}
+
+impl Output {
+    fn create(path: &Path) -> io::Result<Self> {
+        let (name, names) = match fs::metadata(path) {
+            Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if !found.is_file() => (path.to_owned(), None),
+            _ => {
+                let mut name = path.as_os_str().to_owned();
+                name.push(format!(".{}.part", process::id()));
+                let name = PathBuf::from(name);
+                (name.clone(), Some((name, path.to_owned())))
+            }
+        };
+        let file = BufWriter::new(File::create(name)?);
+        Ok(Self { file, names })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    fn keep(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        if let Some((part, path)) = &self.names {
+            fs::rename(part, path)?;
+            self.names = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some((part, _)) = &self.names {
+            // Nothing more can be done for a file that will not go.
+            let _ = fs::remove_file(part);
+        }
+    }
+}
+
+/// What the safetensors crate fills its header up to.
+const ALIGNMENT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_is_what_safetensors_reads() {
+        let mut file = header(2, 3).unwrap();
+        assert!((file.len() - 8).is_multiple_of(ALIGNMENT));
+        let values = [0.0f32, 1.5, -2.0, 3.0, f32::MAX, f32::MIN_POSITIVE];
+        values.iter().for_each(|x| file.extend(x.to_le_bytes()));
+        let read = safetensors::SafeTensors::deserialize(&file).unwrap();
+        let logits = read.tensor("logits").unwrap();
+        assert_eq!((logits.shape(), logits.dtype()), (&[2, 3][..], safetensors::Dtype::F32));
+        assert_eq!(logits.data(), bytes_of(&values));
+    }
+
+    #[test]
+    fn sizes_beyond_any_file_are_an_error() {
+        assert!(header(usize::MAX / 2, 262_144).is_err());
+    }
+
+    #[test]
+    fn a_file_appears_when_it_is_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let names = || fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name());
+        let mut left = Output::create(&path).unwrap();
+        left.write(b"half").unwrap();
+        assert_eq!((names().count(), path.exists()), (1, false));
+        drop(left);
+        assert_eq!(names().count(), 0);
+        let mut kept = Output::create(&path).unwrap();
+        kept.write(b"whole").unwrap();
+        kept.keep().unwrap();
+        assert!(names().eq(["out"]) && fs::read(&path).unwrap() == b"whole");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_device_is_written_and_not_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let mut output = Output::create(Path::new("/dev/null")).unwrap();
+        output.write(b"nothing").unwrap();
+        output.keep().unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    }
+
+    fn bytes_of(values: &[f32]) -> Vec<u8> {
+        values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+}

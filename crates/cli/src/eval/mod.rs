@@ -1,0 +1,6 @@
+//! `carat eval`: the engine's numbers, for comparing it with others.
+
+pub(crate) mod logits;
+pub(crate) mod perplexity;
+pub(crate) mod template;
+pub(crate) mod tokenize;

@@ -1,0 +1,24 @@
+//! `carat eval tokenize`: token ids of a text. Reads metadata only.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anyhow::Result;
+
+use crate::args::TokenizeArgs;
+use crate::load;
+
+pub(crate) fn tokenize(args: &TokenizeArgs) -> Result<()> {
+    let tokenizer = load::tokenizer(&args.model)?;
+    let ids = if args.special {
+        tokenizer.encode_prompt(&args.text)
+    } else {
+        tokenizer.encode(&args.text)
+    };
+    let mut line = String::new();
+    for (i, id) in ids.iter().enumerate() {
+        let _ = write!(line, "{}{id}", if i == 0 { "" } else { " " });
+    }
+    line.push('\n');
+    Ok(io::stdout().write_all(line.as_bytes())?)
+}

@@ -1,0 +1,69 @@
+//! What stands below the options in every `--help`.
+
+pub(crate) const TOP: &str = "\
+Examples:
+  carat run -m gemma.gguf \"The capital of France is\"
+  carat run -m gemma.gguf --chat \"Write a haiku about rain\"
+  carat chat -m gemma.gguf
+  carat inspect gemma.gguf
+
+Exit codes: 0 done, 1 failed, 2 not understood.";
+
+pub(crate) const RUN: &str = "\
+Examples:
+  carat run -m gemma.gguf \"Once upon a time\" -n 100
+  carat run -m gemma.gguf --chat --system \"Answer in French.\" \"Where is Oslo?\"
+  carat run -m gemma.gguf --greedy --kv q8 -t 4 \"2 + 2 =\"
+  git diff | carat run -m gemma.gguf --chat --system \"Write a commit message for this diff.\"
+
+The text goes to standard output as it comes, everything else to standard error. Ctrl-C ends the
+answer; a second one ends the program.";
+
+pub(crate) const CHAT: &str = "\
+Examples:
+  carat chat -m gemma.gguf
+  carat chat -m gemma.gguf --system \"You are a patient teacher.\" --think
+  printf 'Hello\\nWhat did I say?\\n' | carat chat -m gemma.gguf
+
+A line that ends in \\ goes on in the next one. /help shows the commands.";
+
+pub(crate) const INSPECT: &str = "\
+Examples:
+  carat inspect gemma.gguf
+  carat inspect gemma.gguf --ctx 131072 --kv q8
+  carat inspect gemma.gguf --json | jq .tensors_by_type";
+
+pub(crate) const EVAL: &str = "\
+Examples:
+  carat eval tokenize -m gemma.gguf --text \"Hello world\"
+  carat eval perplexity -m gemma.gguf --file book.txt
+  carat eval logits --model gemma.gguf --input ids.json --output logits.safetensors";
+
+pub(crate) const TOKENIZE: &str = "\
+Examples:
+  carat eval tokenize -m gemma.gguf --text \"Hello world\"
+  carat eval tokenize -m gemma.gguf --special --text \"<|turn>user\"";
+
+pub(crate) const TEMPLATE: &str = "\
+Examples:
+  carat eval template -m gemma.gguf --input conversation.json
+  carat eval template --template chat.jinja --input conversation.json
+
+conversation.json:
+  {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"add_generation_prompt\": true}";
+
+pub(crate) const LOGITS: &str = "\
+Examples:
+  echo '{\"ids\": [2, 651, 6037]}' > ids.json
+  carat eval logits --model gemma.gguf --input ids.json --output logits.safetensors
+
+The ids are evaluated as they are: no BOS is added. Relative paths start at the JSON's folder.";
+
+pub(crate) const PERPLEXITY: &str = "\
+Examples:
+  carat eval perplexity -m gemma.gguf --file book.txt
+  carat eval perplexity -m gemma.gguf --file book.txt --kv q8 --ctx 2048
+
+BOS stands before the text, and each token of the text is scored once given all before it. A text
+longer than --ctx is cut into windows that overlap by half: each begins with BOS, and only tokens
+that no earlier window scored are counted. The last line is `nll` and the mean in nats.";

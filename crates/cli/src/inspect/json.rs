@@ -1,0 +1,114 @@
+//! The report for programs. Sizes are bytes.
+
+use carat_gguf::{Array, Endian, Value as Gguf};
+use serde_json::{Map, Value, json};
+
+use super::{Fit, Machine, Report, SessionNeeds, Sum};
+
+pub(super) fn report(report: &Report<'_>) -> Value {
+    let gguf = report.gguf;
+    let paths = report.source.paths().iter().map(|p| p.to_string_lossy());
+    let metadata: Map<_, _> =
+        gguf.metadata().iter().map(|(key, v)| (key.to_owned(), value(v))).collect();
+    let types: Map<_, _> =
+        report.types.iter().map(|t| (t.tensor_type.name().to_owned(), sum(t.sum))).collect();
+    let tensors = gguf.tensors().iter().map(|t| {
+        json!({
+            "name": t.name,
+            "type": t.tensor_type.name(),
+            "shape": &t.shape[..],
+            "bytes": t.data.len(),
+            "offset": t.offset,
+            "part": t.part,
+        })
+    });
+    json!({
+        "files": paths.collect::<Vec<_>>(),
+        "bytes": report.source.bytes_total(),
+        "version": gguf.version(),
+        "endian": if gguf.endian() == Endian::Little { "little" } else { "big" },
+        "alignment": gguf.alignment(),
+        "metadata": metadata,
+        "total": sum(report.total),
+        "tensors_by_type": types,
+        "tensors": tensors.collect::<Vec<_>>(),
+        "session": match &report.session {
+            Ok(needs) => session(needs, report.machine.as_ref()),
+            Err(e) => json!({ "possible": false, "reason": crate::sentence(e) }),
+        },
+        "machine": report.machine.as_ref().map(|machine| {
+            json!({ "bytes": machine.total, "free_bytes": machine.available })
+        }),
+    })
+}
+
+fn sum(sum: Sum) -> Value {
+    json!({ "tensors": sum.tensors, "parameters": sum.parameters, "bytes": sum.bytes })
+}
+
+fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
+    let total = needs.memory.total();
+    json!({
+        "possible": true,
+        "context": needs.context,
+        "kv": needs.kv,
+        "weights_bytes": needs.memory.weights,
+        "kv_bytes": needs.memory.kv,
+        "scratch_bytes": needs.memory.scratch,
+        "total_bytes": total,
+        "fits": machine.map(|machine| match machine.fit(total) {
+            Fit::Now => "now",
+            Fit::NotNow(_) => "not now",
+            Fit::Never(_) => "never",
+        }),
+    })
+}
+
+/// The value as JSON has it; JSON has no NaN and no infinity, they become null.
+fn value(v: &Gguf<'_>) -> Value {
+    match *v {
+        Gguf::String(v) => v.into(),
+        Gguf::Bool(v) => v.into(),
+        Gguf::F32(v) => v.into(),
+        Gguf::F64(v) => v.into(),
+        Gguf::U64(v) => v.into(),
+        Gguf::Array(v) => array(v),
+        _ => v.as_int().into(),
+    }
+}
+
+/// A short array as it is; of a long one its type, its length and its first elements.
+fn array(array: Array<'_>) -> Value {
+    if array.len() <= WHOLE_MAX {
+        return first(array, WHOLE_MAX);
+    }
+    json!({
+        "type": array.element_type().to_string(),
+        "length": array.len(),
+        "first": first(array, FIRST),
+    })
+}
+
+fn first(array: Array<'_>, n: usize) -> Value {
+    if let Some(items) = array.strings() {
+        return items.take(n).collect();
+    }
+    if let Some(items) = array.arrays() {
+        return items.take(n).map(self::array).collect();
+    }
+    if let Some(items) = array.floats() {
+        return items.take(n).collect();
+    }
+    if let Some(items) = array.bools() {
+        return items.take(n).collect();
+    }
+    if let Some(items) = array.ints() {
+        return items.take(n).collect();
+    }
+    array.uints().into_iter().flatten().take(n).collect()
+}
+
+/// The longest array that is printed whole: a value for each layer of any model of the family.
+const WHOLE_MAX: usize = 128;
+/// Elements shown of a longer one.
+const FIRST: usize = 8;

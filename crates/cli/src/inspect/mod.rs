@@ -1,0 +1,169 @@
+//! `carat inspect`: what a GGUF file holds, and whether this machine can run it.
+//!
+//! Any GGUF file will do: vocabularies without tensors, projectors, split models, architectures
+//! that this engine does not run. Where no session is possible the report says why.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anyhow::Result;
+use carat::{Config, Memory, SessionConfig};
+use carat_gguf::{Gguf, Source, Tensor, TensorType};
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+use crate::args::InspectArgs;
+use crate::load::about;
+
+mod json;
+mod show;
+
+/// All that is printed, in either form.
+struct Report<'a> {
+    source: &'a Source,
+    gguf: &'a Gguf<'a>,
+    /// Ordered by the bytes they take, most first.
+    types: Vec<TypeSum>,
+    total: Sum,
+    session: Result<SessionNeeds, carat::Error>,
+    machine: Option<Machine>,
+}
+
+/// Some tensors together.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    tensors: u64,
+    parameters: u64,
+    bytes: u64,
+}
+
+struct TypeSum {
+    tensor_type: TensorType,
+    sum: Sum,
+}
+
+struct SessionNeeds {
+    context: usize,
+    kv: &'static str,
+    memory: Memory,
+}
+
+/// Memory of this machine or of the container that the program runs in, in bytes.
+struct Machine {
+    total: u64,
+    available: u64,
+}
+
+/// Whether a session can run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    /// There is enough free memory.
+    Now,
+    /// There would be with other programs closed; so many bytes are missing now.
+    NotNow(u64),
+    /// The machine is too small by so many bytes.
+    Never(u64),
+}
+
+pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
+    let source = Source::open(&args.file).map_err(|e| about(&args.file, "cannot open", e))?;
+    let gguf = source.parse().map_err(|e| about(&args.file, "cannot read", e))?;
+    let report = Report::new(&source, &gguf, args);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &json::report(&report))?;
+        writeln!(out)?;
+    } else {
+        show::report(&mut out, &report, args.tensors)?;
+    }
+    Ok(out.flush()?)
+}
+
+impl<'a> Report<'a> {
+    fn new(source: &'a Source, gguf: &'a Gguf<'a>, args: &InspectArgs) -> Self {
+        let mut by_type = BTreeMap::<u32, TypeSum>::new();
+        let mut total = Sum::default();
+        for tensor in gguf.tensors() {
+            let tensor_type = tensor.tensor_type;
+            let entry = by_type.entry(tensor_type.id());
+            let new = || TypeSum { tensor_type, sum: Sum::default() };
+            entry.or_insert_with(new).sum.add(tensor);
+            total.add(tensor);
+        }
+        let mut types: Vec<_> = by_type.into_values().collect();
+        types.sort_by_key(|t| std::cmp::Reverse(t.sum.bytes));
+        let session = SessionNeeds::plan(gguf, args);
+        Self { source, gguf, types, total, session, machine: Machine::this() }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, tensor: &Tensor<'_>) {
+        self.tensors += 1;
+        // The shape of one tensor fits; a file may name more of them than a u64 can count.
+        self.parameters = self.parameters.saturating_add(tensor.shape.elements());
+        self.bytes += tensor.data.len() as u64;
+    }
+
+    fn bits_per_parameter(self) -> f64 {
+        self.bytes as f64 * 8.0 / self.parameters as f64
+    }
+}
+
+impl SessionNeeds {
+    fn plan(gguf: &Gguf<'_>, args: &InspectArgs) -> Result<Self, carat::Error> {
+        let context_max = Config::from_metadata(gguf.metadata())?.context;
+        let context = args.ctx.unwrap_or(CONTEXT_SHOWN.min(context_max));
+        let config = SessionConfig { context, kv: args.kv.into(), ..SessionConfig::default() };
+        let memory = Memory::plan(gguf, &config)?;
+        Ok(Self { context, kv: args.kv.name(), memory })
+    }
+}
+
+impl Machine {
+    /// `None` where the system does not say.
+    fn this() -> Option<Self> {
+        let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+        let system = System::new_with_specifics(ram).ok()?;
+        let (total, available) = (system.total_memory(), system.available_memory());
+        Some(match system.cgroup_limits() {
+            // What a container has cached of files counts as used there, and is free when wanted.
+            Some(limits) if limits.total_memory > 0 => Self {
+                total: total.min(limits.total_memory),
+                available: available.min(limits.total_memory.saturating_sub(limits.rss)),
+            },
+            _ => Self { total, available },
+        })
+    }
+
+    fn fit(&self, needed: u64) -> Fit {
+        if needed <= self.available {
+            Fit::Now
+        } else if needed <= self.total {
+            Fit::NotNow(needed - self.available)
+        } else {
+            Fit::Never(needed - self.total)
+        }
+    }
+}
+
+/// What a chat of some length takes; the same as the default of `carat run`.
+const CONTEXT_SHOWN: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_fits_now_or_later_or_never() {
+        let machine = Machine { total: 16, available: 10 };
+        let fits = [0, 10, 11, 16, 17].map(|needed| machine.fit(needed));
+        let wanted = [Fit::Now, Fit::Now, Fit::NotNow(1), Fit::NotNow(6), Fit::Never(1)];
+        assert_eq!(fits, wanted);
+    }
+
+    #[test]
+    fn this_machine_has_memory() {
+        let machine = Machine::this().expect("this system says");
+        assert!(machine.available > 0 && machine.available <= machine.total);
+    }
+}

@@ -1,0 +1,64 @@
+//! Opening models, with a progress bar and an error that names the file.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use carat::{Model, OpenOptions, Session, SessionConfig, Tokenizer};
+use carat_gguf::Source;
+
+use crate::progress::{Progress, Unit};
+
+/// Loads the model at `path` with `threads` threads (`None`: one for every physical core).
+pub(crate) fn model(path: &Path, threads: Option<usize>) -> Result<Model> {
+    let mut bar = Progress::new("loading", Unit::Bytes);
+    let mut progress = |done, total| {
+        bar.set(done, total);
+        ControlFlow::Continue(())
+    };
+    let threads = threads.unwrap_or(OpenOptions::default().threads);
+    Model::open_with(path, OpenOptions { threads, progress: Some(&mut progress) })
+        .map_err(|e| about(path, "cannot open model", e))
+}
+
+/// Starts a session; what goes wrong is most often the memory for `config.context` tokens.
+pub(crate) fn session(model: &Model, config: SessionConfig) -> Result<Session<'_>> {
+    Session::new(model, config).context("cannot start a session")
+}
+
+/// The tokenizer alone: nothing but metadata is read, so a vocabulary without weights is enough.
+pub(crate) fn tokenizer(path: &Path) -> Result<Tokenizer> {
+    let load = || -> Result<Tokenizer> {
+        let source = Source::open(path)?;
+        let gguf = source.parse()?;
+        Ok(Tokenizer::from_metadata(gguf.metadata())?)
+    };
+    load().map_err(|e| about(path, "cannot read the vocabulary of", e))
+}
+
+/// The error after `what` and the path, unless it names the path itself.
+pub(crate) fn about(path: &Path, what: &str, e: impl Into<anyhow::Error>) -> anyhow::Error {
+    let (e, path) = (e.into(), path.display().to_string());
+    if e.to_string().contains(&path) { e } else { e.context(format!("{what} {path}")) }
+}
+
+/// The text of the file at `path`.
+pub(crate) fn text(path: &Path) -> Result<String> {
+    let read = || -> Result<String> {
+        let bytes = fs::read(path)?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(text),
+            Err(e) => {
+                bail!("it is no UTF-8 text, see byte {}", e.utf8_error().valid_up_to())
+            }
+        }
+    };
+    read().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The JSON in the file at `path`.
+pub(crate) fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_str(&text(path)?)
+        .with_context(|| format!("cannot use {} as input", path.display()))
+}

@@ -1,0 +1,266 @@
+//! One answer of the model: evaluate what is new, then stream tokens until something ends it.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use carat::tokenizer::Decoder;
+use carat::{Error, Input, Sampler, Session, Stop, TokenId, Tokenizer};
+
+use crate::interrupt::Guard;
+use crate::progress::{Progress, Unit};
+
+/// What came out of an answer.
+pub(crate) struct Reply {
+    /// The visible text, without thoughts.
+    pub(crate) text: String,
+    pub(crate) end: End,
+    pub(crate) speed: Speed,
+}
+
+/// Why an answer is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The model said so.
+    Model,
+    /// As many tokens as were asked for.
+    MaxTokens,
+    /// No room is left in the context.
+    ContextFull,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// How fast an answer came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Speed {
+    /// Tokens of the prompt that had to be evaluated, and the time they took.
+    pub(crate) prompt_tokens: usize,
+    pub(crate) prompt: Duration,
+    /// From the start of the prompt to the first token; `None` where none came.
+    pub(crate) first: Option<Duration>,
+    /// Tokens generated, and the time from the first to the last.
+    pub(crate) tokens: usize,
+    pub(crate) rest: Duration,
+}
+
+/// Answers `prompt`, the tokens of everything said so far. What the session already holds of it
+/// is kept; text goes to standard output as it comes, thoughts to standard error.
+pub(crate) fn reply(
+    session: &mut Session<'_>,
+    sampler: &mut Sampler,
+    tokenizer: &Tokenizer,
+    prompt: &[TokenId],
+    max_tokens: Option<usize>,
+) -> Result<Reply> {
+    let guard = Guard::new();
+    let mut speed = Speed::default();
+    let begun = Instant::now();
+    let kept = keep_common(session, prompt)?;
+    speed.prompt_tokens = prompt.len() - kept;
+    let evaluated = evaluate(session, &prompt[kept..], &guard)?;
+    speed.prompt = begun.elapsed();
+    let mut voice = Voice::new(tokenizer);
+    if !evaluated {
+        return Ok(Reply { text: voice.text, end: End::Interrupted, speed });
+    }
+    let mut end = None;
+    let mut tokens = session.generate(sampler);
+    let max_tokens = max_tokens.unwrap_or(usize::MAX);
+    while speed.tokens < max_tokens {
+        if guard.stopped() {
+            end = Some(End::Interrupted);
+            break;
+        }
+        let Some(token) = tokens.next() else { break };
+        voice.say(token.context("cannot generate the next token")?)?;
+        speed.tokens += 1;
+        let now = begun.elapsed();
+        speed.rest = now - *speed.first.get_or_insert(now);
+    }
+    voice.finish()?;
+    let end = end.unwrap_or_else(|| match session.stop() {
+        Some(Stop::EndOfGeneration(_)) => End::Model,
+        Some(Stop::ContextFull) => End::ContextFull,
+        None => End::MaxTokens,
+    });
+    Ok(Reply { text: voice.text, end, speed })
+}
+
+impl Speed {
+    /// One line for people.
+    pub(crate) fn line(&self) -> String {
+        let mut line = format!("prompt: {} tokens", self.prompt_tokens);
+        if let Some(rate) = rate(self.prompt_tokens, self.prompt) {
+            let _ = write!(line, ", {rate} tokens/s");
+        }
+        if let Some(first) = self.first {
+            let _ = write!(line, "; first token after {:.2} s", first.as_secs_f64());
+        }
+        let _ = write!(line, "; generated: {} tokens", self.tokens);
+        if let Some(rate) = rate(self.tokens.saturating_sub(1), self.rest) {
+            let _ = write!(line, ", {rate} tokens/s");
+        }
+        line
+    }
+}
+
+/// Takes back what the session holds beyond its common beginning with `prompt`, and returns that
+/// beginning's length. At least one token is left to evaluate: its logits start the answer.
+fn keep_common(session: &mut Session<'_>, prompt: &[TokenId]) -> Result<usize> {
+    let pairs = session.tokens().iter().zip(prompt);
+    let common = pairs.take_while(|(a, b)| a == b).count().min(prompt.len().saturating_sub(1));
+    match session.truncate(common) {
+        Ok(()) => Ok(common),
+        Err(Error::Rollback { .. }) => {
+            session.truncate(0).context("cannot start the session anew")?;
+            Ok(0)
+        }
+        Err(e) => Err(e).context("cannot go back in the session"),
+    }
+}
+
+/// Evaluates `tokens`; false if Ctrl-C came first.
+fn evaluate(session: &mut Session<'_>, tokens: &[TokenId], guard: &Guard) -> Result<bool> {
+    let mut bar = Progress::new("reading", Unit::Tokens);
+    let pushed = session.push_with(Input::Tokens(tokens), &mut |progress| {
+        bar.set(progress.done as u64, progress.total as u64);
+        guard.flow()
+    });
+    match pushed {
+        Ok(()) => Ok(true),
+        Err(Error::Cancelled { .. }) => Ok(false),
+        Err(Error::ContextFull { wanted, context }) => {
+            let limit = session.model().config().context;
+            bail!(too_long(wanted, context, limit))
+        }
+        Err(e) => Err(e).context("cannot evaluate the prompt"),
+    }
+}
+
+/// What to do about a prompt that does not fit.
+fn too_long(tokens: usize, context: usize, limit: usize) -> String {
+    if context < limit {
+        format!(
+            "the prompt has {tokens} tokens and the context {context}, --ctx N sets up to {limit}"
+        )
+    } else {
+        format!("the prompt has {tokens} tokens and the model reads at most {limit}, shorten it")
+    }
+}
+
+/// Prints the answer as it comes, and keeps the visible part.
+struct Voice<'t> {
+    decoder: Decoder<'t>,
+    text: String,
+    /// Special tokens around a thought; `None` in families that have none.
+    channel: Option<(TokenId, TokenId)>,
+    thought: Thought,
+    dim: bool,
+}
+
+/// Where the stream is: a thought is a channel whose first line is the channel's name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thought {
+    None,
+    Name,
+    Body,
+}
+
+impl<'t> Voice<'t> {
+    fn new(tokenizer: &'t Tokenizer) -> Self {
+        let ends = (tokenizer.special("<|channel>"), tokenizer.special("<channel|>"));
+        Self {
+            decoder: tokenizer.decoder(),
+            text: String::new(),
+            channel: if let (Some(open), Some(close)) = ends { Some((open, close)) } else { None },
+            thought: Thought::None,
+            dim: io::stderr().is_terminal(),
+        }
+    }
+
+    fn say(&mut self, token: TokenId) -> Result<()> {
+        match self.channel {
+            Some((open, _)) if token == open => self.turn(Thought::Name),
+            Some((_, close)) if token == close => self.turn(Thought::None),
+            _ => {
+                let text = self.decoder.push(token);
+                emit(text, &mut self.text, &mut self.thought, self.dim)
+            }
+        }
+    }
+
+    fn turn(&mut self, to: Thought) -> Result<()> {
+        self.finish()?;
+        if self.thought == Thought::Body && to == Thought::None {
+            eprintln!();
+        }
+        self.thought = to;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        emit(self.decoder.finish(), &mut self.text, &mut self.thought, self.dim)
+    }
+}
+
+fn emit(mut text: &str, visible: &mut String, thought: &mut Thought, dim: bool) -> Result<()> {
+    if *thought == Thought::Name {
+        let Some((_, body)) = text.split_once('\n') else { return Ok(()) };
+        (*thought, text) = (Thought::Body, body);
+    }
+    if text.is_empty() {
+        return Ok(());
+    }
+    if *thought == Thought::Body {
+        // Thoughts are shown on the way; nothing is lost where nobody can see them.
+        let (on, off) = if dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let _ = write!(io::stderr(), "{on}{text}{off}");
+        return Ok(());
+    }
+    visible.push_str(text);
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Tokens per second with three digits; `None` where nothing was measured.
+fn rate(tokens: usize, time: Duration) -> Option<String> {
+    let rate = tokens as f64 / time.as_secs_f64();
+    let decimals = if rate < 100.0 { 1 } else { 0 };
+    (tokens > 0 && rate.is_finite()).then(|| format!("{rate:.decimals$}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_counts_the_gaps_between_tokens() {
+        let speed = Speed {
+            prompt_tokens: 50,
+            prompt: Duration::from_millis(100),
+            first: Some(Duration::from_millis(120)),
+            tokens: 21,
+            rest: Duration::from_secs(2),
+        };
+        let line = "prompt: 50 tokens, 500 tokens/s; first token after 0.12 s; \
+                    generated: 21 tokens, 10.0 tokens/s";
+        assert_eq!(speed.line(), line);
+    }
+
+    #[test]
+    fn speed_of_nothing_is_not_shown() {
+        assert_eq!(Speed::default().line(), "prompt: 0 tokens; generated: 0 tokens");
+    }
+
+    #[test]
+    fn the_name_of_a_channel_is_no_part_of_the_answer() {
+        let (mut visible, mut thought) = (String::new(), Thought::Name);
+        for text in ["thou", "ght", "\n"] {
+            emit(text, &mut visible, &mut thought, false).unwrap();
+        }
+        assert!(thought == Thought::Body && visible.is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! Numbers and foreign text in a form for people.
+
+/// `6.5 GiB`; exact below 1 KiB.
+pub(crate) fn bytes(n: u64) -> String {
+    let mut scaled = n as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
+        if scaled < 1024.0 {
+            break;
+        }
+        scaled /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" { format!("{n} B") } else { format!("{} {unit}", three_digits(scaled)) }
+}
+
+/// `11.9 B` for 11.9 thousand million; exact below ten thousand.
+pub(crate) fn count(n: u64) -> String {
+    let mut scaled = n as f64;
+    let mut unit = "";
+    for larger in [" k", " M", " B", " T"] {
+        if n < 10_000 || scaled < 1000.0 {
+            break;
+        }
+        scaled /= 1000.0;
+        unit = larger;
+    }
+    if unit.is_empty() { n.to_string() } else { format!("{}{unit}", three_digits(scaled)) }
+}
+
+/// At most `max` characters of a text that may hold anything: control characters are escaped, so
+/// that a file cannot speak to the terminal.
+pub(crate) fn shortened(text: &str, max: usize) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(max)
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect();
+    if text.chars().nth(max).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn three_digits(x: f64) -> String {
+    let decimals = if x < 10.0 {
+        2
+    } else if x < 100.0 {
+        1
+    } else {
+        0
+    };
+    format!("{x:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_keep_three_digits() {
+        let shown: Vec<_> =
+            [0, 1023, 1024, 1536, 10_240, 6_975_879_296, u64::MAX].map(bytes).into();
+        let wanted = ["0 B", "1023 B", "1.00 KiB", "1.50 KiB", "10.0 KiB", "6.50 GiB", "16.0 EiB"];
+        assert_eq!(shown, wanted);
+    }
+
+    #[test]
+    fn counts_keep_three_digits() {
+        let shown: Vec<_> = [0, 9_999, 10_000, 268_098_176, 11_950_000_000].map(count).into();
+        assert_eq!(shown, ["0", "9999", "10.0 k", "268 M", "11.9 B"]);
+    }
+
+    #[test]
+    fn foreign_text_cannot_speak_to_the_terminal() {
+        assert_eq!(shortened("a\x1b[31mb\nß", 20), "a\\u{1b}[31mb\\nß");
+        assert_eq!(shortened("ßßß", 2), "ßß…");
+        assert_eq!(shortened("ßß", 2), "ßß");
+    }
+}
