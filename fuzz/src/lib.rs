@@ -1,0 +1,42 @@
+//! The fuzz targets as plain functions, and the seeds they start from.
+//!
+//! A target takes any bytes and panics when an assertion of its own fails. libFuzzer calls it from
+//! `fuzz_targets/`, and `tests/replay.rs` calls it over every seed on stable Rust, so that each
+//! `.ci/run` replays what was found before.
+//!
+//! Fuzz one for a minute, from the root of the repository:
+//!
+//! ```sh
+//! mkdir -p fuzz/corpus/gguf
+//! RUSTC_BOOTSTRAP=1 cargo fuzz run gguf --features libfuzzer \
+//!     fuzz/corpus/gguf fuzz/seeds/gguf -- -max_total_time=60
+//! ```
+//!
+//! An input that failed becomes a seed: copy it to `seeds/<target>/` and name it after its flaw.
+
+pub mod blocks;
+pub mod gguf;
+pub mod tokenizer;
+
+/// A fuzz target by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name of its module, its function and its folder under `seeds/`.
+    pub name: &'static str,
+    /// Runs it over one input; panics where an assertion fails.
+    pub run: fn(&[u8]),
+    /// The seeds that code makes; `make-seeds` writes them to `seeds/<name>/`.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Every target.
+pub const TARGETS: [Target; 3] = [
+    Target { name: "gguf", run: gguf::gguf, seeds: gguf::gguf_seeds },
+    Target { name: "tokenizer", run: tokenizer::tokenizer, seeds: tokenizer::tokenizer_seeds },
+    Target { name: "blocks", run: blocks::blocks, seeds: blocks::blocks_seeds },
+];
+
+/// The file name of the seed that code makes at `index`; seeds that were found have other names.
+pub fn made_seed_name(index: usize) -> String {
+    format!("made-{index:02}")
+}
