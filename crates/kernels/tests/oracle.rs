@@ -8,7 +8,7 @@ use carat_kernels::{
 };
 use proptest::prelude::*;
 
-/// The instruction sets under test. `CARAT_TEST_ISA` narrows them to scalar and one other;
+/// The instruction sets under test. `CARAT_TEST_ISA` narrows them to one;
 /// `CARAT_REQUIRE_ISA` makes it a failure that this machine lacks one.
 fn isas() -> Vec<Isa> {
     if let Ok(required) = std::env::var("CARAT_REQUIRE_ISA") {
@@ -274,11 +274,12 @@ proptest! {
         for isa in isas() {
             let mut got = vec![u32::MAX; want.len()];
             isa.quantize_columns(&x, 32, &mut got);
-            // NaN scales may differ in their payload.
-            let same = |(a, b): (&u32, &u32)| {
-                a == b || (f32::from_bits(*a).is_nan() && f32::from_bits(*b).is_nan())
-            };
-            prop_assert!(got.iter().zip(&want).all(same), "{isa:?}");
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                // Rows 8 and 9 of a block are floats, whose NaN may differ in its payload.
+                let is_nan = |x: &u32| f32::from_bits(*x).is_nan();
+                let both_nan = [8, 9].contains(&(i / 2)) && is_nan(got) && is_nan(want);
+                prop_assert!(got == want || both_nan, "{isa:?} dword {i}: {got:x} for {want:x}");
+            }
         }
     }
 }

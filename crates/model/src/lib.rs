@@ -2,7 +2,7 @@
 //!
 //! [`Model`] holds the weights and the tokeniser and is shared; [`Session`] holds one conversation:
 //! its KV cache, its scratch memory and its threads. Nothing here is global, no environment
-//! variable is read, and no thread runs that a session or a loading model did not start.
+//! variable is read, and no thread outlives the session or the call that started it.
 //!
 //! ```no_run
 //! use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig};

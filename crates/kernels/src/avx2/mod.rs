@@ -98,7 +98,7 @@ fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
     }
 }
 
-/// Adds `offset`-corrected sums, scaled: `acc = fma(s − offset8·8Σq, scale·d, acc)`.
+/// `acc = fma(sums, scale·d, acc)`, the offset of unsigned weights already taken off the sums.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn add_scaled<const N: usize>(
