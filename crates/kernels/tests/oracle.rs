@@ -265,7 +265,7 @@ proptest! {
 
     #[test]
     fn quantised_activations_are_the_same_everywhere(
-        x in prop::collection::vec(any::<f32>(), 64..=64),
+        x in prop::collection::vec(prop::num::f32::ANY, 64..=64),
         scale in prop::sample::select(vec![1.0f32, 1e-30, 0.0]),
     ) {
         let x: Vec<f32> = x.into_iter().map(|x| x * scale).collect();
@@ -274,12 +274,8 @@ proptest! {
         for isa in isas() {
             let mut got = vec![u32::MAX; want.len()];
             isa.quantize_columns(&x, 32, &mut got);
-            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-                // Rows 8 and 9 of a block are floats, whose NaN may differ in its payload.
-                let is_nan = |x: &u32| f32::from_bits(*x).is_nan();
-                let both_nan = [8, 9].contains(&(i / 2)) && is_nan(got) && is_nan(want);
-                prop_assert!(got == want || both_nan, "{isa:?} dword {i}: {got:x} for {want:x}");
-            }
+            // No NaN comes out, whatever goes in: infinity times 0 counts as -127, never as 0.
+            prop_assert_eq!(&got, &want, "{:?}", isa);
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`Model`] holds the weights and the tokeniser and is shared; [`Session`] holds one conversation:
 //! its KV cache, its scratch memory and its threads. Nothing here is global, no environment
-//! variable is read, and no thread outlives the session or the call that started it.
+//! variable is read, and every thread belongs to a session or a loading model and ends soon after
+//! it.
 //!
 //! ```no_run
 //! use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig};
