@@ -7,6 +7,7 @@ use carat::{Isa, KvType, SamplerConfig, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::examples;
+use crate::media::{self, Reading, Source};
 
 /// Gemma 4 on your own CPU: text in, text out, from one GGUF file.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ pub(crate) enum EvalCommand {
     /// Write the logits after every token to a safetensors file
     #[command(after_help = examples::LOGITS)]
     Logits(LogitsArgs),
+    /// Write the picture that the model sees, and print its tokens, columns and rows
+    #[command(after_help = examples::IMAGE)]
+    Image(ImageArgs),
     /// Print the mean negative log-likelihood per token of a text
     #[command(after_help = examples::PERPLEXITY)]
     Perplexity(PerplexityArgs),
@@ -55,6 +59,8 @@ pub(crate) struct RunArgs {
     pub(crate) model: PathBuf,
     /// Text to continue; `-` or nothing reads standard input
     pub(crate) prompt: Option<String>,
+    #[command(flatten)]
+    pub(crate) media: MediaArgs,
     /// Treat the prompt as a message and wrap it in the file's chat template
     #[arg(long)]
     pub(crate) chat: bool,
@@ -148,13 +154,14 @@ pub(crate) struct LogitsArgs {
     /// Model file (GGUF; the first part of a split one)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: PathBuf,
-    /// Projector file; text needs none, so only its presence is checked
+    /// Projector file [default: the mmproj*.gguf beside the model]
     #[arg(long, value_name = "FILE")]
     pub(crate) mmproj: Option<PathBuf>,
     /// JSON object {"ids": [..], "images": [..], "audio": [..], "image_tokens": 280}
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// File to write: tensor `logits` [ids, vocabulary], f32
+    /// File to write: tensors `logits` [ids, vocabulary], `image_embeddings` and
+    /// `audio_embeddings` [tokens, hidden], f32
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// How keys and values are stored: q8 takes half of f16
@@ -162,6 +169,18 @@ pub(crate) struct LogitsArgs {
     pub(crate) kv: Kv,
     #[command(flatten)]
     pub(crate) cpu: CpuArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// Picture: PNG, JPEG, WebP, GIF, BMP or TIFF
+    pub(crate) file: PathBuf,
+    /// Most tokens that the picture takes: 70, 140, 280, 560 or 1120
+    #[arg(long, value_name = "N", default_value_t = 280)]
+    pub(crate) image_tokens: usize,
+    /// PNG file to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -180,6 +199,49 @@ pub(crate) struct PerplexityArgs {
     pub(crate) kv: Kv,
     #[command(flatten)]
     pub(crate) cpu: CpuArgs,
+}
+
+/// What the model is shown before the prompt: pictures, then sound, then video.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Media")]
+pub(crate) struct MediaArgs {
+    /// Show a picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Vec<PathBuf>,
+    /// Play sound
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audio: Vec<PathBuf>,
+    /// Show a video: an animation, a folder of frames, or a film if ffmpeg is installed
+    #[arg(long, value_name = "PATH")]
+    pub(crate) video: Vec<PathBuf>,
+    /// Most tokens of each picture: 70, 140, 280, 560 or 1120
+    #[arg(long, value_name = "N", default_value_t = 280)]
+    image_tokens: usize,
+    /// Frames a second of a folder of frames
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    frame_rate: f64,
+    /// Play the sound of videos after their frames
+    #[arg(long)]
+    with_sound: bool,
+    /// Projector file [default: the mmproj*.gguf beside the model]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mmproj: Option<PathBuf>,
+}
+
+impl MediaArgs {
+    /// Pictures, then sound, then video, each in the order given.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        let images = self.image.iter().cloned().map(Source::Image);
+        let audio = self.audio.iter().cloned().map(Source::Audio);
+        let videos = self.video.iter().cloned().map(Source::Video);
+        images.chain(audio).chain(videos).collect()
+    }
+
+    /// How they are read.
+    pub(crate) fn reading(&self) -> Result<Reading> {
+        let budget = media::budget(self.image_tokens)?;
+        Ok(Reading { budget, frame_rate: self.frame_rate, sound: self.with_sound })
+    }
 }
 
 /// How the next token is chosen. The defaults are those of Gemma's model card.

@@ -13,6 +13,8 @@ pub(crate) const RUN: &str = "\
 Examples:
   carat run -m gemma.gguf \"Once upon a time\" -n 100
   carat run -m gemma.gguf --chat --system \"Answer in French.\" \"Where is Oslo?\"
+  carat run -m gemma.gguf --chat --image photo.jpg \"What is this?\"
+  carat run -m gemma.gguf --chat --audio memo.m4a --audio reply.wav \"Do they agree?\"
   carat run -m gemma.gguf --greedy --kv q8 -t 4 \"2 + 2 =\"
   git diff | carat run -m gemma.gguf --chat --system \"Write a commit message for this diff.\"
 
@@ -57,7 +59,8 @@ Examples:
   echo '{\"ids\": [2, 651, 6037]}' > ids.json
   carat eval logits --model gemma.gguf --input ids.json --output logits.safetensors
 
-The ids are evaluated as they are: no BOS is added. Relative paths start at the JSON's folder.";
+The ids are evaluated as they are: no BOS is added. Each run of the model's image or audio tokens is
+filled from the next of \"images\" or \"audio\". Relative paths start at the JSON's folder.";
 
 pub(crate) const PERPLEXITY: &str = "\
 Examples:
@@ -67,3 +70,8 @@ Examples:
 BOS stands before the text, and each token of the text is scored once given all before it. A text
 longer than --ctx is cut into windows that overlap by half: each begins with BOS, and only tokens
 that no earlier window scored are counted. The last line is `nll` and the mean in nats.";
+
+pub(crate) const IMAGE: &str = "\
+Examples:
+  carat eval image photo.jpg --output seen.png
+  carat eval image scan.tiff --image-tokens 1120 --output seen.png";

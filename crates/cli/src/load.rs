@@ -12,13 +12,22 @@ use crate::progress::{Progress, Unit};
 
 /// Loads the model at `path` with `threads` threads (`None`: one for every physical core).
 pub(crate) fn model(path: &Path, threads: Option<usize>) -> Result<Model> {
+    model_with(path, None, threads)
+}
+
+/// [`model`], with the projector file that lets it see and hear.
+pub(crate) fn model_with(
+    path: &Path,
+    projector: Option<&Path>,
+    threads: Option<usize>,
+) -> Result<Model> {
     let mut bar = Progress::new("loading", Unit::Bytes);
     let mut progress = |done, total| {
         bar.set(done, total);
         ControlFlow::Continue(())
     };
     let threads = threads.unwrap_or(OpenOptions::default().threads);
-    Model::open_with(path, OpenOptions { threads, progress: Some(&mut progress) })
+    Model::open_with(path, OpenOptions { threads, progress: Some(&mut progress), projector })
         .map_err(|e| about(path, "cannot open model", e))
 }
 

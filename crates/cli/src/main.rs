@@ -20,6 +20,7 @@ mod examples;
 mod inspect;
 mod interrupt;
 mod load;
+mod media;
 mod progress;
 mod prompt;
 mod reply;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Eval(EvalCommand::Tokenize(args)) => eval::tokenize::tokenize(args),
         Command::Eval(EvalCommand::Template(args)) => eval::template::template(args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits::logits(args),
+        Command::Eval(EvalCommand::Image(args)) => eval::image::image(args),
         Command::Eval(EvalCommand::Perplexity(args)) => eval::perplexity::perplexity(args),
     };
     match result {

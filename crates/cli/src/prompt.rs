@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use carat::{ChatTemplate, Model, TokenId};
+use carat::{ChatTemplate, MediaPrompt, Medium, Model, Part, TokenId};
 use serde_json::{Value, json};
 
 use crate::Usage;
+use crate::media::Source;
 
 /// Messages, and how the model's template renders them.
 pub(crate) struct Conversation<'m> {
@@ -45,9 +46,21 @@ impl<'m> Conversation<'m> {
         self.messages.clear();
     }
 
+    /// Adds a message of the user that shows media before it says something.
+    pub(crate) fn show(&mut self, media: &[Source], text: &str) {
+        let media = media.iter().map(|source| json!({ "type": source.part() }));
+        let parts: Vec<_> = media.chain([json!({ "type": "text", "text": text })]).collect();
+        self.messages.push(json!({ "role": "user", "content": parts }));
+    }
+
     /// The tokens of the whole conversation up to where the model speaks. What the messages say
     /// is text and never a special token, whatever it looks like.
-    pub(crate) fn tokens(&self) -> Result<Vec<TokenId>> {
+    pub(crate) fn tokens(&self) -> Result<MediaPrompt> {
+        self.with_media(&[])
+    }
+
+    /// [`Conversation::tokens`], with the media that its messages show, in order.
+    pub(crate) fn with_media(&self, media: &[Medium]) -> Result<MediaPrompt> {
         let tokenizer = self.model.tokenizer();
         let special = |id: Option<TokenId>| id.and_then(|id| tokenizer.token(id));
         let context = json!({
@@ -58,13 +71,23 @@ impl<'m> Conversation<'m> {
             "eos_token": special(tokenizer.eos()).unwrap_or_default(),
         });
         let rendered = self.template.render(&context).context("cannot render the conversation")?;
-        Ok(with_bos(self.model, tokenizer.encode_rendered(&rendered)))
+        let prompt = MediaPrompt::from_conversation(self.model, &rendered, media)
+            .context("cannot write the media into the prompt")?;
+        Ok(with_bos(self.model, prompt))
     }
 }
 
 /// The tokens of a text to be continued: BOS where the model wants it, and no special tokens.
 pub(crate) fn raw_tokens(model: &Model, text: &str) -> Vec<TokenId> {
-    with_bos(model, model.tokenizer().encode(text))
+    let ids = model.tokenizer().encode(text);
+    with_bos(model, MediaPrompt { ids, media: Vec::new() }).ids
+}
+
+/// Media, then a text to be continued: BOS where the model wants it, no special tokens in the text.
+pub(crate) fn raw_prompt(model: &Model, media: &[Medium], text: &str) -> Result<MediaPrompt> {
+    let media = media.iter().map(Part::Medium);
+    let parts: Vec<_> = media.chain([Part::Text(text)]).collect();
+    Ok(with_bos(model, MediaPrompt::from_parts(model, &parts)?))
 }
 
 /// The prompt of the command line, or standard input for `-` and for nothing in a pipe.
@@ -97,12 +120,12 @@ pub(crate) fn stdin_text() -> Result<String> {
     Ok(text)
 }
 
-fn with_bos(model: &Model, mut tokens: Vec<TokenId>) -> Vec<TokenId> {
+fn with_bos(model: &Model, mut prompt: MediaPrompt) -> MediaPrompt {
     let tokenizer = model.tokenizer();
     if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos())
-        && tokens.first() != Some(&bos)
+        && prompt.ids.first() != Some(&bos)
     {
-        tokens.insert(0, bos);
+        prompt.ids.insert(0, bos);
     }
-    tokens
+    prompt
 }

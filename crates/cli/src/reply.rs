@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use carat::tokenizer::Decoder;
-use carat::{Error, Input, Sampler, Session, Stop, TokenId, Tokenizer};
+use carat::{Embedding, Error, Input, MediaPrompt, Sampler, Session, Stop, TokenId, Tokenizer};
 
 use crate::interrupt::Guard;
 use crate::progress::{Progress, Unit};
@@ -51,15 +51,15 @@ pub(crate) fn reply(
     session: &mut Session<'_>,
     sampler: &mut Sampler,
     tokenizer: &Tokenizer,
-    prompt: &[TokenId],
+    prompt: &MediaPrompt,
     max_tokens: Option<usize>,
 ) -> Result<Reply> {
     let guard = Guard::new();
     let mut speed = Speed::default();
     let begun = Instant::now();
-    let kept = keep_common(session, prompt)?;
-    speed.prompt_tokens = prompt.len() - kept;
-    let evaluated = evaluate(session, &prompt[kept..], &guard)?;
+    let kept = keep_common(session, &prompt.ids)?;
+    speed.prompt_tokens = prompt.ids.len() - kept;
+    let evaluated = evaluate(session, &prompt.ids[kept..], &prompt.media, &guard)?;
     speed.prompt = begun.elapsed();
     let mut voice = Voice::new(tokenizer);
     if !evaluated {
@@ -122,9 +122,14 @@ fn keep_common(session: &mut Session<'_>, prompt: &[TokenId]) -> Result<usize> {
 }
 
 /// Evaluates `tokens`; false if Ctrl-C came first.
-fn evaluate(session: &mut Session<'_>, tokens: &[TokenId], guard: &Guard) -> Result<bool> {
+fn evaluate(
+    session: &mut Session<'_>,
+    ids: &[TokenId],
+    media: &[Embedding],
+    guard: &Guard,
+) -> Result<bool> {
     let mut bar = Progress::new("reading", Unit::Tokens);
-    let pushed = session.push_with(Input::Tokens(tokens), &mut |progress| {
+    let pushed = session.push_with(Input::Filled { ids, media }, &mut |progress| {
         bar.set(progress.done as u64, progress.total as u64);
         guard.flow()
     });

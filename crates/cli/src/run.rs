@@ -1,12 +1,13 @@
 //! `carat run`: one prompt, one answer.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use carat::{Model, Sampler, SamplerConfig, Session, TokenId};
+use carat::{MediaPrompt, Medium, Model, Sampler, SamplerConfig, Session};
 
 use crate::args::RunArgs;
+use crate::media::{self, Source};
 use crate::prompt::{self, Conversation};
 use crate::reply::{End, reply};
 use crate::text::bytes;
@@ -15,14 +16,29 @@ use crate::{interrupt, load};
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let text = prompt::given_or_stdin(args.prompt.as_deref())?;
     interrupt::install()?;
+    let (sources, reading) = (args.media.sources(), args.media.reading()?);
     let begun = Instant::now();
-    let model = load::model(&args.model, args.engine.cpu.threads)?;
+    let media = sources.iter().map(|s| s.read(reading)).collect::<Result<Vec<_>>>()?;
+    let read = begun.elapsed();
+    let begun = Instant::now();
+    let projector = match sources.is_empty() {
+        true => None,
+        false => Some(media::projector(&args.model, args.media.mmproj.as_deref())?),
+    };
+    let threads = args.engine.cpu.threads;
+    let model = load::model_with(&args.model, projector.as_deref(), threads)?;
     let loaded = begun.elapsed();
-    let tokens = tokens(args, &model, &text)?;
+
+    let shown: usize = media.iter().map(media::Read::tokens).sum();
+    let said = text.len() + args.system.as_ref().map_or(0, String::len) + TEMPLATE_ROOM;
     let room = args.max_tokens.unwrap_or(ANSWER_ROOM);
     let limit = model.config().context;
-    let config = args.engine.session(tokens.len().saturating_add(room), limit);
+    let config = args.engine.session(said.saturating_add(shown).saturating_add(room), limit);
     let mut session = load::session(&model, config)?;
+    let begun = Instant::now();
+    let media = media.iter().map(|m| m.embed(&mut session)).collect::<Result<Vec<_>, _>>()?;
+    let embedded = begun.elapsed();
+    let prompt = written(args, &model, &sources, &media, &text)?;
     let settings = args.sampling.config();
     if args.verbose {
         eprintln!("loaded in {:.2} s", loaded.as_secs_f64());
@@ -31,7 +47,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
     let tokenizer = model.tokenizer();
     let mut sampler = Sampler::new(settings, tokenizer.vocab_size())?;
-    let reply = reply(&mut session, &mut sampler, tokenizer, &tokens, args.max_tokens)?;
+    let reply = reply(&mut session, &mut sampler, tokenizer, &prompt, args.max_tokens)?;
+    if args.verbose && !sources.is_empty() {
+        eprintln!("{}", media_line(read, embedded, reply.speed.first.unwrap_or_default()));
+    }
     end_line(&reply.text)?;
     eprintln!("{}", reply.speed.line());
     match reply.end {
@@ -71,17 +90,45 @@ pub(crate) fn end_line(text: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn tokens(args: &RunArgs, model: &Model, text: &str) -> Result<Vec<TokenId>> {
+/// Where the time to the first token went.
+fn media_line(read: Duration, embedded: Duration, rest: Duration) -> String {
+    let total = read + embedded + rest;
+    let share = |part: Duration| 100.0 * part.as_secs_f64() / total.as_secs_f64().max(1e-9);
+    format!(
+        "first token {:.2} s after the media were named: {:.1} % decoding and resizing them, \
+         {:.1} % embedding, {:.1} % reading the prompt",
+        total.as_secs_f64(),
+        share(read),
+        share(embedded),
+        share(rest),
+    )
+}
+
+/// The prompt in tokens.
+fn written(
+    args: &RunArgs,
+    model: &Model,
+    sources: &[Source],
+    media: &[Medium],
+    text: &str,
+) -> Result<MediaPrompt> {
     if !args.chat {
-        return Ok(prompt::raw_tokens(model, text));
+        return prompt::raw_prompt(model, media, text);
     }
     let mut conversation = Conversation::new(model, &args.model, args.think)?;
     if let Some(system) = &args.system {
         conversation.say("system", system);
     }
-    conversation.say("user", text);
-    conversation.tokens()
+    match sources {
+        [] => conversation.say("user", text),
+        sources => conversation.show(sources, text),
+    }
+    conversation.with_media(media)
 }
 
 /// Tokens kept free for an answer of no stated length.
 const ANSWER_ROOM: usize = 1024;
+
+/// Tokens that a chat template writes around a message, at most; the words themselves are never
+/// more tokens than bytes.
+const TEMPLATE_ROOM: usize = 1024;

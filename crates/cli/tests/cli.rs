@@ -293,8 +293,8 @@ fn logits_say_what_is_wrong_and_leave_no_file() {
     for (input, words) in [
         (r#"{"ids": []}"#, &["no ids"][..]),
         (r#"{"ids": [2, 512]}"#, &["512", "511"]),
-        (r#"{"ids": [2], "images": ["a.png"]}"#, &["images or audio", "text only"]),
-        (r#"{"ids": [2], "audio": ["a.wav"]}"#, &["images or audio", "text only"]),
+        (r#"{"ids": [2], "images": ["a.png"]}"#, &["cannot show", "a.png"]),
+        (r#"{"ids": [2], "audio": ["a.wav"]}"#, &["cannot play", "a.wav"]),
         (r#"{"ids": [-1]}"#, &["-1"]),
         (r#"{"id": [1]}"#, &["`id`", "`ids`"]),
         ("{", &["in.json"]),

@@ -1,5 +1,7 @@
 //! Why a model cannot be opened or a session cannot go on, each cause with its evidence.
 
+use std::path::PathBuf;
+
 use carat_gguf::Shape;
 
 use crate::tokenizer::TokenizerError;
@@ -100,6 +102,61 @@ pub enum Error {
     /// The progress callback asked to stop.
     #[error("cancelled after {done} of {total}")]
     Cancelled { done: u64, total: u64 },
+
+    /// A projector file that cannot be used with the model.
+    #[error("the projector {path:?} does not belong to this model")]
+    Projector { path: PathBuf, source: Box<Error> },
+
+    /// A vocabulary without a token that media need.
+    #[error("the model's vocabulary has no token {name}: it was not made for media")]
+    MediaToken { name: &'static str },
+
+    /// Media for a model that has no senses.
+    #[error("the model takes no {what}: {hint}")]
+    NoProjector { what: &'static str, hint: &'static str },
+
+    /// A picture with a side that the model has no positions for.
+    #[error(
+        "the picture has {columns} x {rows} patches, the model has positions for {positions} in \
+         each direction: choose a smaller budget or a less extreme shape"
+    )]
+    ImagePositions { columns: usize, rows: usize, positions: usize },
+
+    /// Not as many media as places for them.
+    #[error("the prompt has places for {wanted} media, {found} were given")]
+    MediaCount { wanted: usize, found: usize },
+
+    /// A medium of another kind than its place.
+    #[error("the prompt has a place for {wanted} where {found} was given: mind their order")]
+    MediaKind { wanted: &'static str, found: &'static str },
+
+    /// A medium of another length than its place.
+    #[error(
+        "the prompt has {wanted} tokens for a medium of {found}: both must come from one budget"
+    )]
+    MediaTokens { wanted: usize, found: usize },
+
+    /// An embedding that another model made.
+    #[error("an embedding has rows of {found} values, the model's have {wanted}: embed it anew")]
+    MediaModel { wanted: usize, found: usize },
+
+    /// `truncate` into a medium.
+    #[error(
+        "cannot truncate to {wanted} tokens, a medium is there: truncate to {start} or to {end}"
+    )]
+    TruncateMedium { wanted: usize, start: usize, end: usize },
+
+    /// A picture that cannot be used.
+    #[error(transparent)]
+    Image(#[from] crate::vision::ImageError),
+
+    /// Sound that cannot be used.
+    #[error(transparent)]
+    Audio(#[from] crate::audio::AudioError),
+
+    /// A video that cannot be used.
+    #[error(transparent)]
+    Video(#[from] crate::video::VideoError),
 
     /// The system gave no memory.
     #[error("no memory for {bytes} bytes of {what}: close other programs or ask for less context")]

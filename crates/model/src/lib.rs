@@ -28,15 +28,19 @@
 //! give the same bits.
 
 mod arena;
+pub mod audio;
 pub mod chat;
 mod config;
 mod error;
 mod model;
 mod pool;
+mod projector;
 pub mod sampler;
 mod session;
 mod text;
 pub mod tokenizer;
+pub mod video;
+pub mod vision;
 mod weights;
 
 pub use carat_kernels::Isa;
@@ -45,8 +49,12 @@ pub use chat::{ChatTemplate, Rendered};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
 pub use model::{Model, OpenOptions};
+pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
-pub use session::{Generate, Input, Memory, Progress, Session, SessionConfig, Stop};
+pub use session::{
+    Embedding, Generate, Input, MediaPrompt, Medium, Memory, Part, Progress, Session,
+    SessionConfig, Stop,
+};
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;
 

@@ -7,12 +7,15 @@ use std::path::Path;
 use carat_gguf::Source;
 use carat_kernels::Isa;
 
+use crate::audio::Audio;
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pool::Pool;
+use crate::projector::{MediaTokens, Projector};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
+use crate::vision::Vision;
 use crate::weights::Weights;
 
 /// A model that is ready to be used. It can be shared by threads; each conversation is a
@@ -25,6 +28,7 @@ pub struct Model {
     frequencies_full: Vec<f32>,
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
+    projector: Option<Projector>,
     bytes: u64,
 }
 
@@ -35,6 +39,9 @@ pub struct OpenOptions<'a> {
     pub threads: usize,
     /// Hears how many bytes of how many have been read, and may break off.
     pub progress: Option<&'a mut dyn FnMut(u64, u64) -> ControlFlow<()>>,
+    /// The projector file (`mmproj`) that lets the model see and hear;
+    /// [`projectors_beside`](crate::projectors_beside) finds those that lie beside a model.
+    pub projector: Option<&'a Path>,
 }
 
 impl Model {
@@ -51,7 +58,7 @@ impl Model {
     /// [`Model::open`] with progress.
     ///
     /// # Errors
-    /// As [`Model::open`], and [`Error::Cancelled`](crate::Error::Cancelled) if `progress` breaks.
+    /// As [`Model::open`], and [`Error::Cancelled`] if `progress` breaks.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions<'_>) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
         let gguf = source.parse()?;
@@ -65,7 +72,10 @@ impl Model {
         let progress = options.progress.unwrap_or(&mut silent);
         let pool = Pool::new(options.threads, Isa::scalar())?;
         let bytes = crate::weights::check(&gguf, &config)?;
+        let open = |path| Projector::open(path, config.hidden, &tokenizer, &pool);
+        let projector = options.projector.map(open).transpose()?;
         let weights = Weights::load(&gguf, &config, &pool, progress)?;
+        let bytes = bytes + projector.as_ref().map_or(0, |p| p.bytes);
 
         let frequencies = |kind, divisors| {
             let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
@@ -80,6 +90,7 @@ impl Model {
             weights,
             tokenizer,
             chat_template,
+            projector,
             bytes,
         })
     }
@@ -104,6 +115,32 @@ impl Model {
         self.bytes
     }
 
+    /// Whether the model was opened with a projector that sees pictures.
+    pub fn sees(&self) -> bool {
+        self.vision().is_ok()
+    }
+
+    /// Whether the model was opened with a projector that hears sound.
+    pub fn hears(&self) -> bool {
+        self.audio().is_ok()
+    }
+
+    pub(crate) fn projector(&self) -> Option<&Projector> {
+        self.projector.as_ref()
+    }
+
+    /// What turns pictures into rows, and their tokens.
+    pub(crate) fn vision(&self) -> Result<&(Vision, MediaTokens)> {
+        let vision = self.projector().map(|p| p.vision.as_ref());
+        vision.flatten().ok_or_else(|| no_projector("pictures", vision.is_some()))
+    }
+
+    /// What turns sound into rows, and its tokens.
+    pub(crate) fn audio(&self) -> Result<&(Audio, MediaTokens)> {
+        let audio = self.projector().map(|p| p.audio.as_ref());
+        audio.flatten().ok_or_else(|| no_projector("sound", audio.is_some()))
+    }
+
     pub(crate) fn weights(&self) -> &Weights {
         &self.weights
     }
@@ -114,6 +151,14 @@ impl Model {
             LayerKind::Full => &self.frequencies_full,
         }
     }
+}
+
+fn no_projector(what: &'static str, is_open: bool) -> Error {
+    let hint = match is_open {
+        true => "its projector file has no part for that",
+        false => "open it with its projector file (mmproj)",
+    };
+    Error::NoProjector { what, hint }
 }
 
 impl fmt::Debug for Model {

@@ -113,7 +113,7 @@ impl Pool {
         let mut tile = [0.0; COLUMNS_MAX * UNIT_GROUPS * GROUP_ROWS];
         let rows = groups.start * GROUP_ROWS..(groups.end * GROUP_ROWS).min(w.rows());
         let height = groups.len() * GROUP_ROWS;
-        let step = column_step(w.format());
+        let step = column_step(w.format(), x.together);
         for first in (0..x.tokens).step_by(step) {
             let tokens = first..(first + step).min(x.tokens);
             let tile = &mut tile[..tokens.len() * height];
@@ -139,6 +139,7 @@ pub(crate) struct Activations<'a> {
     int8: &'a [u32],
     k: usize,
     tokens: usize,
+    together: bool,
 }
 
 impl<'a> Activations<'a> {
@@ -163,7 +164,12 @@ impl<'a> Activations<'a> {
                 pool.isa.quantize_columns(&values[first..last], k, out);
             });
         }
-        Self { values, int8, k, tokens }
+        Self { values, int8, k, tokens, together: false }
+    }
+
+    /// Lets F32 products take several tokens at once, for callers that always cut them alike.
+    pub(crate) fn together(self) -> Self {
+        Self { together: true, ..self }
     }
 
     /// At most [`COLUMNS_MAX`] tokens; for block formats a whole group of them.
@@ -192,8 +198,8 @@ fn dwords(k: usize, tokens: usize) -> usize {
 
 /// Tokens in one call of a kernel. F32 products go one by one: the order in which `gemm` adds
 /// depends on the number of columns, and a prompt must give the same bits however it is cut.
-fn column_step(format: Format) -> usize {
-    if format == Format::F32 { 1 } else { COLUMNS_MAX }
+fn column_step(format: Format, together: bool) -> usize {
+    if format == Format::F32 && !together { 1 } else { COLUMNS_MAX }
 }
 
 /// The output of a matrix product, `[tokens][rows]`, written by several threads: each owns a range

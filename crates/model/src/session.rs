@@ -6,8 +6,10 @@
 
 mod config;
 mod generate;
+mod media;
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::{fmt, mem};
 
 use carat_kernels::COLUMNS_MAX;
@@ -20,11 +22,14 @@ use crate::pool::Pool;
 use crate::text::kv_cache::{KvCache, KvLimits};
 use crate::text::{self, Span};
 use crate::{Isa, Sampler, TokenId};
+use config::scratch;
 pub use config::{Memory, SessionConfig};
 pub use generate::{Generate, Stop};
+use media::Placed;
+pub use media::{Embedding, MediaPrompt, Medium, Part};
 
 /// What can be pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Input<'a> {
     /// The user's own words: nothing in them is a special token. In an empty session the
@@ -35,8 +40,24 @@ pub enum Input<'a> {
     Rendered(&'a Rendered),
     /// A prompt that the program wrote: special tokens are parsed. BOS as for [`Input::Rendered`].
     Prompt(&'a str),
+    /// Words and media in the order given. In an empty session BOS comes first.
+    Parts(&'a [Part<'a>]),
+    /// As [`Input::Rendered`], with media for the placeholders that the template wrote, in order.
+    Conversation {
+        /// The prompt.
+        prompt: &'a Rendered,
+        /// As many as there are placeholders.
+        media: &'a [Medium],
+    },
     /// Tokens as they are; BOS is the caller's affair.
     Tokens(&'a [TokenId]),
+    /// Tokens as they are, each run of soft tokens standing for the next embedding.
+    Filled {
+        /// The tokens.
+        ids: &'a [TokenId],
+        /// As many as there are runs.
+        media: &'a [Embedding],
+    },
 }
 
 /// How far a push has come.
@@ -59,6 +80,8 @@ pub struct Session<'m> {
     chunk: usize,
     /// The conversation; the cache holds the first `kv.len()` of them.
     tokens: Vec<TokenId>,
+    /// Pictures and sound among the tokens, in order.
+    media: Vec<Placed>,
     /// Scores of what may follow the tokens in the cache, `[vocab]`.
     logits: Vec<f32>,
     stop: Option<Stop>,
@@ -79,11 +102,12 @@ impl<'m> Session<'m> {
         Ok(Self {
             model,
             pool: Pool::new(config.threads, config.isa)?,
-            arena: Arena::new(text::need(model.config(), limits.kind, chunk))?,
+            arena: Arena::new(scratch(model, limits, chunk))?,
             kv: KvCache::new(model.config(), limits)?,
             limits,
             chunk,
             tokens,
+            media: Vec::new(),
             logits: vec![0.0; model.config().vocab],
             stop: None,
         })
@@ -107,17 +131,23 @@ impl<'m> Session<'m> {
         input: Input<'_>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<()> {
-        let tokenizer = self.model.tokenizer();
-        let ids = match input {
-            Input::Tokens(ids) => return self.append(None, ids, progress),
-            Input::Text(text) => tokenizer.encode(text),
-            Input::Rendered(rendered) => tokenizer.encode_rendered(rendered),
-            Input::Prompt(text) => tokenizer.encode_prompt(text),
+        let (model, tokenizer) = (self.model, self.model.tokenizer());
+        let text = |ids| MediaPrompt { ids, media: Vec::new() };
+        let filled = match input {
+            Input::Tokens(ids) => return self.append(None, ids, &[], progress),
+            Input::Filled { ids, media } => return self.append(None, ids, media, progress),
+            Input::Text(words) => text(tokenizer.encode(words)),
+            Input::Rendered(rendered) => text(tokenizer.encode_rendered(rendered)),
+            Input::Prompt(prompt) => text(tokenizer.encode_prompt(prompt)),
+            Input::Parts(parts) => MediaPrompt::from_parts(model, parts)?,
+            Input::Conversation { prompt, media } => {
+                MediaPrompt::from_conversation(model, prompt, media)?
+            }
         };
         let bos = tokenizer.bos().filter(|bos| {
-            self.tokens.is_empty() && tokenizer.add_bos() && ids.first() != Some(bos)
+            self.tokens.is_empty() && tokenizer.add_bos() && filled.ids.first() != Some(bos)
         });
-        self.append(bos, &ids, progress)
+        self.append(bos, &filled.ids, &filled.media, progress)
     }
 
     /// Appends tokens and calls `each` with the logits after every one of them, in order; the
@@ -125,10 +155,23 @@ impl<'m> Session<'m> {
     ///
     /// # Errors
     /// As [`Session::push`].
-    pub fn eval(&mut self, ids: &[TokenId], mut each: impl FnMut(usize, &[f32])) -> Result<()> {
+    pub fn eval(&mut self, ids: &[TokenId], each: impl FnMut(usize, &[f32])) -> Result<()> {
+        self.eval_filled(ids, &[], each)
+    }
+
+    /// [`Session::eval`] of tokens whose runs of soft tokens stand for embeddings, in order.
+    ///
+    /// # Errors
+    /// As [`Session::push`].
+    pub fn eval_filled(
+        &mut self,
+        ids: &[TokenId],
+        media: &[Embedding],
+        mut each: impl FnMut(usize, &[f32]),
+    ) -> Result<()> {
         let before = self.tokens.len();
         let vocab = self.model.config().vocab;
-        self.extend(None, ids)?;
+        self.extend(None, ids, media)?;
         let mut rows = vec![0.0; vocab * COLUMNS_MAX]; // [tokens, vocab]
         while self.kv.len() < self.tokens.len() {
             let mut position = self.kv.len();
@@ -148,7 +191,7 @@ impl<'m> Session<'m> {
                 rows.copy_within(last * vocab..(last + 1) * vocab, 0);
             });
             if result.is_err() {
-                self.tokens.truncate(before.max(self.kv.len()));
+                self.forget(before.max(self.kv.len()));
                 return result;
             }
             self.logits.copy_from_slice(&rows[..vocab]);
@@ -170,7 +213,7 @@ impl<'m> Session<'m> {
         self.stop
     }
 
-    /// Forgets all but the first `tokens` tokens. What follows gives the same bits as it would in a
+    /// Forgets all but the first `tokens` tokens, which must not end within or right behind a medium. What follows gives the same bits as it would in a
     /// new session. The length 0 is always possible, and so are the last
     /// [`SessionConfig::rollback`] tokens.
     ///
@@ -181,6 +224,11 @@ impl<'m> Session<'m> {
         if tokens > have {
             return Err(Error::TruncateBeyond { wanted: tokens, have });
         }
+        let cuts = |placed: &&Placed| placed.at.start < tokens && tokens <= placed.at.end;
+        if let Some(Placed { at, .. }) = self.media.iter().find(cuts) {
+            let (start, end) = (at.start, at.end + 1);
+            return Err(Error::TruncateMedium { wanted: tokens, start, end });
+        }
         if tokens < self.kv.len() {
             // The last token kept is evaluated again when its logits are wanted.
             let keep = tokens.saturating_sub(1);
@@ -188,7 +236,7 @@ impl<'m> Session<'m> {
                 .truncate(keep)
                 .map_err(|least| Error::Rollback { wanted: tokens, least: least + 1 })?;
         }
-        self.tokens.truncate(tokens);
+        self.forget(tokens);
         Ok(())
     }
 
@@ -239,12 +287,16 @@ impl<'m> Session<'m> {
 
     /// Memory, the cache counted as if the context were full.
     pub fn memory(&self) -> Memory {
-        Memory::new(self.model.bytes(), self.model.config(), self.limits, self.chunk)
+        Memory {
+            weights: self.model.bytes(),
+            kv: KvCache::bytes(self.model.config(), self.limits),
+            scratch: self.scratch().0 as u64 + (self.logits.len() * size_of::<f32>()) as u64,
+        }
     }
 
     /// Scratch memory in bytes: what was declared, and the most that was used so far.
     pub fn scratch(&self) -> (usize, usize) {
-        let declared = text::need(self.model.config(), self.limits.kind, self.chunk);
+        let declared = scratch(self.model, self.limits, self.chunk);
         (declared.bytes(), self.arena.high_water())
     }
 
@@ -252,19 +304,29 @@ impl<'m> Session<'m> {
         &mut self,
         bos: Option<TokenId>,
         ids: &[TokenId],
+        media: &[Embedding],
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<()> {
         let before = self.tokens.len();
-        self.extend(bos, ids)?;
+        self.extend(bos, ids, media)?;
         let result = self.evaluate(progress);
         if result.is_err() {
-            self.tokens.truncate(before.max(self.kv.len()));
+            self.forget(before.max(self.kv.len()));
         }
         result
     }
 
+    /// Drops tokens that are not in the cache, and the media among them.
+    fn forget(&mut self, tokens: usize) {
+        self.tokens.truncate(tokens);
+        self.media.retain(|placed| placed.at.start < tokens);
+        if let Some(last) = self.media.last_mut() {
+            last.at.end = last.at.end.min(tokens);
+        }
+    }
+
     /// Appends tokens that exist and fit.
-    fn extend(&mut self, bos: Option<TokenId>, ids: &[TokenId]) -> Result<()> {
+    fn extend(&mut self, bos: Option<TokenId>, ids: &[TokenId], media: &[Embedding]) -> Result<()> {
         let vocab = self.model.config().vocab;
         if let Some(id) = bos.iter().chain(ids).find(|id| **id as usize >= vocab) {
             return Err(Error::Token { id: *id, vocab });
@@ -273,6 +335,9 @@ impl<'m> Session<'m> {
         if wanted > self.limits.context {
             return Err(Error::ContextFull { wanted, context: self.limits.context });
         }
+        let first = self.tokens.len() + bos.iter().len();
+        let placed = media::place(self.model, ids, media, first)?;
+        self.media.extend(placed);
         self.tokens.extend(bos.iter().chain(ids));
         self.stop = None;
         Ok(())
@@ -306,20 +371,42 @@ impl<'m> Session<'m> {
         self.evaluate(&mut |_| ControlFlow::Continue(()))
     }
 
+    /// Tokens of the next pass: a chunk, but never a part of a picture, whose tokens see each other.
+    fn pass_tokens(&self) -> usize {
+        let start = self.kv.len();
+        let end = (start + self.chunk).min(self.tokens.len());
+        let cut =
+            |placed: &&Placed| placed.is_image && placed.at.start < end && end < placed.at.end;
+        match self.media.iter().find(cut) {
+            Some(placed) if placed.at.start > start => placed.at.start - start,
+            Some(placed) => placed.at.end - start,
+            None => end - start,
+        }
+    }
+
     /// Runs the next chunk of tokens through the model; `then` gets their residual rows.
     fn pass(&mut self, then: impl FnOnce(&Model, &Pool, &[f32], Frame<'_>)) -> Result<()> {
+        let start = self.kv.len();
+        let tokens = self.pass_tokens();
         let (model, pool, kv) = (self.model, &self.pool, &mut self.kv);
-        let start = kv.len();
-        let tokens = (self.tokens.len() - start).min(self.chunk);
         let ids = &self.tokens[start..start + tokens];
+        let first = self.media.partition_point(|placed| placed.at.end <= start);
+        let count = self.media[first..].partition_point(|placed| placed.at.start < start + tokens);
+        let media = &mut self.media[first..first + count];
         kv.reserve(start + tokens)?;
         let mut frame = self.arena.frame();
         let x = frame.take(tokens * model.config().hidden); // [tokens, hidden]
-        let span = Span { start, tokens, visible: &|q| q + 1 };
+        let image = |q| media.iter().find(|placed| placed.is_image && placed.at.contains(&q));
+        let visible = |q| image(q).map_or(q + 1, |placed| placed.at.end);
+        let span = Span { start, tokens, visible: &visible };
         pool.enter(|| {
             text::embed(model, pool, ids, x);
+            media.iter().for_each(|placed| placed.fill(start, model.config().hidden, x));
             text::forward(model, pool, kv, &span, x, frame.nested());
         });
+        for placed in media.iter_mut().filter(|placed| placed.at.end <= start + tokens) {
+            placed.rows = Arc::default(); // evaluated: the cache has them now
+        }
         then(model, pool, x, frame);
         Ok(())
     }

@@ -83,8 +83,7 @@ impl Weights {
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<Self> {
         check(gguf, config)?;
-        let total = gguf.tensors().iter().map(|t| t.data.len() as u64).sum();
-        let mut loader = Loader { gguf, pool, progress, done: 0, total };
+        let mut loader = Loader::new(gguf, pool, progress);
         Ok(Self {
             embedding: loader.matrix("token_embd.weight")?,
             output: loader.opt_matrix("output.weight")?,
@@ -102,19 +101,11 @@ impl Weights {
 /// # Errors
 /// If a tensor is missing, unknown, of the wrong shape, or in a format without a kernel.
 pub(crate) fn check(gguf: &Gguf<'_>, config: &Config) -> Result<u64> {
-    if gguf.endian() == Endian::Big {
-        return Err(Error::BigEndian);
-    }
+    check_endian(gguf)?;
     let wanted = tensors(gguf, config);
     let mut bytes = 0;
     for (name, shape) in &wanted {
-        let tensor = find(gguf, name)?;
-        if !same_shape(&tensor.shape, shape) {
-            let (name, found, wanted) = (name.clone(), tensor.shape, *shape);
-            return Err(Error::TensorShape { name, found, wanted });
-        }
-        let (rows, cols) = (shape.rows() as usize, shape.cols() as usize);
-        bytes += packed_bytes(format(tensor)?, rows, cols) as u64;
+        bytes += check_shape(gguf, name, *shape)?;
     }
     let known: HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
     let stray = |t: &&Tensor<'_>| t.name.starts_with("blk.") && !known.contains(t.name);
@@ -122,6 +113,23 @@ pub(crate) fn check(gguf: &Gguf<'_>, config: &Config) -> Result<u64> {
         Some(tensor) => Err(Error::UnknownTensor { name: tensor.name.to_owned() }),
         None => Ok(bytes),
     }
+}
+
+/// Refuses numbers in the other byte order.
+pub(crate) fn check_endian(gguf: &Gguf<'_>) -> Result<()> {
+    if gguf.endian() == Endian::Big { Err(Error::BigEndian) } else { Ok(()) }
+}
+
+/// Compares one tensor with the shape that it must have; gives the bytes it will take.
+pub(crate) fn check_shape(gguf: &Gguf<'_>, name: &str, wanted: Shape) -> Result<u64> {
+    let tensor = find(gguf, name)?;
+    let found = tensor.shape;
+    if !same_shape(&found, &wanted) {
+        return Err(Error::TensorShape { name: name.to_owned(), found, wanted });
+    }
+    let format = format(tensor)?;
+    let (rows, cols) = (wanted.rows() as usize, wanted.cols() as usize);
+    Ok(packed_bytes(format, rows, cols) as u64)
 }
 
 /// The tensors that the architecture has, with their shapes.
@@ -164,8 +172,8 @@ fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
     all
 }
 
-fn shape(dims: &[usize]) -> Shape {
-    let mut as_u64 = [1; 2];
+pub(crate) fn shape(dims: &[usize]) -> Shape {
+    let mut as_u64 = [1; 4];
     for (out, dim) in as_u64.iter_mut().zip(dims) {
         *out = *dim as u64;
     }
@@ -203,7 +211,7 @@ fn layer_name(i: usize, name: &str) -> String {
     format!("blk.{i}.{name}.weight")
 }
 
-fn find<'g, 'a>(gguf: &'g Gguf<'a>, name: &str) -> Result<&'g Tensor<'a>> {
+pub(crate) fn find<'g, 'a>(gguf: &'g Gguf<'a>, name: &str) -> Result<&'g Tensor<'a>> {
     gguf.tensor(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })
 }
 
@@ -227,8 +235,8 @@ fn vector(tensor: &Tensor<'_>) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// Reads tensors whose names and shapes [`check`] has seen.
-struct Loader<'a, 'p> {
+/// Reads tensors whose names and shapes [`check_shape`] has seen.
+pub(crate) struct Loader<'a, 'p> {
     gguf: &'a Gguf<'a>,
     pool: &'a Pool,
     progress: &'p mut dyn FnMut(u64, u64) -> ControlFlow<()>,
@@ -236,7 +244,17 @@ struct Loader<'a, 'p> {
     total: u64,
 }
 
-impl Loader<'_, '_> {
+impl<'a, 'p> Loader<'a, 'p> {
+    /// `progress` hears of bytes read and of how many there are.
+    pub(crate) fn new(
+        gguf: &'a Gguf<'a>,
+        pool: &'a Pool,
+        progress: &'p mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Self {
+        let total = gguf.tensors().iter().map(|t| t.data.len() as u64).sum();
+        Self { gguf, pool, progress, done: 0, total }
+    }
+
     fn layer(&mut self, i: usize, config: &Config) -> Result<Layer> {
         let name = |name| layer_name(i, name);
         Ok(Layer {
@@ -260,7 +278,7 @@ impl Loader<'_, '_> {
         })
     }
 
-    fn vector(&mut self, name: &str) -> Result<Vec<f32>> {
+    pub(crate) fn vector(&mut self, name: &str) -> Result<Vec<f32>> {
         let tensor = find(self.gguf, name)?;
         self.advance(tensor.data.len())?;
         vector(tensor)
@@ -270,7 +288,7 @@ impl Loader<'_, '_> {
         self.gguf.tensor(name).is_some().then(|| self.matrix(name)).transpose()
     }
 
-    fn matrix(&mut self, name: &str) -> Result<Matrix> {
+    pub(crate) fn matrix(&mut self, name: &str) -> Result<Matrix> {
         let tensor = find(self.gguf, name)?;
         let format = format(tensor)?;
         let (rows, cols) = (tensor.shape.rows() as usize, tensor.shape.cols() as usize);

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, Result, bail};
-use carat::TokenId;
+use carat::vision::Budget;
+use carat::{Embedding, Session, TokenId};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::args::LogitsArgs;
 use crate::interrupt::{self, Guard};
 use crate::load;
+use crate::media::{self, Embedder};
 use crate::progress::{Progress, Unit};
 
 /// What is evaluated.
@@ -27,44 +29,57 @@ struct Input {
     images: Vec<PathBuf>,
     #[serde(default)]
     audio: Vec<PathBuf>,
-    /// Soft tokens of an image; means nothing without images.
-    #[serde(default, rename = "image_tokens")]
-    _image_tokens: Option<u32>,
+    /// Most tokens of an image.
+    #[serde(default)]
+    image_tokens: Option<usize>,
 }
 
 pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
     let input: Input = load::json(&args.input)?;
     check(&input, args)?;
-    let model = load::model(&args.model, args.cpu.threads)?;
+    let projector = match input.images.is_empty() && input.audio.is_empty() {
+        true => None,
+        false => Some(media::projector(&args.model, args.mmproj.as_deref())?),
+    };
+    let model = load::model_with(&args.model, projector.as_deref(), args.cpu.threads)?;
     let vocab = model.config().vocab;
     if let Some(id) = input.ids.iter().find(|id| **id as usize >= vocab) {
         let path = args.input.display();
         bail!("token id {id} in {path} is not in the vocabulary, which ends at {}", vocab - 1);
     }
     let mut session = load::session(&model, args.cpu.session(input.ids.len(), args.kv))?;
+    let media = Media::embed(&input, &args.input, &mut session)?;
     let to = args.output.display();
     let mut output = Output::create(&args.output).with_context(|| format!("cannot write {to}"))?;
-    let mut written = output.write(&header(input.ids.len(), vocab)?);
+    let hidden = model.config().hidden;
+    let mut written = output.write(&header(&[
+        ("logits", input.ids.len(), vocab),
+        ("image_embeddings", media.tokens(true), hidden),
+        ("audio_embeddings", media.tokens(false), hidden),
+    ])?);
     let mut bar = Progress::new("evaluating", Unit::Tokens);
     let total = input.ids.len() as u64;
     // A full disk is noticed at the first row that fails; a chunk at a time keeps it from being
     // followed by the rest of the text.
     interrupt::install()?;
     let guard = Guard::new();
-    for chunk in input.ids.chunks(args.cpu.chunk) {
+    for (chunk, media) in &media.pieces(&input.ids, args.cpu.chunk) {
         if guard.stopped() {
             bail!("interrupted, {to} is not written");
         }
         let each = |at: usize, row: &[f32]| {
             bar.set(at as u64 + 1, total);
             if written.is_ok() {
-                written = row.iter().try_for_each(|x| output.write(&x.to_le_bytes()));
+                written = output.write_floats(row);
             }
         };
-        session.eval(chunk, each).context("cannot evaluate the tokens")?;
+        session.eval_filled(chunk, media, each).context("cannot evaluate the tokens")?;
         if written.is_err() {
             break;
         }
+    }
+    for embedding in media.in_order() {
+        written = written.and_then(|()| output.write_floats(embedding.rows()));
     }
     written.and_then(|()| output.keep()).with_context(|| format!("cannot write {to}"))
 }
@@ -74,9 +89,6 @@ fn check(input: &Input, args: &LogitsArgs) -> Result<()> {
     if input.ids.is_empty() {
         bail!("{path} has no ids, there is nothing to evaluate");
     }
-    if !input.images.is_empty() || !input.audio.is_empty() {
-        bail!("{path} has images or audio and this version reads text only, leave them out");
-    }
     if let Some(mmproj) = &args.mmproj {
         File::open(mmproj)
             .with_context(|| format!("cannot open projector {}", mmproj.display()))?;
@@ -84,13 +96,79 @@ fn check(input: &Input, args: &LogitsArgs) -> Result<()> {
     Ok(())
 }
 
+/// The embeddings of an input, pictures and sound apart.
+struct Media {
+    images: Vec<Embedding>,
+    audio: Vec<Embedding>,
+    /// The soft token of each kind.
+    soft: [Option<TokenId>; 2],
+}
+
+impl Media {
+    fn embed(input: &Input, path: &Path, session: &mut Session<'_>) -> Result<Self> {
+        let special = |name| session.model().tokenizer().special(name);
+        let soft = [special("<|image|>"), special("<|audio|>")];
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let budget = input.image_tokens.map_or(Ok(Budget::default()), media::budget)?;
+        let mut embedder = Embedder::new(session, budget);
+        let images = input.images.iter().map(|path| embedder.image(&folder.join(path)));
+        let images = images.collect::<Result<_>>()?;
+        let audio = input.audio.iter().map(|path| embedder.audio(&folder.join(path)));
+        Ok(Self { images, audio: audio.collect::<Result<_>>()?, soft })
+    }
+
+    fn tokens(&self, images: bool) -> usize {
+        let of = if images { &self.images } else { &self.audio };
+        of.iter().map(Embedding::tokens).sum()
+    }
+
+    /// Pictures, then sound: the order in the file.
+    fn in_order(&self) -> impl Iterator<Item = &Embedding> {
+        self.images.iter().chain(&self.audio)
+    }
+
+    /// The tokens in pieces of about `chunk`, none of which cuts a medium, with their media.
+    fn pieces<'a>(&self, ids: &'a [TokenId], chunk: usize) -> Vec<(&'a [TokenId], Vec<Embedding>)> {
+        let soft = |id: TokenId| self.soft.iter().position(|soft| *soft == Some(id));
+        let (mut images, mut audio) = (self.images.iter(), self.audio.iter());
+        let (mut pieces, mut start, mut media) = (Vec::new(), 0, Vec::new());
+        for at in 0..ids.len() {
+            let goes_on = |kind| at + 1 < ids.len() && soft(ids[at + 1]) == Some(kind);
+            let kind = soft(ids[at]);
+            let begins = kind.filter(|kind| at == 0 || soft(ids[at - 1]) != Some(*kind));
+            match begins {
+                Some(0) => media.extend(images.next().cloned()),
+                Some(_) => media.extend(audio.next().cloned()),
+                None => {}
+            }
+            if !kind.is_some_and(goes_on) && at + 1 - start >= chunk {
+                pieces.push((&ids[start..=at], std::mem::take(&mut media)));
+                start = at + 1;
+            }
+        }
+        // What has no place goes with the last piece, where it is an error.
+        media.extend(images.chain(audio).cloned());
+        pieces.push((&ids[start..], media));
+        pieces.retain(|(ids, media)| !ids.is_empty() || !media.is_empty());
+        pieces
+    }
+}
+
 /// The beginning of a safetensors file: its length in 8 bytes, then JSON, filled up with spaces so
 /// that the floats are aligned.
-fn header(rows: usize, vocab: usize) -> Result<Vec<u8>> {
-    let bytes = rows.checked_mul(vocab).and_then(|n| n.checked_mul(size_of::<f32>()));
-    let bytes = bytes.context("the logits are larger than any file")?;
-    let logits = json!({ "dtype": "F32", "shape": [rows, vocab], "data_offsets": [0, bytes] });
-    let mut text = json!({ "logits": logits }).to_string();
+fn header(tensors: &[(&str, usize, usize)]) -> Result<Vec<u8>> {
+    let mut map = serde_json::Map::new();
+    let mut begin = 0usize;
+    for &(name, rows, cols) in tensors.iter().filter(|(_, rows, _)| *rows > 0) {
+        let bytes = rows.checked_mul(cols).and_then(|n| n.checked_mul(size_of::<f32>()));
+        let end = bytes.and_then(|n| n.checked_add(begin));
+        let end = end.context("the tensors are larger than any file")?;
+        let offsets = [begin, end];
+        let entry = json!({ "dtype": "F32", "shape": [rows, cols], "data_offsets": offsets });
+        map.insert(name.to_owned(), entry);
+        begin = end;
+    }
+    let mut text = serde_json::Value::Object(map).to_string();
     text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(ALIGNMENT) - text.len()));
     Ok([&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat())
 }
@@ -123,6 +201,10 @@ impl Output {
         self.file.write_all(bytes)
     }
 
+    fn write_floats(&mut self, values: &[f32]) -> io::Result<()> {
+        values.iter().try_for_each(|x| self.write(&x.to_le_bytes()))
+    }
+
     fn keep(mut self) -> io::Result<()> {
         self.file.flush()?;
         if let Some((part, path)) = &self.names {
@@ -151,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_header_is_what_safetensors_reads() {
-        let mut file = header(2, 3).unwrap();
+        let mut file = header(&[("logits", 2, 3), ("none", 0, 7)]).unwrap();
         assert!((file.len() - 8).is_multiple_of(ALIGNMENT));
         let values = [0.0f32, 1.5, -2.0, 3.0, f32::MAX, f32::MIN_POSITIVE];
         values.iter().for_each(|x| file.extend(x.to_le_bytes()));
@@ -163,7 +245,7 @@ mod tests {
 
     #[test]
     fn sizes_beyond_any_file_are_an_error() {
-        assert!(header(usize::MAX / 2, 262_144).is_err());
+        assert!(header(&[("logits", usize::MAX / 2, 262_144)]).is_err());
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use carat_gguf::Gguf;
 
 use crate::arena::Need;
+use crate::audio::Audio;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType};
+use crate::vision::TOKENS_MAX;
 use crate::{Isa, text, weights};
 
 /// How a session runs.
@@ -66,7 +69,7 @@ impl Memory {
         Ok(Self::new(weights, &config, limits, chunk))
     }
 
-    pub(super) fn new(weights: u64, config: &Config, limits: KvLimits, chunk: usize) -> Self {
+    fn new(weights: u64, config: &Config, limits: KvLimits, chunk: usize) -> Self {
         let logits = Need::of::<f32>(config.vocab);
         Self {
             weights,
@@ -79,6 +82,18 @@ impl Memory {
     pub fn total(&self) -> u64 {
         self.weights + self.kv + self.scratch
     }
+}
+
+/// Scratch of a session: text, pictures and sound take turns in it.
+pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize) -> Need {
+    let projector = model.projector();
+    let vision = projector.and_then(|p| p.vision.as_ref());
+    let audio = projector.and_then(|p| p.audio.as_ref());
+    // A picture is one pass, however long it is.
+    let image = vision.map_or(0, |_| TOKENS_MAX.min(limits.context));
+    let text = text::need(model.config(), limits.kind, chunk.max(image));
+    let seen = vision.map_or(Need::default(), |(vision, _)| vision.need());
+    text.or(seen).or(audio.map_or(Need::default(), |_| Audio::need()))
 }
 
 /// The limits of the cache and the length of a chunk.

@@ -9,12 +9,13 @@ use super::{FLAT_CHUNK, Pass};
 
 /// Scratch of [`feed_forward`].
 pub(super) fn need(config: &Config, layer: &LayerConfig, tokens: usize) -> Need {
+    let tokens = tokens.min(BATCH);
     let inner = Need::of::<f32>(tokens * layer.ffn);
     let inputs = Activations::need(config.hidden, tokens);
     inner.and(inner).and(inputs.or(Activations::need(layer.ffn, tokens)))
 }
 
-/// Replaces normed rows `h`, `[tokens, hidden]`, by the network's output.
+/// Replaces normed rows `h`, `[tokens, hidden]`, by the network's output, a batch at a time.
 pub(super) fn feed_forward(
     pass: &Pass<'_>,
     weights: &Layer,
@@ -22,7 +23,19 @@ pub(super) fn feed_forward(
     h: &mut [f32],
     mut frame: Frame<'_>,
 ) {
-    let (pool, tokens) = (pass.pool, pass.span.tokens);
+    for h in h.chunks_mut(BATCH * pass.config.hidden) {
+        batch(pass, weights, config, h, frame.nested());
+    }
+}
+
+fn batch(
+    pass: &Pass<'_>,
+    weights: &Layer,
+    config: &LayerConfig,
+    h: &mut [f32],
+    mut frame: Frame<'_>,
+) {
+    let (pool, tokens) = (pass.pool, h.len() / pass.config.hidden);
     let gate = frame.take(tokens * config.ffn); // [tokens, ffn]
     let up = frame.take(tokens * config.ffn); // [tokens, ffn]
     {
@@ -36,3 +49,7 @@ pub(super) fn feed_forward(
     let gate = Activations::new(pool, gate, config.ffn, &mut frame);
     pool.matmul(&gate, [Product { weights: weights.down.view(), out: h }]);
 }
+
+/// Tokens that pass together: the hidden vectors are the longest of all, and a pass that holds a
+/// picture may have more than a thousand tokens.
+const BATCH: usize = 256;

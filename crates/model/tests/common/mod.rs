@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use carat::{Input, Isa, KvType, Model, Session, SessionConfig, TokenId};
+use carat::{Input, Isa, KvType, Model, OpenOptions, Session, SessionConfig, TokenId};
 use safetensors::SafeTensors;
 
 /// The instruction set that `CARAT_TEST_ISA` names, the best one without it.
@@ -17,6 +17,13 @@ pub(crate) fn isa() -> Isa {
 /// An exact cache, one thread, and the instruction set under test.
 pub(crate) fn config() -> SessionConfig {
     SessionConfig { kv: KvType::F32, threads: 1, isa: isa(), ..Default::default() }
+}
+
+/// The model with its projector.
+pub(crate) fn seeing_model(quant: &str) -> Model {
+    let projector = kit().join("mmproj-f32.gguf");
+    let options = OpenOptions { projector: Some(&projector), ..Default::default() };
+    Model::open_with(file(quant), options).expect("a model with senses")
 }
 
 pub(crate) fn model(quant: &str) -> Model {
@@ -62,7 +69,7 @@ pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
-/// One text case of the kit.
+/// One case of the kit.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) ids: Vec<TokenId>,
@@ -70,7 +77,17 @@ pub(crate) struct Case {
     pub(crate) greedy: Vec<TokenId>,
 }
 
+/// The text cases.
 pub(crate) fn cases() -> Vec<Case> {
+    cases_named(["text-short", "text-long"])
+}
+
+/// The cases with pictures and sound.
+pub(crate) fn media_cases() -> Vec<Case> {
+    cases_named(["image", "audio", "mixed"])
+}
+
+fn cases_named<const N: usize>(names: [&'static str; N]) -> Vec<Case> {
     let text = std::fs::read_to_string(kit().join("reference.json")).expect("reference.json");
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let list = |name: &str, key: &str| -> Vec<TokenId> {
@@ -78,7 +95,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ids.iter().map(|id| id.as_u64().expect("an id") as TokenId).collect()
     };
     let case = |name| Case { name, ids: list(name, "ids"), greedy: list(name, "greedy_f32") };
-    ["text-short", "text-long"].map(case).into()
+    names.map(case).into()
 }
 
 /// A tensor of the reference, cut into rows.
@@ -131,6 +148,7 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
     row.iter().map(|x| x - max - sum.ln()).collect()
 }
 
-fn kit() -> PathBuf {
+/// The folder of the kit.
+pub(crate) fn kit() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-s")
 }

@@ -1,0 +1,327 @@
+//! Pictures, sound and video in a session: from media to rows of the residual stream, and from
+//! prompts with placeholders to tokens with rows.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::TokenId;
+use crate::audio::{Clip, FRAME, LongClip};
+use crate::chat::Rendered;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::projector::MediaTokens;
+use crate::video::{Video, timestamp};
+use crate::vision::Picture;
+
+/// A picture or a stretch of sound as the decoder takes it: rows that stand in for tokens. Made
+/// once by [`Session::embed_picture`](super::Session::embed_picture) or
+/// [`Session::embed_samples`](super::Session::embed_samples), used as often as wanted; a clone
+/// shares the rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    kind: Kind,
+    /// `[tokens, hidden]`.
+    rows: Arc<[f32]>,
+    tokens: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Image,
+    Audio,
+}
+
+impl Embedding {
+    pub(super) fn image(rows: Vec<f32>, tokens: usize) -> Self {
+        Self { kind: Kind::Image, rows: rows.into(), tokens }
+    }
+
+    pub(super) fn audio(rows: Vec<f32>, tokens: usize) -> Self {
+        Self { kind: Kind::Audio, rows: rows.into(), tokens }
+    }
+
+    /// Tokens that it takes the place of.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The rows, `[tokens, hidden]`.
+    pub fn rows(&self) -> &[f32] {
+        &self.rows
+    }
+
+    /// Whether it is a picture; sound otherwise.
+    pub fn is_image(&self) -> bool {
+        self.kind == Kind::Image
+    }
+}
+
+/// What a placeholder in a prompt stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Medium {
+    /// A picture.
+    Image(Embedding),
+    /// Sound, in segments of at most 30 s.
+    Audio(Vec<Embedding>),
+    /// The frames of a video with their times in seconds, and its sound if that is wanted.
+    Video {
+        /// Times and pictures.
+        frames: Vec<(f64, Embedding)>,
+        /// Segments of at most 30 s.
+        sound: Vec<Embedding>,
+    },
+}
+
+/// A piece of a prompt.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    /// The user's own words: nothing in them is a special token.
+    Text(&'a str),
+    /// What the user shows or plays.
+    Medium(&'a Medium),
+}
+
+/// A medium among the tokens of a session.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) at: Range<usize>,
+    pub(super) is_image: bool,
+    /// `[tokens, hidden]`, until they are evaluated.
+    pub(super) rows: Arc<[f32]>,
+}
+
+impl Placed {
+    /// Copies the rows that fall into a pass, `x` of `[tokens, hidden]` from position `start`.
+    pub(super) fn fill(&self, start: usize, hidden: usize, x: &mut [f32]) {
+        let from = self.at.start.max(start);
+        let to = self.at.end.min(start + x.len() / hidden);
+        let rows = &self.rows[(from - self.at.start) * hidden..(to - self.at.start) * hidden];
+        x[(from - start) * hidden..(to - start) * hidden].copy_from_slice(rows);
+    }
+}
+
+/// A prompt written out: its tokens, with soft tokens where media stand, and the embeddings in the
+/// order of their tokens. [`Input::Filled`](super::Input::Filled) takes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MediaPrompt {
+    /// The tokens, without BOS unless the template wrote it.
+    pub ids: Vec<TokenId>,
+    /// One for each run of soft tokens.
+    pub media: Vec<Embedding>,
+}
+
+impl MediaPrompt {
+    /// Words and media in the order given.
+    ///
+    /// # Errors
+    /// If the model has no projector for a medium.
+    pub fn from_parts(model: &Model, parts: &[Part<'_>]) -> Result<Self> {
+        let mut filled = Self::default();
+        for part in parts {
+            match part {
+                Part::Text(text) => filled.ids.extend(model.tokenizer().encode(text)),
+                Part::Medium(medium) => filled.medium(model, medium)?,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// The output of a chat template, with media in order for the placeholders that it wrote.
+    ///
+    /// # Errors
+    /// If placeholders and media do not match in number and kind, or as
+    /// [`MediaPrompt::from_parts`].
+    pub fn from_conversation(model: &Model, prompt: &Rendered, media: &[Medium]) -> Result<Self> {
+        let tokenizer = model.tokenizer();
+        let ids = tokenizer.encode_rendered(prompt);
+        let placeholders =
+            ["<|image|>", "<|audio|>", "<|video|>"].map(|name| tokenizer.special(name));
+        let mut filled = Self::default();
+        let mut rest = media.iter();
+        let mut found = 0;
+        for id in ids {
+            if !placeholders.contains(&Some(id)) {
+                filled.ids.push(id);
+                continue;
+            }
+            found += 1;
+            let Some(medium) = rest.next() else { continue };
+            let wanted = match medium {
+                Medium::Image(_) => 0,
+                Medium::Audio(_) => 1,
+                Medium::Video { .. } => 2,
+            };
+            if placeholders[wanted] != Some(id) {
+                let names = ["a picture", "sound", "a video"];
+                let at = placeholders.iter().position(|p| *p == Some(id)).unwrap_or(wanted);
+                return Err(Error::MediaKind { wanted: names[at], found: names[wanted] });
+            }
+            filled.medium(model, medium)?;
+        }
+        match found == media.len() {
+            true => Ok(filled),
+            false => Err(Error::MediaCount { wanted: found, found: media.len() }),
+        }
+    }
+
+    fn medium(&mut self, model: &Model, medium: &Medium) -> Result<()> {
+        match medium {
+            Medium::Image(image) => self.embedding(model, image),
+            Medium::Audio(segments) => segments.iter().try_for_each(|s| self.embedding(model, s)),
+            Medium::Video { frames, sound } => {
+                for (i, (seconds, frame)) in frames.iter().enumerate() {
+                    let space = if i == 0 { "" } else { " " };
+                    let time = format!("{space}{} ", timestamp(*seconds));
+                    self.ids.extend(model.tokenizer().encode(&time));
+                    self.embedding(model, frame)?;
+                }
+                sound.iter().try_for_each(|s| self.embedding(model, s))
+            }
+        }
+    }
+
+    fn embedding(&mut self, model: &Model, embedding: &Embedding) -> Result<()> {
+        let MediaTokens { begin, soft, end } = tokens_of(model, embedding)?;
+        self.ids.push(begin);
+        self.ids.extend(std::iter::repeat_n(soft, embedding.tokens));
+        self.ids.push(end);
+        self.media.push(embedding.clone());
+        Ok(())
+    }
+}
+
+/// Where the media of a prompt stand: each run of soft tokens is the next embedding. `first` is the
+/// position of the first token.
+pub(super) fn place(
+    model: &Model,
+    ids: &[TokenId],
+    media: &[Embedding],
+    first: usize,
+) -> Result<Vec<Placed>> {
+    let hidden = model.config().hidden;
+    let soft = |id: TokenId| is_soft(model, id);
+    let mut placed = Vec::new();
+    let mut rest = media.iter();
+    let mut at = 0;
+    while at < ids.len() {
+        let run = ids[at..].iter().take_while(|id| soft(**id) && **id == ids[at]).count();
+        if run == 0 {
+            at += 1;
+            continue;
+        }
+        let count = placed.len() + 1;
+        let embedding =
+            rest.next().ok_or(Error::MediaCount { wanted: count, found: media.len() })?;
+        if tokens_of(model, embedding)?.soft != ids[at] {
+            let names =
+                if embedding.is_image() { ["sound", "a picture"] } else { ["a picture", "sound"] };
+            return Err(Error::MediaKind { wanted: names[0], found: names[1] });
+        }
+        if embedding.tokens != run {
+            return Err(Error::MediaTokens { wanted: run, found: embedding.tokens });
+        }
+        if embedding.rows.len() != run * hidden {
+            return Err(Error::MediaModel { wanted: hidden, found: embedding.rows.len() / run });
+        }
+        placed.push(Placed {
+            at: first + at..first + at + run,
+            is_image: embedding.is_image(),
+            rows: embedding.rows.clone(),
+        });
+        at += run;
+    }
+    match placed.len() == media.len() {
+        true => Ok(placed),
+        false => Err(Error::MediaCount { wanted: placed.len(), found: media.len() }),
+    }
+}
+
+/// Whether a token is only a place for a row of a medium.
+fn is_soft(model: &Model, id: TokenId) -> bool {
+    let projector = model.projector();
+    let vision = projector.and_then(|p| p.vision.as_ref()).map(|(_, tokens)| tokens.soft);
+    let audio = projector.and_then(|p| p.audio.as_ref()).map(|(_, tokens)| tokens.soft);
+    Some(id) == vision || Some(id) == audio
+}
+
+fn tokens_of(model: &Model, embedding: &Embedding) -> Result<MediaTokens> {
+    match embedding.kind {
+        Kind::Image => Ok(model.vision()?.1),
+        Kind::Audio => Ok(model.audio()?.1),
+    }
+}
+
+impl super::Session<'_> {
+    /// Turns a picture into rows of the decoder.
+    ///
+    /// # Errors
+    /// If the model was opened without a projector that sees, the picture has more columns or rows
+    /// than the model has positions, or there is no memory.
+    pub fn embed_picture(&mut self, picture: &Picture) -> Result<Embedding> {
+        let (vision, _) = self.model.vision()?;
+        let mut rows = self.rows(picture.tokens())?;
+        let pool = &self.pool;
+        let frame = self.arena.frame();
+        pool.enter(|| vision.embed(pool, picture, &mut rows, frame))?;
+        Ok(Embedding::image(rows, picture.tokens()))
+    }
+
+    /// Turns mono samples at 16 kHz into rows of the decoder, one for each 40 ms begun.
+    ///
+    /// # Errors
+    /// If the model was opened without a projector that hears, there are no samples, or no memory.
+    pub fn embed_samples(&mut self, samples: &[f32]) -> Result<Embedding> {
+        let (audio, _) = self.model.audio()?;
+        if samples.is_empty() {
+            return Err(crate::audio::AudioError::NoSamples.into());
+        }
+        let tokens = samples.len().div_ceil(FRAME);
+        let mut rows = self.rows(tokens)?;
+        let pool = &self.pool;
+        let frame = self.arena.frame();
+        pool.enter(|| audio.embed(pool, samples, &mut rows, frame));
+        Ok(Embedding::audio(rows, tokens))
+    }
+
+    /// Turns sound into segments of at most 30 s, or refuses what is longer.
+    ///
+    /// # Errors
+    /// As [`Session::embed_samples`](Self::embed_samples), and if `long` forbids to split.
+    pub fn embed_clip(&mut self, clip: &Clip, long: LongClip) -> Result<Medium> {
+        let segments = clip.segments(long)?.into_iter();
+        let embed = |range: Range<usize>| self.embed_samples(&clip.samples()[range]);
+        Ok(Medium::Audio(segments.map(embed).collect::<Result<_>>()?))
+    }
+
+    /// Turns the frames of a video, and its sound where there is some, into rows. Frames that are
+    /// equal are embedded once.
+    ///
+    /// # Errors
+    /// As [`Session::embed_picture`](Self::embed_picture) and
+    /// [`Session::embed_clip`](Self::embed_clip).
+    pub fn embed_video(&mut self, video: &Video, sound: Option<&Clip>) -> Result<Medium> {
+        let mut frames: Vec<(f64, Embedding)> = Vec::with_capacity(video.frames.len());
+        for (i, frame) in video.frames.iter().enumerate() {
+            let same = video.frames[..i].iter().position(|f| f.picture == frame.picture);
+            let embedding = match same {
+                Some(same) => frames[same].1.clone(),
+                None => self.embed_picture(&frame.picture)?,
+            };
+            frames.push((frame.seconds, embedding));
+        }
+        let sound = match sound.map(|clip| self.embed_clip(clip, LongClip::Split)).transpose()? {
+            Some(Medium::Audio(segments)) => segments,
+            _ => Vec::new(),
+        };
+        Ok(Medium::Video { frames, sound })
+    }
+
+    fn rows(&self, tokens: usize) -> Result<Vec<f32>> {
+        let values = tokens * self.model.config().hidden;
+        let mut rows = Vec::new();
+        let bytes = (values * size_of::<f32>()) as u64;
+        rows.try_reserve_exact(values).map_err(|_| Error::Memory { what: "media", bytes })?;
+        rows.resize(values, 0.0);
+        Ok(rows)
+    }
+}

@@ -1,0 +1,284 @@
+//! From the bytes of a picture file to upright 8-bit RGB.
+//!
+//! The reference opens pictures with Pillow and calls `convert("RGB")`, so Pillow's rules are ours:
+//! alpha is dropped, never blended; 16-bit colour keeps its high byte; 16-bit gray is clipped to
+//! 255, not scaled; a palette's colours count also where they are transparent.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::error::ImageError as Cause;
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use super::image::ImageError;
+use super::jpeg::{Jpeg, JpegError};
+use super::tiff;
+
+/// A decoded picture: RGB, 8 bits, row-major, both sides positive.
+pub(super) struct Rgb {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) pixels: Vec<u8>,
+}
+
+/// Reads a picture file, not more of it than its first bytes justify.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let failed = |source| ImageError::Read { path: path.to_owned(), source };
+    if path.is_dir() {
+        return Err(ImageError::Folder { path: path.to_owned() });
+    }
+    let mut file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(SNIFFED_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    format(&bytes)?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(ImageError::TooLong { bytes_max: FILE_BYTES_MAX });
+    }
+    Ok(bytes)
+}
+
+/// Decodes a picture file and turns it upright.
+pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
+    let format = format(bytes)?;
+    match format {
+        ImageFormat::Jpeg => return decode_jpeg(bytes),
+        ImageFormat::Tiff => {
+            let (image, orientation) = tiff::decode(bytes, DECODED_BYTES_MAX)?;
+            return Ok(upright(image.width, image.height, image.pixels, orientation));
+        }
+        _ => {}
+    }
+    let failed = |cause| blame(format, bytes, cause);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits());
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+
+    let (width, height) = decoder.dimensions();
+    check_sides(width, height)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let color = decoder.color_type();
+    let mut pixels = buffer(decoder.total_bytes())?;
+    decoder.read_image(&mut pixels).map_err(failed)?;
+
+    let clip = png_is_gray(format, bytes);
+    let mut pixels = to_rgb(pixels, color, clip).ok_or_else(|| variant(format, color))?;
+    if format == ImageFormat::Bmp {
+        round_down_bmp(bytes, &mut pixels);
+    }
+    Ok(upright(width, height, pixels, orientation))
+}
+
+/// The same for JPEG, which has a decoder of its own.
+fn decode_jpeg(bytes: &[u8]) -> Result<Rgb, ImageError> {
+    let format = name(ImageFormat::Jpeg);
+    let failed = |cause| match cause {
+        JpegError::Truncated => ImageError::Truncated { format },
+        JpegError::Damaged(what) => ImageError::Damaged { format, source: what.into() },
+        JpegError::Variant(what) => ImageError::Variant { format, source: what.into() },
+        JpegError::Memory(bytes) => ImageError::Memory { bytes },
+    };
+    let jpeg = Jpeg::open(bytes).map_err(failed)?;
+    let (width, height) = jpeg.sides();
+    check_sides(width, height)?;
+    let orientation = jpeg.exif().and_then(Orientation::from_exif_chunk);
+    let pixels = jpeg.decode(DECODED_BYTES_MAX).map_err(failed)?;
+    Ok(upright(width, height, pixels, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// The picture's format by its first bytes.
+pub(crate) fn format(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+    match image::guess_format(bytes) {
+        Ok(known @ (Bmp | Gif | Jpeg | Png | Tiff | WebP)) => Ok(known),
+        _ if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") => Ok(Tiff),
+        _ if bytes.is_empty() => Err(ImageError::Empty),
+        other => Err(ImageError::Format { found: describe(bytes, other.ok()) }),
+    }
+}
+
+/// Refuses pictures without pixels and decompression bombs.
+pub(crate) fn check_sides(width: u32, height: u32) -> Result<(), ImageError> {
+    if width == 0 || height == 0 {
+        return Err(ImageError::NoPixels { width, height });
+    }
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > PIXELS_MAX || width.max(height) > SIDE_MAX {
+        let (pixels_max, side_max) = (PIXELS_MAX, SIDE_MAX);
+        return Err(ImageError::TooLarge { width, height, pixels_max, side_max });
+    }
+    Ok(())
+}
+
+/// What a decoder may take.
+pub(crate) fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(DECODED_BYTES_MAX);
+    limits
+}
+
+/// Says what a decoder's error means for the file.
+pub(crate) fn blame(format: ImageFormat, bytes: &[u8], cause: Cause) -> ImageError {
+    let format = name(format);
+    if is_end_of_file(&cause) {
+        return ImageError::Truncated { format };
+    }
+    match cause {
+        Cause::Limits(_) => ImageError::Memory { bytes: DECODED_BYTES_MAX },
+        Cause::Unsupported(_) => ImageError::Variant { format, source: Box::new(cause) },
+        _ if bytes.len() < SNIFFED_BYTES as usize => ImageError::Truncated { format },
+        _ => ImageError::Damaged { format, source: Box::new(cause) },
+    }
+}
+
+/// Whether a reader's complaint about the end of the file is at the root of `cause`.
+fn is_end_of_file(cause: &Cause) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    while let Some(error) = next {
+        let io = match error.downcast_ref::<Cause>() {
+            Some(Cause::IoError(io)) => Some(io),
+            _ => error.downcast_ref::<std::io::Error>(),
+        };
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// A zeroed buffer, or an error where the system has no memory.
+fn buffer(bytes: u64) -> Result<Vec<u8>, ImageError> {
+    let none = || ImageError::Memory { bytes };
+    if bytes > DECODED_BYTES_MAX {
+        return Err(none());
+    }
+    let length = usize::try_from(bytes).map_err(|_| none())?;
+    bytemuck::allocation::try_zeroed_vec(length).map_err(|()| none())
+}
+
+/// Samples of any colour type as RGB; `None` for floating point. `clip`: 16-bit gray is clipped.
+fn to_rgb(pixels: Vec<u8>, color: ColorType, clip: bool) -> Option<Vec<u8>> {
+    let high = |sample: [u8; 2]| (u16::from_ne_bytes(sample) >> 8) as u8;
+    let clipped = |sample: [u8; 2]| u16::from_ne_bytes(sample).min(255) as u8;
+    Some(match color {
+        ColorType::Rgb8 => pixels,
+        ColorType::Rgba8 => keep(pixels, |&[r, g, b, _]: &[u8; 4]| [r, g, b]),
+        ColorType::L8 => pixels.iter().flat_map(|&l| [l; 3]).collect(),
+        ColorType::La8 => pixels.as_chunks().0.iter().flat_map(|&[l, _]| [l; 3]).collect(),
+        ColorType::L16 => pixels.as_chunks().0.iter().flat_map(|&l| [clipped(l); 3]).collect(),
+        ColorType::La16 => {
+            let gray = |&[a, b, _, _]: &[u8; 4]| if clip { clipped([a, b]) } else { high([a, b]) };
+            keep(pixels, |pixel| [gray(pixel); 3])
+        }
+        ColorType::Rgb16 => {
+            keep(pixels, |&[r, s, g, h, b, c]: &[u8; 6]| [high([r, s]), high([g, h]), high([b, c])])
+        }
+        ColorType::Rgba16 => keep(pixels, |&[r, s, g, h, b, c, _, _]: &[u8; 8]| {
+            [high([r, s]), high([g, h]), high([b, c])]
+        }),
+        _ => return None,
+    })
+}
+
+/// Maps pixels of `N` >= 3 bytes to three, in place: the largest pictures are not held twice.
+fn keep<const N: usize>(mut pixels: Vec<u8>, rgb: impl Fn(&[u8; N]) -> [u8; 3]) -> Vec<u8> {
+    const { assert!(N >= 3, "a pixel may not grow") };
+    let count = pixels.len() / N;
+    for i in 0..count {
+        let Some(pixel) = pixels[N * i..].first_chunk() else { break };
+        let rgb = rgb(pixel);
+        pixels[3 * i..3 * i + 3].copy_from_slice(&rgb);
+    }
+    pixels.truncate(3 * count);
+    pixels
+}
+
+/// Applies the orientation that the camera wrote into the file.
+fn upright(width: u32, height: u32, pixels: Vec<u8>, orientation: Orientation) -> Rgb {
+    if orientation == Orientation::NoTransforms {
+        return Rgb { width, height, pixels };
+    }
+    let image = RgbImage::from_raw(width, height, pixels).expect("three bytes for each pixel");
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(orientation);
+    Rgb { width: image.width(), height: image.height(), pixels: image.into_rgb8().into_raw() }
+}
+
+/// Whether a PNG file holds gray without alpha (colour type 0 at byte 25, PNG specification
+/// 11.2.1): a transparent gray value then makes the decoder add an alpha that the picture has not.
+fn png_is_gray(format: ImageFormat, bytes: &[u8]) -> bool {
+    format == ImageFormat::Png && bytes.get(25) == Some(&0)
+}
+
+/// Colours of 5 and 6 bits in BMP files of 16 bits a pixel: the reference widens them rounding
+/// down, the decoder to the nearest. Places are those of the BITMAPINFOHEADER.
+fn round_down_bmp(bytes: &[u8], pixels: &mut [u8]) {
+    if bytes.get(28..30) != Some(&16u16.to_le_bytes()) {
+        return;
+    }
+    let has_six = bytes.get(30) == Some(&3) && bytes.get(58..60) == Some(&0x07e0u16.to_le_bytes());
+    let most = [31, if has_six { 63 } else { 31 }, 31];
+    for pixel in pixels.as_chunks_mut::<3>().0 {
+        for (value, most) in pixel.iter_mut().zip(most) {
+            let stored = (u32::from(*value) * most + 127) / 255;
+            *value = (stored * 255 / most) as u8;
+        }
+    }
+}
+
+/// The error for samples that have no rule.
+fn variant(format: ImageFormat, color: ColorType) -> ImageError {
+    let source = format!("samples of type {color:?}").into();
+    ImageError::Variant { format: name(format), source }
+}
+
+/// The format's name in messages.
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::Bmp => "BMP",
+        _ => "TIFF",
+    }
+}
+
+/// What data that is no picture looks like.
+fn describe(bytes: &[u8], format: Option<ImageFormat>) -> String {
+    let start = &bytes[..bytes.len().min(SNIFFED_BYTES as usize)];
+    let is_text = |c: char| !c.is_control() || c.is_whitespace();
+    match (format, start.get(4..12)) {
+        (Some(format), _) => format!("a {format:?} picture"),
+        (_, Some(&[b'f', b't', b'y', b'p', b'h' | b'm', ..])) => "a HEIC picture or a film".into(),
+        (_, Some(&[b'f', b't', b'y', b'p', ..])) => "a film".into(),
+        _ if start.starts_with(b"%PDF") => "a PDF document".into(),
+        _ if start.utf8_chunks().next().is_some_and(|c| {
+            c.valid().len() + 3 >= start.len() && c.valid().chars().all(is_text)
+        }) =>
+        {
+            "text".into()
+        }
+        _ => format!("of no known kind (it begins with {:02x?})", &start[..start.len().min(8)]),
+    }
+}
+
+/// The most pixels that are decoded: the number at which Pillow, and so the reference, speaks of a
+/// decompression bomb and stops (twice `Image.MAX_IMAGE_PIXELS`, which is 2^30 / 4 / 3).
+const PIXELS_MAX: u64 = 178_956_970;
+
+/// The longest side that is decoded. A column of one pixel is 48 wide between the two passes of the
+/// resize, so this bounds them to 150 MB, and the filter's weights to 32 MB.
+const SIDE_MAX: u32 = 1 << 20;
+
+/// The most memory that decoding one picture takes: six bytes for each of [`PIXELS_MAX`].
+const DECODED_BYTES_MAX: u64 = 6 * PIXELS_MAX;
+
+/// The longest file that is read: raw pixels of [`PIXELS_MAX`] with room for metadata.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes that tell the format.
+const SNIFFED_BYTES: u64 = 64;
