@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_triangle_filter_rounds_once() {
-        let chroma = Component::of_samples(1, 1, &[&[0, 100, 255], &[10, 20, 30]]);
+        let chroma = Component::of_samples(1, 1, &[&[0, 100, 255], &[8, 20, 30]]);
         let widened = |largest, y| {
             let mut row = Vec::new();
             Way::of(&chroma, largest).unwrap().widen(&chroma, y, &mut row);
@@ -178,10 +178,10 @@ mod tests {
         // By hand: quarters, rounded down at .5 to the left and up to the right.
         assert_eq!(widened((2, 1), 0), [0, 25, 75, 139, 216, 255]);
         assert_eq!(widened((1, 2), 0), [0, 100, 255]);
-        assert_eq!(widened((1, 2), 1), [3, 80, 199]);
-        assert_eq!(widened((1, 2), 3), [10, 20, 30]);
-        // Sixteenths of (3 a + b): columns 10, 320, 795.
-        assert_eq!(widened((2, 2), 1), [3, 22, 61, 110, 169, 199]);
+        assert_eq!(widened((1, 2), 1), [2, 80, 199]);
+        assert_eq!(widened((1, 2), 3), [8, 20, 30]);
+        // Sixteenths of (3 a + b): columns 8, 320, 795; the second result is at exactly 21.5.
+        assert_eq!(widened((2, 2), 1), [2, 21, 61, 110, 169, 199]);
         assert_eq!(widened((4, 1), 0)[..5], [0, 0, 0, 0, 100]);
     }
 
