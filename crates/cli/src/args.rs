@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use carat::audio::LongClip;
 use carat::{Isa, KvType, SamplerConfig, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -99,6 +100,8 @@ pub(crate) struct ChatArgs {
     /// Print tokens per second after every answer, and the engine's settings at the start
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) senses: SenseArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
@@ -214,9 +217,20 @@ pub(crate) struct MediaArgs {
     /// Show a video: an animation, a folder of frames, or a film if ffmpeg is installed
     #[arg(long, value_name = "PATH")]
     pub(crate) video: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) senses: SenseArgs,
+}
+
+/// How media are read.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Media")]
+pub(crate) struct SenseArgs {
     /// Most tokens of each picture: 70, 140, 280, 560 or 1120
     #[arg(long, value_name = "N", default_value_t = 280)]
     image_tokens: usize,
+    /// Refuse sound of more than 30 s, which is otherwise cut where it is quiet
+    #[arg(long)]
+    strict_audio: bool,
     /// Frames a second of a folder of frames
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     frame_rate: f64,
@@ -236,11 +250,13 @@ impl MediaArgs {
         let videos = self.video.iter().cloned().map(Source::Video);
         images.chain(audio).chain(videos).collect()
     }
+}
 
-    /// How they are read.
+impl SenseArgs {
     pub(crate) fn reading(&self) -> Result<Reading> {
         let budget = media::budget(self.image_tokens)?;
-        Ok(Reading { budget, frame_rate: self.frame_rate, sound: self.with_sound })
+        let long = if self.strict_audio { LongClip::Refuse } else { LongClip::Split };
+        Ok(Reading { budget, long, frame_rate: self.frame_rate, sound: self.with_sound })
     }
 }
 

@@ -6,13 +6,15 @@
 //! common beginning.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use carat::{Model, Sampler, Session, SessionConfig};
+use anyhow::{Context, Result, bail};
+use carat::{Embedding, Medium, Model, Sampler, Session, SessionConfig};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use crate::args::ChatArgs;
+use crate::media::{self, Reading, Source};
 use crate::prompt::Conversation;
 use crate::reply::{End, reply};
 use crate::run::{end_line, engine_line, sampling_line};
@@ -20,7 +22,8 @@ use crate::{interrupt, load, sentence};
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     interrupt::install()?;
-    let model = load::model(&args.model, args.engine.cpu.threads)?;
+    let reading = args.senses.reading()?;
+    let (model, senses) = open(args)?;
     let base = args.engine.session(0, model.config().context);
     let config = SessionConfig { rollback: ROLLBACK.min(base.context), ..base };
     let settings = args.sampling.config();
@@ -31,6 +34,11 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
         session: load::session(&model, config)?,
         sampler: Sampler::new(settings.clone(), model.tokenizer().vocab_size())?,
         conversation,
+        shown: Vec::new(),
+        reading,
+        senses,
+        attached: Vec::new(),
+        failures: 0,
     };
     chat.reset();
     if args.verbose {
@@ -43,12 +51,41 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     }
 }
 
+/// The model, with its projector where there is one, and why there is none otherwise: a
+/// conversation may do without.
+fn open(args: &ChatArgs) -> Result<(Model, Result<(), String>)> {
+    let threads = args.engine.cpu.threads;
+    let named = args.senses.mmproj.as_deref();
+    let without = match media::projector(&args.model, named) {
+        Ok(path) => match load::model_with(&args.model, Some(&path), threads) {
+            Ok(model) => return Ok((model, Ok(()))),
+            Err(e) if named.is_none() && is_projector(&e) => e,
+            Err(e) => return Err(e),
+        },
+        Err(e) => e,
+    };
+    Ok((load::model(&args.model, threads)?, Err(sentence(without.as_ref()))))
+}
+
+fn is_projector(e: &anyhow::Error) -> bool {
+    matches!(e.downcast_ref(), Some(carat::Error::Projector { .. }))
+}
+
 struct Chat<'a> {
     args: &'a ChatArgs,
     model: &'a Model,
     session: Session<'a>,
     sampler: Sampler,
     conversation: Conversation<'a>,
+    /// Media that the session holds.
+    shown: Vec<Embedding>,
+    reading: Reading,
+    /// Why the model has no senses, if it has none.
+    senses: Result<(), String>,
+    /// Media for the next message.
+    attached: Vec<Medium>,
+    /// Commands that failed.
+    failures: usize,
 }
 
 /// What a line asks for.
@@ -59,6 +96,8 @@ enum Line<'a> {
     Help,
     Reset,
     Exit,
+    /// A command that shows or plays something, and its path.
+    Attach(&'a str, &'a str),
     Unknown(&'a str),
 }
 
@@ -80,7 +119,8 @@ impl Chat<'_> {
         }
     }
 
-    /// A program or a file: a line is a message, and the first error ends it.
+    /// A program or a file: a line is a message, and the first answer that fails ends it. A
+    /// command that fails only makes the whole fail in the end.
     fn piped(&mut self) -> Result<()> {
         let mut lines = io::stdin().lock().lines();
         while let Some(text) = join_lines(|_| lines.next().transpose())? {
@@ -88,7 +128,11 @@ impl Chat<'_> {
                 break;
             }
         }
-        Ok(())
+        match self.failures {
+            0 => Ok(()),
+            1 => bail!("one command of the conversation failed"),
+            n => bail!("{n} commands of the conversation failed"),
+        }
     }
 
     /// Does what a line asks for; true if that is to leave.
@@ -102,6 +146,12 @@ impl Chat<'_> {
                 eprintln!("the conversation begins anew");
             }
             Line::Exit => return Ok(true),
+            Line::Attach(command, path) => {
+                if let Err(e) = self.attach(command, path) {
+                    eprintln!("carat: {}", sentence(e.as_ref()));
+                    self.failures += 1;
+                }
+            }
             Line::Unknown(command) => eprintln!("there is no command {command}, /help lists them"),
         }
         Ok(false)
@@ -109,6 +159,7 @@ impl Chat<'_> {
 
     /// Begins the conversation: nothing but the instructions has been said.
     fn reset(&mut self) {
+        self.attached.clear();
         self.conversation.reset();
         self.sampler.reset();
         if let Some(system) = &self.args.system {
@@ -116,9 +167,29 @@ impl Chat<'_> {
         }
     }
 
+    /// Reads what the next message shows.
+    fn attach(&mut self, command: &str, path: &str) -> Result<()> {
+        if path.is_empty() {
+            bail!("{command} needs a path, as in {command} holiday/photo");
+        }
+        if let Err(why) = &self.senses {
+            bail!("{why}");
+        }
+        let path = PathBuf::from(path);
+        let source = match command {
+            "/image" => Source::Image(path),
+            "/audio" => Source::Audio(path),
+            _ => Source::Video(path),
+        };
+        let read = source.read(self.reading)?;
+        self.attached.push(read.embed(&mut self.session, self.reading.long)?);
+        eprintln!("the next message shows it in {} tokens, about", read.tokens());
+        Ok(())
+    }
+
     /// One turn. A message without an answer leaves no trace in the conversation.
     fn say(&mut self, text: &str) -> Result<()> {
-        self.conversation.say("user", text);
+        self.conversation.show(&std::mem::take(&mut self.attached), text);
         match self.answer() {
             Ok(Some(answer)) => self.conversation.say("assistant", &answer),
             Ok(None) => self.conversation.unsay(),
@@ -131,10 +202,11 @@ impl Chat<'_> {
     }
 
     fn answer(&mut self) -> Result<Option<String>> {
-        let prompt = self.conversation.tokens()?;
+        let prompt = self.conversation.prompt()?;
         let tokenizer = self.model.tokenizer();
         let (session, sampler) = (&mut self.session, &mut self.sampler);
-        let reply = reply(session, sampler, tokenizer, &prompt, self.args.max_tokens)?;
+        let (shown, max_tokens) = (&mut self.shown, self.args.max_tokens);
+        let reply = reply(session, sampler, tokenizer, &prompt, shown, max_tokens)?;
         let mut out = io::stdout().lock();
         if out.is_terminal() {
             drop(out);
@@ -164,6 +236,7 @@ impl<'a> Line<'a> {
             "/help" | "/?" => Self::Help,
             "/reset" => Self::Reset,
             "/exit" | "/quit" => Self::Exit,
+            _ if let Some((command, path)) = attachment(text) => Self::Attach(command, path),
             // A path or a comment is a message: commands are one word of letters.
             _ => match text.strip_prefix('/') {
                 Some(word) if !word.is_empty() && word.chars().all(char::is_alphabetic) => {
@@ -173,6 +246,15 @@ impl<'a> Line<'a> {
             },
         }
     }
+}
+
+/// A command that takes a path, and the path, with or without quotes around it.
+fn attachment(text: &str) -> Option<(&str, &str)> {
+    let (command, path) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let path = path.trim();
+    let quoted = |quote| path.strip_prefix(quote).and_then(|path| path.strip_suffix(quote));
+    let path = quoted('"').or_else(|| quoted('\'')).unwrap_or(path);
+    ["/image", "/audio", "/video"].contains(&command).then_some((command, path))
 }
 
 /// A message of one or more lines, empty where Ctrl-C took it back; `None` at the end of the input.
@@ -212,9 +294,12 @@ fn join_lines(mut next: impl FnMut(&str) -> io::Result<Option<String>>) -> Resul
 const ROLLBACK: usize = 1024;
 
 const HELP: &str = "\
-/help   this list
-/reset  forget the conversation
-/exit   leave (or Ctrl-D)
+/image PATH  show a picture with the next message
+/audio PATH  play sound with the next message
+/video PATH  show a video with the next message
+/reset       forget the conversation
+/help        this list
+/exit        leave (or Ctrl-D)
 A line that ends in \\ goes on in the next one. Ctrl-C ends an answer.";
 
 #[cfg(test)]
@@ -223,7 +308,20 @@ mod tests {
 
     #[test]
     fn commands_are_one_word_of_letters() {
-        let lines = ["/help", " /exit ", "/rest", "/etc/hosts", "/", "", "  ", "hi /exit"];
+        let lines = [
+            "/help",
+            " /exit ",
+            "/rest",
+            "/etc/hosts",
+            "/",
+            "",
+            "  ",
+            "hi /exit",
+            "/image a b.png ",
+            "/audio  'a.wav'",
+            "/video",
+            "/imagine a cat",
+        ];
         let parsed = lines.map(Line::parse);
         let wanted = [
             Line::Help,
@@ -234,6 +332,10 @@ mod tests {
             Line::Nothing,
             Line::Nothing,
             Line::Say("hi /exit"),
+            Line::Attach("/image", "a b.png"),
+            Line::Attach("/audio", "a.wav"),
+            Line::Attach("/video", ""),
+            Line::Say("/imagine a cat"),
         ];
         assert_eq!(parsed, wanted);
     }

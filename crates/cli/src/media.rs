@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use carat::audio::{Clip, LongClip};
 use carat::video::{self, Video, VideoConfig};
 use carat::vision::{Budget, Picture};
-use carat::{Embedding, Medium, Session, projectors_beside};
+use carat::{Medium, Session, projectors_beside};
 
 use crate::Usage;
 
@@ -50,6 +50,12 @@ pub(crate) fn clip(path: &Path) -> Result<Clip> {
     Ok(clip)
 }
 
+/// The clip, unless it is too long and `long` says so.
+fn bounded(path: &Path, clip: Clip, long: LongClip) -> Result<Clip> {
+    clip.segments(long).with_context(|| format!("cannot play {}", path.display()))?;
+    Ok(clip)
+}
+
 /// `--image-tokens` as a budget.
 pub(crate) fn budget(tokens: usize) -> Result<Budget> {
     Budget::try_from(tokens).map_err(|e| Usage(e.to_string()).into())
@@ -68,6 +74,8 @@ pub(crate) enum Source {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
     pub(crate) budget: Budget,
+    /// What happens to sound of more than 30 s.
+    pub(crate) long: LongClip,
     /// Frames a second where a video is a folder of frames.
     pub(crate) frame_rate: f64,
     /// Play the sound of videos, too.
@@ -75,20 +83,11 @@ pub(crate) struct Reading {
 }
 
 impl Source {
-    /// The part of a message that a chat template expects.
-    pub(crate) fn part(&self) -> &'static str {
-        match self {
-            Self::Image(_) => "image",
-            Self::Audio(_) => "audio",
-            Self::Video(_) => "video",
-        }
-    }
-
     /// Reads it.
     pub(crate) fn read(&self, reading: Reading) -> Result<Read> {
         Ok(match self {
             Self::Image(path) => Read::Image(picture(path, reading.budget)?),
-            Self::Audio(path) => Read::Audio(clip(path)?),
+            Self::Audio(path) => Read::Audio(bounded(path, clip(path)?, reading.long)?),
             Self::Video(path) => {
                 let config = VideoConfig::default();
                 let about = || format!("cannot show {}", path.display());
@@ -101,8 +100,11 @@ impl Source {
                     true => video::sound(path, &config).with_context(about)?,
                     false => None,
                 };
-                let sound = sound.map(|samples| Clip::from_pcm(&samples, carat::audio::RATE, 1));
-                Read::Video(video, sound.transpose().with_context(about)?)
+                let clip = |samples: Vec<f32>| -> Result<Clip> {
+                    let clip = Clip::from_pcm(&samples, carat::audio::RATE, 1);
+                    bounded(path, clip.with_context(about)?, reading.long)
+                };
+                Read::Video(video, sound.map(clip).transpose()?)
             }
         })
     }
@@ -130,45 +132,15 @@ impl Read {
     }
 
     /// Turns it into rows of the model's decoder.
-    pub(crate) fn embed(&self, session: &mut Session<'_>) -> Result<Medium, carat::Error> {
+    pub(crate) fn embed(
+        &self,
+        session: &mut Session<'_>,
+        long: LongClip,
+    ) -> Result<Medium, carat::Error> {
         match self {
             Self::Image(picture) => Ok(Medium::Image(session.embed_picture(picture)?)),
-            Self::Audio(clip) => session.embed_clip(clip, LongClip::Split),
+            Self::Audio(clip) => session.embed_clip(clip, long),
             Self::Video(video, sound) => session.embed_video(video, sound.as_ref()),
         }
-    }
-}
-
-/// Embeds pictures and clips by path, equal paths once, clips in one piece.
-pub(crate) struct Embedder<'s, 'm> {
-    session: &'s mut Session<'m>,
-    budget: Budget,
-    known: Vec<(PathBuf, Embedding)>,
-}
-
-impl<'s, 'm> Embedder<'s, 'm> {
-    pub(crate) fn new(session: &'s mut Session<'m>, budget: Budget) -> Self {
-        Self { session, budget, known: Vec::new() }
-    }
-
-    pub(crate) fn image(&mut self, path: &Path) -> Result<Embedding> {
-        self.once(path, |session, budget| Ok(session.embed_picture(&picture(path, budget)?)?))
-    }
-
-    pub(crate) fn audio(&mut self, path: &Path) -> Result<Embedding> {
-        self.once(path, |session, _| Ok(session.embed_samples(clip(path)?.samples())?))
-    }
-
-    fn once(
-        &mut self,
-        path: &Path,
-        embed: impl FnOnce(&mut Session<'m>, Budget) -> Result<Embedding>,
-    ) -> Result<Embedding> {
-        if let Some((_, embedding)) = self.known.iter().find(|(known, _)| known == path) {
-            return Ok(embedding.clone());
-        }
-        let embedding = embed(self.session, self.budget)?;
-        self.known.push((path.to_owned(), embedding.clone()));
-        Ok(embedding)
     }
 }

@@ -8,13 +8,14 @@ use carat::{ChatTemplate, MediaPrompt, Medium, Model, Part, TokenId};
 use serde_json::{Value, json};
 
 use crate::Usage;
-use crate::media::Source;
 
 /// Messages, and how the model's template renders them.
 pub(crate) struct Conversation<'m> {
     model: &'m Model,
     template: &'m ChatTemplate,
     messages: Vec<Value>,
+    /// What the messages show, each with the number of its message.
+    media: Vec<(usize, Medium)>,
     think: bool,
 }
 
@@ -28,7 +29,7 @@ impl<'m> Conversation<'m> {
                  it can only continue text, with `carat run` and without --chat"
             );
         };
-        Ok(Self { model, template, messages: Vec::new(), think })
+        Ok(Self { model, template, messages: Vec::new(), media: Vec::new(), think })
     }
 
     /// Adds a message by `role`: system, user or assistant.
@@ -36,31 +37,33 @@ impl<'m> Conversation<'m> {
         self.messages.push(json!({ "role": role, "content": text }));
     }
 
+    /// Adds a message of the user that shows media before it says something.
+    pub(crate) fn show(&mut self, media: &[Medium], text: &str) {
+        if media.is_empty() {
+            return self.say("user", text);
+        }
+        let parts = media.iter().map(|medium| json!({ "type": part(medium) }));
+        let parts: Vec<_> = parts.chain([json!({ "type": "text", "text": text })]).collect();
+        let number = self.messages.len();
+        self.media.extend(media.iter().map(|medium| (number, medium.clone())));
+        self.messages.push(json!({ "role": "user", "content": parts }));
+    }
+
     /// Takes the last message back.
     pub(crate) fn unsay(&mut self) {
         self.messages.pop();
+        self.media.retain(|(number, _)| *number < self.messages.len());
     }
 
     /// Takes all messages back.
     pub(crate) fn reset(&mut self) {
         self.messages.clear();
-    }
-
-    /// Adds a message of the user that shows media before it says something.
-    pub(crate) fn show(&mut self, media: &[Source], text: &str) {
-        let media = media.iter().map(|source| json!({ "type": source.part() }));
-        let parts: Vec<_> = media.chain([json!({ "type": "text", "text": text })]).collect();
-        self.messages.push(json!({ "role": "user", "content": parts }));
+        self.media.clear();
     }
 
     /// The tokens of the whole conversation up to where the model speaks. What the messages say
     /// is text and never a special token, whatever it looks like.
-    pub(crate) fn tokens(&self) -> Result<MediaPrompt> {
-        self.with_media(&[])
-    }
-
-    /// [`Conversation::tokens`], with the media that its messages show, in order.
-    pub(crate) fn with_media(&self, media: &[Medium]) -> Result<MediaPrompt> {
+    pub(crate) fn prompt(&self) -> Result<MediaPrompt> {
         let tokenizer = self.model.tokenizer();
         let special = |id: Option<TokenId>| id.and_then(|id| tokenizer.token(id));
         let context = json!({
@@ -71,9 +74,19 @@ impl<'m> Conversation<'m> {
             "eos_token": special(tokenizer.eos()).unwrap_or_default(),
         });
         let rendered = self.template.render(&context).context("cannot render the conversation")?;
-        let prompt = MediaPrompt::from_conversation(self.model, &rendered, media)
+        let media: Vec<_> = self.media.iter().map(|(_, medium)| medium.clone()).collect();
+        let prompt = MediaPrompt::from_conversation(self.model, &rendered, &media)
             .context("cannot write the media into the prompt")?;
         Ok(with_bos(self.model, prompt))
+    }
+}
+
+/// The part of a message that a chat template expects for a medium.
+fn part(medium: &Medium) -> &'static str {
+    match medium {
+        Medium::Image(_) => "image",
+        Medium::Audio(_) => "audio",
+        Medium::Video { .. } => "video",
     }
 }
 

@@ -46,20 +46,24 @@ pub(crate) struct Speed {
 }
 
 /// Answers `prompt`, the tokens of everything said so far. What the session already holds of it
-/// is kept; text goes to standard output as it comes, thoughts to standard error.
+/// is kept; `shown` are the media it holds, and afterwards those of the prompt. Text goes to
+/// standard output as it comes, thoughts to standard error.
 pub(crate) fn reply(
     session: &mut Session<'_>,
     sampler: &mut Sampler,
     tokenizer: &Tokenizer,
     prompt: &MediaPrompt,
+    shown: &mut Vec<Embedding>,
     max_tokens: Option<usize>,
 ) -> Result<Reply> {
     let guard = Guard::new();
     let mut speed = Speed::default();
     let begun = Instant::now();
-    let kept = keep_common(session, &prompt.ids)?;
+    let (kept, media_kept) = keep_common(session, prompt, shown)?;
     speed.prompt_tokens = prompt.ids.len() - kept;
-    let evaluated = evaluate(session, &prompt.ids[kept..], &prompt.media, &guard)?;
+    shown.clone_from(&prompt.media);
+    let (ids, media) = (&prompt.ids[kept..], &prompt.media[media_kept..]);
+    let evaluated = evaluate(session, ids, media, &guard)?;
     speed.prompt = begun.elapsed();
     let mut voice = Voice::new(tokenizer);
     if !evaluated {
@@ -106,16 +110,34 @@ impl Speed {
     }
 }
 
-/// Takes back what the session holds beyond its common beginning with `prompt`, and returns that
-/// beginning's length. At least one token is left to evaluate: its logits start the answer.
-fn keep_common(session: &mut Session<'_>, prompt: &[TokenId]) -> Result<usize> {
-    let pairs = session.tokens().iter().zip(prompt);
-    let common = pairs.take_while(|(a, b)| a == b).count().min(prompt.len().saturating_sub(1));
+/// Takes back what the session holds beyond its common beginning with `prompt`, and returns how
+/// many tokens and media that beginning has. At least one token is left to evaluate: its logits
+/// start the answer.
+fn keep_common(
+    session: &mut Session<'_>,
+    prompt: &MediaPrompt,
+    shown: &[Embedding],
+) -> Result<(usize, usize)> {
+    let most = prompt.ids.len().saturating_sub(1);
+    let pairs = session.tokens().iter().zip(&prompt.ids);
+    let mut common = pairs.take_while(|(a, b)| a == b).count().min(most);
+    let mut media = 0;
+    for (place, medium) in prompt.places(session.model())?.into_iter().zip(&prompt.media) {
+        if place.start >= common {
+            break;
+        }
+        // Pictures of one size have the same tokens. A medium is kept with the token behind it.
+        if shown.get(media) != Some(medium) || common <= place.end {
+            common = place.start;
+            break;
+        }
+        media += 1;
+    }
     match session.truncate(common) {
-        Ok(()) => Ok(common),
+        Ok(()) => Ok((common, media)),
         Err(Error::Rollback { .. }) => {
             session.truncate(0).context("cannot start the session anew")?;
-            Ok(0)
+            Ok((0, 0))
         }
         Err(e) => Err(e).context("cannot go back in the session"),
     }
@@ -129,6 +151,7 @@ fn evaluate(
     guard: &Guard,
 ) -> Result<bool> {
     let mut bar = Progress::new("reading", Unit::Tokens);
+    bar.set(0, ids.len() as u64);
     let pushed = session.push_with(Input::Filled { ids, media }, &mut |progress| {
         bar.set(progress.done as u64, progress.total as u64);
         guard.flow()

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use carat::{MediaPrompt, Medium, Model, Sampler, SamplerConfig, Session};
 
 use crate::args::RunArgs;
-use crate::media::{self, Source};
+use crate::media;
 use crate::prompt::{self, Conversation};
 use crate::reply::{End, reply};
 use crate::text::bytes;
@@ -16,14 +16,14 @@ use crate::{interrupt, load};
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let text = prompt::given_or_stdin(args.prompt.as_deref())?;
     interrupt::install()?;
-    let (sources, reading) = (args.media.sources(), args.media.reading()?);
+    let (sources, reading) = (args.media.sources(), args.media.senses.reading()?);
     let begun = Instant::now();
     let media = sources.iter().map(|s| s.read(reading)).collect::<Result<Vec<_>>>()?;
     let read = begun.elapsed();
     let begun = Instant::now();
     let projector = match sources.is_empty() {
         true => None,
-        false => Some(media::projector(&args.model, args.media.mmproj.as_deref())?),
+        false => Some(media::projector(&args.model, args.media.senses.mmproj.as_deref())?),
     };
     let threads = args.engine.cpu.threads;
     let model = load::model_with(&args.model, projector.as_deref(), threads)?;
@@ -36,9 +36,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let config = args.engine.session(said.saturating_add(shown).saturating_add(room), limit);
     let mut session = load::session(&model, config)?;
     let begun = Instant::now();
-    let media = media.iter().map(|m| m.embed(&mut session)).collect::<Result<Vec<_>, _>>()?;
+    let media =
+        media.iter().map(|m| m.embed(&mut session, reading.long)).collect::<Result<Vec<_>, _>>()?;
     let embedded = begun.elapsed();
-    let prompt = written(args, &model, &sources, &media, &text)?;
+    let prompt = written(args, &model, &media, &text)?;
     let settings = args.sampling.config();
     if args.verbose {
         eprintln!("loaded in {:.2} s", loaded.as_secs_f64());
@@ -47,7 +48,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
     let tokenizer = model.tokenizer();
     let mut sampler = Sampler::new(settings, tokenizer.vocab_size())?;
-    let reply = reply(&mut session, &mut sampler, tokenizer, &prompt, args.max_tokens)?;
+    let reply =
+        reply(&mut session, &mut sampler, tokenizer, &prompt, &mut Vec::new(), args.max_tokens)?;
     if args.verbose && !sources.is_empty() {
         eprintln!("{}", media_line(read, embedded, reply.speed.first.unwrap_or_default()));
     }
@@ -105,13 +107,7 @@ fn media_line(read: Duration, embedded: Duration, rest: Duration) -> String {
 }
 
 /// The prompt in tokens.
-fn written(
-    args: &RunArgs,
-    model: &Model,
-    sources: &[Source],
-    media: &[Medium],
-    text: &str,
-) -> Result<MediaPrompt> {
+fn written(args: &RunArgs, model: &Model, media: &[Medium], text: &str) -> Result<MediaPrompt> {
     if !args.chat {
         return prompt::raw_prompt(model, media, text);
     }
@@ -119,11 +115,8 @@ fn written(
     if let Some(system) = &args.system {
         conversation.say("system", system);
     }
-    match sources {
-        [] => conversation.say("user", text),
-        sources => conversation.show(sources, text),
-    }
-    conversation.with_media(media)
+    conversation.show(media, text);
+    conversation.prompt()
 }
 
 /// Tokens kept free for an answer of no stated length.

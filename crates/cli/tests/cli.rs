@@ -132,6 +132,28 @@ fn inspect_shows_metadata_tensors_and_memory() {
     assert!(out.contains("session of 100 tokens") && out.contains("keys and values, q8"), "{out}");
     let out = run(&format!("inspect --ctx 4097 {}", tiny())).ok();
     assert!(out.contains("No session: ") && out.contains("4097"), "{out}");
+    let folder = Folder::new();
+    let alone = run(&format!("inspect {}", folder.tiny_without("", false))).ok();
+    assert!(alone.contains("No projector (mmproj*.gguf) lies beside the model"), "{alone}");
+    assert!(out.contains("Projector beside the model: ") && out.contains("mmproj-f32.gguf"));
+}
+
+#[test]
+fn inspect_says_what_a_projector_is() {
+    let projector = text(&kit("mmproj-f32.gguf"));
+    let out = run(&format!("inspect {projector}")).ok();
+    let vision =
+        "vision  gemma4uv: patch side 48, positions 64, embedding length 64, row length 64";
+    let audio = "audio   gemma4ua: frame length 640, row length 64";
+    assert!(out.contains(vision) && out.contains(audio), "{out}");
+    let json: Value =
+        serde_json::from_str(&run(&format!("inspect --json {projector}")).ok()).expect("JSON");
+    assert_eq!(json["projector"]["vision"]["patch_side"], 48);
+    assert_eq!(json["projector"]["audio"]["type"], "gemma4ua");
+    let json: Value =
+        serde_json::from_str(&run(&format!("inspect --json {}", tiny())).ok()).expect("JSON");
+    let beside = json["projectors_beside"][0].as_str().expect("a path");
+    assert!(beside.ends_with("mmproj-f32.gguf") && json["projector"].is_null());
 }
 
 #[test]

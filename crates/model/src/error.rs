@@ -107,6 +107,10 @@ pub enum Error {
     #[error("the projector {path:?} does not belong to this model")]
     Projector { path: PathBuf, source: Box<Error> },
 
+    /// A projector made for a model of another width.
+    #[error("it makes rows of {found} values and the model's have {wanted}: use the model's own")]
+    ProjectorRows { found: usize, wanted: usize },
+
     /// A vocabulary without a token that media need.
     #[error("the model's vocabulary has no token {name}: it was not made for media")]
     MediaToken { name: &'static str },

@@ -32,6 +32,7 @@ pub mod audio;
 pub mod chat;
 mod config;
 mod error;
+mod media_file;
 mod model;
 mod pool;
 mod projector;
@@ -52,7 +53,7 @@ pub use model::{Model, OpenOptions};
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
-    Embedding, Generate, Input, MediaPrompt, Medium, Memory, Part, Progress, Session,
+    Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, Part, Progress, Session,
     SessionConfig, Stop,
 };
 pub use text::kv_cache::KvType;

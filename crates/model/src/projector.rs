@@ -147,6 +147,15 @@ impl ProjectorFile<'_, '_> {
         self.loader.vector(name)
     }
 
+    /// The matrix of `cols` inputs whose outputs are rows of the decoder, of `hidden` values.
+    pub(crate) fn projection(&mut self, name: &str, cols: usize, hidden: usize) -> Result<Matrix> {
+        let found = self.rows(name)?;
+        if found != hidden {
+            return Err(Error::ProjectorRows { found, wanted: hidden });
+        }
+        self.matrix(name, cols, hidden)
+    }
+
     /// A matrix of `rows` outputs and `cols` inputs.
     pub(crate) fn matrix(&mut self, name: &str, cols: usize, rows: usize) -> Result<Matrix> {
         weights::check_shape(self.gguf, name, weights::shape(&[cols, rows]))?;

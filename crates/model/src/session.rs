@@ -6,6 +6,7 @@
 
 mod config;
 mod generate;
+mod listen;
 mod media;
 
 use std::ops::ControlFlow;
@@ -25,7 +26,8 @@ use crate::{Isa, Sampler, TokenId};
 use config::scratch;
 pub use config::{Memory, SessionConfig};
 pub use generate::{Generate, Stop};
-use media::Placed;
+pub use listen::Listen;
+use media::{Embedded, Placed};
 pub use media::{Embedding, MediaPrompt, Medium, Part};
 
 /// What can be pushed.
@@ -82,6 +84,8 @@ pub struct Session<'m> {
     tokens: Vec<TokenId>,
     /// Pictures and sound among the tokens, in order.
     media: Vec<Placed>,
+    /// Pictures whose rows can be used again.
+    embedded: Embedded,
     /// Scores of what may follow the tokens in the cache, `[vocab]`.
     logits: Vec<f32>,
     stop: Option<Stop>,
@@ -108,6 +112,7 @@ impl<'m> Session<'m> {
             chunk,
             tokens,
             media: Vec::new(),
+            embedded: Embedded::default(),
             logits: vec![0.0; model.config().vocab],
             stop: None,
         })
@@ -144,9 +149,7 @@ impl<'m> Session<'m> {
                 MediaPrompt::from_conversation(model, prompt, media)?
             }
         };
-        let bos = tokenizer.bos().filter(|bos| {
-            self.tokens.is_empty() && tokenizer.add_bos() && filled.ids.first() != Some(bos)
-        });
+        let bos = self.bos_before(filled.ids.first().copied());
         self.append(bos, &filled.ids, &filled.media, progress)
     }
 
@@ -213,8 +216,8 @@ impl<'m> Session<'m> {
         self.stop
     }
 
-    /// Forgets all but the first `tokens` tokens, which must not end within or right behind a medium. What follows gives the same bits as it would in a
-    /// new session. The length 0 is always possible, and so are the last
+    /// Forgets all but the first `tokens` tokens, which must not end within or right behind a
+    /// medium. What follows gives the same bits as it would in a new session. The length 0 is always possible, and so are the last
     /// [`SessionConfig::rollback`] tokens.
     ///
     /// # Errors
@@ -298,6 +301,13 @@ impl<'m> Session<'m> {
     pub fn scratch(&self) -> (usize, usize) {
         let declared = scratch(self.model, self.limits, self.chunk);
         (declared.bytes(), self.arena.high_water())
+    }
+
+    /// The vocabulary's BOS where it belongs before `first`.
+    fn bos_before(&self, first: Option<TokenId>) -> Option<TokenId> {
+        let tokenizer = self.model.tokenizer();
+        let is_wanted = self.tokens.is_empty() && tokenizer.add_bos();
+        tokenizer.bos().filter(|bos| is_wanted && first != Some(*bos))
     }
 
     fn append(

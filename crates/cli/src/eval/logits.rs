@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::args::LogitsArgs;
 use crate::interrupt::{self, Guard};
 use crate::load;
-use crate::media::{self, Embedder};
+use crate::media;
 use crate::progress::{Progress, Unit};
 
 /// What is evaluated.
@@ -46,6 +46,10 @@ pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
     if let Some(id) = input.ids.iter().find(|id| **id as usize >= vocab) {
         let path = args.input.display();
         bail!("token id {id} in {path} is not in the vocabulary, which ends at {}", vocab - 1);
+    }
+    let soft = ["<|image|>", "<|audio|>"].map(|name| model.tokenizer().special(name));
+    if projector.is_none() && input.ids.iter().any(|id| soft.contains(&Some(*id))) {
+        bail!("{} has places for media among its ids and names none", args.input.display());
     }
     let mut session = load::session(&model, args.cpu.session(input.ids.len(), args.kv))?;
     let media = Media::embed(&input, &args.input, &mut session)?;
@@ -110,10 +114,13 @@ impl Media {
         let soft = [special("<|image|>"), special("<|audio|>")];
         let folder = path.parent().unwrap_or(Path::new(""));
         let budget = input.image_tokens.map_or(Ok(Budget::default()), media::budget)?;
-        let mut embedder = Embedder::new(session, budget);
-        let images = input.images.iter().map(|path| embedder.image(&folder.join(path)));
+        let images = input.images.iter().map(|path| -> Result<Embedding> {
+            Ok(session.embed_picture(&media::picture(&folder.join(path), budget)?)?)
+        });
         let images = images.collect::<Result<_>>()?;
-        let audio = input.audio.iter().map(|path| embedder.audio(&folder.join(path)));
+        let audio = input.audio.iter().map(|path| -> Result<Embedding> {
+            Ok(session.embed_samples(media::clip(&folder.join(path))?.samples())?)
+        });
         Ok(Self { images, audio: audio.collect::<Result<_>>()?, soft })
     }
 

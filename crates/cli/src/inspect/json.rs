@@ -22,6 +22,7 @@ pub(super) fn report(report: &Report<'_>) -> Value {
             "part": t.part,
         })
     });
+    let (projector, projectors_beside) = report.senses.json();
     json!({
         "files": paths.collect::<Vec<_>>(),
         "bytes": report.source.bytes_total(),
@@ -36,6 +37,8 @@ pub(super) fn report(report: &Report<'_>) -> Value {
             Ok(needs) => session(needs, report.machine.as_ref()),
             Err(e) => json!({ "possible": false, "reason": crate::sentence(e) }),
         },
+        "projector": projector,
+        "projectors_beside": projectors_beside,
         "machine": report.machine.as_ref().map(|machine| {
             json!({ "bytes": machine.total, "free_bytes": machine.available })
         }),

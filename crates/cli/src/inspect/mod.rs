@@ -13,8 +13,10 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::args::InspectArgs;
 use crate::load::about;
+use senses::Senses;
 
 mod json;
+mod senses;
 mod show;
 
 /// All that is printed, in either form.
@@ -25,6 +27,7 @@ struct Report<'a> {
     types: Vec<TypeSum>,
     total: Sum,
     session: Result<SessionNeeds, carat::Error>,
+    senses: Senses,
     machine: Option<Machine>,
 }
 
@@ -92,7 +95,8 @@ impl<'a> Report<'a> {
         let mut types: Vec<_> = by_type.into_values().collect();
         types.sort_by_key(|t| std::cmp::Reverse(t.sum.bytes));
         let session = SessionNeeds::plan(gguf, args);
-        Self { source, gguf, types, total, session, machine: Machine::this() }
+        let senses = Senses::of(gguf, &args.file);
+        Self { source, gguf, types, total, session, senses, machine: Machine::this() }
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn report(
     if every_tensor {
         tensors(out, report.gguf)?;
     }
+    report.senses.show(out)?;
     match &report.session {
         Ok(needs) => session(out, needs, report.machine.as_ref()),
         Err(e) => writeln!(out, "\nNo session: {}", crate::sentence(e)),

@@ -1,6 +1,5 @@
 //! A sound as the model hears it: mono, 16 kHz, whatever it was before.
 
-use std::fs::File;
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::Path;
@@ -10,6 +9,7 @@ use super::decode::{self, Decoded};
 use super::resample::RATE;
 use super::segment::{self, LongClip};
 use super::{AudioError, Stream};
+use crate::media_file;
 
 /// How much sound is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Clip {
     /// # Errors
     /// See [`AudioError`].
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Clip, AudioError> {
-        decode::decode(File::open(path)?, options).map(Clip::from)
+        decode::decode(media_file::open(path.as_ref())?, options).map(Clip::from)
     }
 
     /// As [`open`](Clip::open), from the file's bytes.

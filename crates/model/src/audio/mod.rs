@@ -10,7 +10,7 @@ mod decode;
 mod error;
 mod mp4;
 mod resample;
-mod segment;
+pub(crate) mod segment;
 mod sniff;
 mod stream;
 mod wav;
@@ -46,7 +46,7 @@ impl Audio {
     pub(crate) fn load(file: &mut ProjectorFile<'_, '_>, hidden: usize) -> Result<Self> {
         file.expect_string("clip.audio.projector_type", "gemma4ua")?;
         Ok(Self {
-            projection: file.matrix("mm.a.input_projection.weight", FRAME, hidden)?,
+            projection: file.projection("mm.a.input_projection.weight", FRAME, hidden)?,
             norm_eps: file.float("clip.audio.attention.layer_norm_epsilon")?,
         })
     }

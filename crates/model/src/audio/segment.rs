@@ -1,9 +1,11 @@
-//! A long clip is split where it is quiet.
+//! A long sound is split where it is quiet.
 //!
-//! The model was trained on at most 30 s at once. A cut is searched in the last 10 s before that
-//! limit, at the frame boundary with the least energy in the 160 ms around it, so that it falls
-//! into a pause between words where there is one. Cuts stand at multiples of a frame: only the
-//! clip's very last frame is padded.
+//! The model was trained on at most 30 s at once. When a sound grows beyond that, the segment is
+//! cut at the frame boundary between its seconds 20 and 29 with the least energy in the 160 ms
+//! around it, so that the cut falls into a pause between words where there is one. Nothing that
+//! comes later counts, hence a sound that is still being recorded is cut where it would be cut as
+//! a whole; and what follows the cut is a second at least, for a word alone says little. Cuts
+//! stand at multiples of a frame: only the sound's very last frame is padded.
 
 use std::ops::Range;
 
@@ -32,37 +34,74 @@ pub(crate) fn frames(samples: usize) -> usize {
 /// # Errors
 /// [`AudioError::OverOneSegment`] where more than one would be needed and `long` forbids it.
 pub(crate) fn segments(samples: &[f32], long: LongClip) -> Result<Vec<Range<usize>>, AudioError> {
-    let total = frames(samples.len());
-    if total > SEGMENT_FRAMES_MAX && long == LongClip::Refuse {
-        let seconds = samples.len() as f64 / f64::from(RATE);
-        return Err(AudioError::OverOneSegment { seconds, limit: SEGMENT_SECONDS_MAX });
+    if frames(samples.len()) > SEGMENT_FRAMES_MAX && long == LongClip::Refuse {
+        return Err(too_long(samples.len()));
     }
-    let energies: Vec<f64> = samples.chunks(FRAME).map(energy).collect();
+    let mut splitter = Splitter::default();
     let mut found = Vec::new();
     let mut start = 0;
-    while start < total {
-        let end = match total - start <= SEGMENT_FRAMES_MAX {
-            true => total,
-            false => quietest(&energies, start),
-        };
-        found.push(start * FRAME..samples.len().min(end * FRAME));
-        start = end;
+    for frame in samples.chunks(FRAME) {
+        splitter.push(frame);
+        if let Some(cut) = splitter.cut() {
+            splitter.forget(cut);
+            let end = start + cut * FRAME;
+            found.push(start..end);
+            start = end;
+        }
+    }
+    if start < samples.len() {
+        found.push(start..samples.len());
     }
     Ok(found)
 }
 
-/// The frame before which to cut. Of equally quiet ones the latest, but the end keeps 5 s.
-fn quietest(energies: &[f64], start: usize) -> usize {
-    let last = (start + SEGMENT_FRAMES_MAX).min(energies.len() - TAIL_FRAMES_MIN);
-    let around = |cut: usize| energies[cut - CUT_FRAMES / 2..cut + CUT_FRAMES / 2].iter().sum();
-    let mut best = (last, around(last));
-    for cut in (start + SEGMENT_FRAMES_MAX - SEARCH_FRAMES..last).rev() {
-        let energy: f64 = around(cut);
-        if energy < best.1 {
-            best = (cut, energy);
-        }
+/// The refusal of so many samples.
+pub(crate) fn too_long(samples: usize) -> AudioError {
+    let seconds = samples as f64 / f64::from(RATE);
+    AudioError::OverOneSegment { seconds, limit: SEGMENT_SECONDS_MAX }
+}
+
+/// Finds the cuts of a sound whose frames come one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Splitter {
+    /// Of the frames of the segment that is growing.
+    energies: Vec<f64>,
+}
+
+impl Splitter {
+    /// Takes the next frame, of [`FRAME`] samples or, at the end, less.
+    pub(crate) fn push(&mut self, frame: &[f32]) {
+        self.energies.push(energy(frame));
     }
-    best.0
+
+    /// Frames since the segment began.
+    pub(crate) fn frames(&self) -> usize {
+        self.energies.len()
+    }
+
+    /// The frame before which a segment that has grown too long is cut. Of equally quiet ones the
+    /// latest.
+    pub(crate) fn cut(&self) -> Option<usize> {
+        if self.frames() <= SEGMENT_FRAMES_MAX {
+            return None;
+        }
+        let around = |cut: usize| -> f64 {
+            self.energies[cut - CUT_FRAMES / 2..cut + CUT_FRAMES / 2].iter().sum()
+        };
+        let mut best = (CUT_FRAME_MAX, around(CUT_FRAME_MAX));
+        for cut in (CUT_FRAME_MIN..CUT_FRAME_MAX).rev() {
+            let energy = around(cut);
+            if energy < best.1 {
+                best = (cut, energy);
+            }
+        }
+        Some(best.0)
+    }
+
+    /// Begins the next segment at a cut.
+    pub(crate) fn forget(&mut self, cut: usize) {
+        self.energies.drain(..cut);
+    }
 }
 
 fn energy(samples: &[f32]) -> f64 {
@@ -71,14 +110,12 @@ fn energy(samples: &[f32]) -> f64 {
 
 const SEGMENT_FRAMES_MAX: usize = SEGMENT_SECONDS_MAX * RATE as usize / FRAME;
 
-/// Where a cut is searched: the last 10 s before the limit.
-const SEARCH_FRAMES: usize = 250;
+/// The first and the last frame before which a segment is cut: 20 s and 29 s.
+pub(crate) const CUT_FRAME_MIN: usize = 500;
+const CUT_FRAME_MAX: usize = 725;
 
 /// Frames whose energy decides about a cut: 160 ms, the length of a short pause in speech.
 const CUT_FRAMES: usize = 4;
-
-/// What the last segment keeps at least: 5 s, for a word alone says little.
-const TAIL_FRAMES_MIN: usize = 125;
 
 #[cfg(test)]
 mod tests {
@@ -115,7 +152,7 @@ mod tests {
         let error = segments(&clip, LongClip::Refuse).unwrap_err().to_string();
         assert!(error.contains("30.0001 s") && error.contains("at most 30 s"), "{error}");
         let found = segments(&clip, LongClip::Split).unwrap();
-        assert_eq!(found, [0..626 * FRAME, 626 * FRAME..480_001], "the end keeps 5 s");
+        assert_eq!(found, [0..725 * FRAME, 725 * FRAME..480_001], "the end keeps a second");
     }
 
     #[test]
@@ -129,8 +166,8 @@ mod tests {
 
     #[test]
     fn pauses_outside_the_window_do_not_count() {
-        let clip = noisy(1600 * FRAME, &[100..140, 760..770]);
-        assert_eq!(segments(&clip, LongClip::Split).unwrap()[0].end, 750 * FRAME);
+        let clip = noisy(1600 * FRAME, &[100..140, 730..750]);
+        assert_eq!(segments(&clip, LongClip::Split).unwrap()[0].end, 725 * FRAME);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Pictures, sound and video in a session: from media to rows of the residual stream, and from
 //! prompts with placeholders to tokens with rows.
 
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::TokenId;
 use crate::audio::{Clip, FRAME, LongClip};
@@ -53,6 +54,33 @@ impl Embedding {
     /// Whether it is a picture; sound otherwise.
     pub fn is_image(&self) -> bool {
         self.kind == Kind::Image
+    }
+}
+
+/// The embeddings in use, by what they were made of: pictures recur in videos and conversations.
+///
+/// The key is a hash of the picture with a seed of the session's own, so nobody can make two
+/// pictures that share one; by chance it takes billions.
+#[derive(Debug, Default)]
+pub(super) struct Embedded {
+    seed: RandomState,
+    known: Vec<(u64, Weak<[f32]>)>,
+}
+
+impl Embedded {
+    fn key(&self, picture: &Picture) -> u64 {
+        self.seed.hash_one(picture)
+    }
+
+    fn find(&self, key: u64) -> Option<Arc<[f32]>> {
+        let (_, rows) = self.known.iter().find(|(known, _)| *known == key)?;
+        rows.upgrade()
+    }
+
+    fn remember(&mut self, key: u64, rows: &Arc<[f32]>) {
+        // The memory of rows is not free before the last reference to them is gone, weak or not.
+        self.known.retain(|(_, rows)| rows.strong_count() > 0);
+        self.known.push((key, Arc::downgrade(rows)));
     }
 }
 
@@ -164,6 +192,15 @@ impl MediaPrompt {
         }
     }
 
+    /// Where the soft tokens of each embedding stand.
+    ///
+    /// # Errors
+    /// If runs of soft tokens and embeddings do not match in number, kind and length.
+    pub fn places(&self, model: &Model) -> Result<Vec<Range<usize>>> {
+        let placed = place(model, &self.ids, &self.media, 0)?;
+        Ok(placed.into_iter().map(|placed| placed.at).collect())
+    }
+
     fn medium(&mut self, model: &Model, medium: &Medium) -> Result<()> {
         match medium {
             Medium::Image(image) => self.embedding(model, image),
@@ -252,18 +289,25 @@ fn tokens_of(model: &Model, embedding: &Embedding) -> Result<MediaTokens> {
 }
 
 impl super::Session<'_> {
-    /// Turns a picture into rows of the decoder.
+    /// Turns a picture into rows of the decoder. A picture that is equal to one whose embedding is
+    /// still in use shares its rows.
     ///
     /// # Errors
     /// If the model was opened without a projector that sees, the picture has more columns or rows
     /// than the model has positions, or there is no memory.
     pub fn embed_picture(&mut self, picture: &Picture) -> Result<Embedding> {
         let (vision, _) = self.model.vision()?;
+        let key = self.embedded.key(picture);
+        if let Some(rows) = self.embedded.find(key) {
+            return Ok(Embedding { kind: Kind::Image, rows, tokens: picture.tokens() });
+        }
         let mut rows = self.rows(picture.tokens())?;
         let pool = &self.pool;
         let frame = self.arena.frame();
         pool.enter(|| vision.embed(pool, picture, &mut rows, frame))?;
-        Ok(Embedding::image(rows, picture.tokens()))
+        let embedding = Embedding::image(rows, picture.tokens());
+        self.embedded.remember(key, &embedding.rows);
+        Ok(embedding)
     }
 
     /// Turns mono samples at 16 kHz into rows of the decoder, one for each 40 ms begun.
@@ -293,21 +337,15 @@ impl super::Session<'_> {
         Ok(Medium::Audio(segments.map(embed).collect::<Result<_>>()?))
     }
 
-    /// Turns the frames of a video, and its sound where there is some, into rows. Frames that are
-    /// equal are embedded once.
+    /// Turns the frames of a video, and its sound where there is some, into rows.
     ///
     /// # Errors
     /// As [`Session::embed_picture`](Self::embed_picture) and
     /// [`Session::embed_clip`](Self::embed_clip).
     pub fn embed_video(&mut self, video: &Video, sound: Option<&Clip>) -> Result<Medium> {
         let mut frames: Vec<(f64, Embedding)> = Vec::with_capacity(video.frames.len());
-        for (i, frame) in video.frames.iter().enumerate() {
-            let same = video.frames[..i].iter().position(|f| f.picture == frame.picture);
-            let embedding = match same {
-                Some(same) => frames[same].1.clone(),
-                None => self.embed_picture(&frame.picture)?,
-            };
-            frames.push((frame.seconds, embedding));
+        for frame in &video.frames {
+            frames.push((frame.seconds, self.embed_picture(&frame.picture)?));
         }
         let sound = match sound.map(|clip| self.embed_clip(clip, LongClip::Split)).transpose()? {
             Some(Medium::Audio(segments)) => segments,

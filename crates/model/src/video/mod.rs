@@ -12,11 +12,11 @@ mod ffmpeg;
 mod program;
 mod sampling;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::media_file;
 use crate::vision::{Budget, ImageError, Picture, decode};
 
 pub use ffmpeg::sound;
@@ -79,7 +79,7 @@ impl Video {
             return Err(VideoError::Folder { path: path.to_owned() });
         }
         let mut start = Vec::new();
-        File::open(path).map_err(failed)?.take(64).read_to_end(&mut start).map_err(failed)?;
+        media_file::open(path).map_err(failed)?.take(64).read_to_end(&mut start).map_err(failed)?;
         let frames = if start.is_empty() {
             return Err(VideoError::Empty { path: path.to_owned() });
         } else if decode::format(&start).is_ok() {
@@ -208,7 +208,7 @@ pub enum VideoError {
 /// Whether a file begins as a picture does.
 fn is_picture(path: &Path) -> bool {
     let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
+    let read = media_file::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
     read.is_ok() && decode::format(&start).is_ok()
 }
 

@@ -4,7 +4,6 @@
 //! alpha is dropped, never blended; 16-bit colour keeps its high byte; 16-bit gray is clipped to
 //! 255, not scaled; a palette's colours count also where they are transparent.
 
-use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use super::image::ImageError;
 use super::jpeg::{Jpeg, JpegError};
 use super::tiff;
+use crate::media_file;
 
 /// A decoded picture: RGB, 8 bits, row-major, both sides positive.
 pub(super) struct Rgb {
@@ -29,7 +29,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     if path.is_dir() {
         return Err(ImageError::Folder { path: path.to_owned() });
     }
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = media_file::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.by_ref().take(SNIFFED_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     format(&bytes)?;

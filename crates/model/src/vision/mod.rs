@@ -72,7 +72,7 @@ impl Vision {
             patch: file.matrix("v.patch_embd.weight", PATCH, length)?,
             patch_bias: file.vector("v.patch_embd.bias", &[length])?,
             positions: file.vector("v.position_embd.weight", &[length, positions, 2])?,
-            projection: file.matrix("mm.input_projection.weight", length, hidden)?,
+            projection: file.projection("mm.input_projection.weight", length, hidden)?,
             norm_eps: file.float("clip.vision.attention.layer_norm_epsilon")?,
         })
     }

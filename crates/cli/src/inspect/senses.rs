@@ -1,0 +1,115 @@
+//! What a projector file lets a model see and hear, and which ones lie beside a model.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use carat::projectors_beside;
+use carat_gguf::Gguf;
+use serde_json::{Value, json};
+
+use crate::text::shortened;
+
+/// What a file has to do with pictures and sound.
+pub(super) enum Senses {
+    /// It is a projector itself: for each sense its kind, and its sizes by name.
+    Projector(Vec<Sense>),
+    /// It is a model that could have one; these lie beside it.
+    Beside(Vec<String>),
+    /// Neither.
+    None,
+}
+
+pub(super) struct Sense {
+    name: &'static str,
+    kind: String,
+    sizes: Vec<(&'static str, u64)>,
+}
+
+impl Senses {
+    pub(super) fn of(gguf: &Gguf<'_>, path: &Path) -> Self {
+        match gguf.metadata().opt_string("general.architecture") {
+            Ok(Some("clip")) => Self::Projector(Sense::all(gguf)),
+            Ok(Some("gemma4")) => {
+                let found = projectors_beside(path).unwrap_or_default();
+                Self::Beside(found.iter().map(|path| path.display().to_string()).collect())
+            }
+            _ => Self::None,
+        }
+    }
+
+    pub(super) fn show(&self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Projector(senses) => {
+                writeln!(out, "\nProjector: what a model sees and hears with")?;
+                for Sense { name, kind, sizes } in senses {
+                    let sizes = sizes.iter().map(|(what, size)| format!("{what} {size}"));
+                    let sizes: Vec<_> = sizes.collect();
+                    writeln!(out, "  {name:8}{}: {}", shortened(kind, 32), sizes.join(", "))?;
+                }
+                Ok(())
+            }
+            Self::Beside(found) if found.is_empty() => {
+                writeln!(out, "\nNo projector (mmproj*.gguf) lies beside the model: it takes text")
+            }
+            Self::Beside(found) => {
+                writeln!(out, "\nProjector beside the model: {}", found.join(", "))
+            }
+            Self::None => Ok(()),
+        }
+    }
+
+    /// `projector` and `projectors_beside` of the report for programs.
+    pub(super) fn json(&self) -> (Value, Value) {
+        match self {
+            Self::Projector(senses) => {
+                let sense = |sense: &Sense| {
+                    let sizes = sense
+                        .sizes
+                        .iter()
+                        .map(|(what, size)| (what.replace(' ', "_"), Value::from(*size)));
+                    let kind = ("type".to_owned(), Value::from(sense.kind.as_str()));
+                    let all: serde_json::Map<_, _> = sizes.chain([kind]).collect();
+                    (sense.name.to_owned(), Value::from(all))
+                };
+                (senses.iter().map(sense).collect::<serde_json::Map<_, _>>().into(), Value::Null)
+            }
+            Self::Beside(found) => (Value::Null, json!(found)),
+            Self::None => (Value::Null, Value::Null),
+        }
+    }
+}
+
+impl Sense {
+    fn all(gguf: &Gguf<'_>) -> Vec<Self> {
+        let side = |name: &str, axis: usize| {
+            gguf.tensor(name).and_then(|tensor| tensor.shape.get(axis).copied())
+        };
+        let vision = [
+            // A token is three by three of the patches that the key means.
+            ("patch side", patch_side(gguf)),
+            ("positions", side("v.position_embd.weight", 1)),
+            ("embedding length", side("v.patch_embd.weight", 1)),
+            ("row length", side("mm.input_projection.weight", 1)),
+        ];
+        let audio = [
+            ("frame length", side("mm.a.input_projection.weight", 0)),
+            ("row length", side("mm.a.input_projection.weight", 1)),
+        ];
+        let sense = |name, key: &str, sizes: &[(&'static str, Option<u64>)]| {
+            let metadata = gguf.metadata();
+            let has = metadata.opt_boolean(&format!("clip.has_{key}_encoder"));
+            matches!(has, Ok(Some(true))).then(|| {
+                let kind = metadata.opt_string(&format!("clip.{key}.projector_type"));
+                let kind = kind.ok().flatten().unwrap_or("of no stated type").to_owned();
+                let sizes = sizes.iter().filter_map(|(what, size)| Some((*what, (*size)?)));
+                Self { name, kind, sizes: sizes.collect() }
+            })
+        };
+        let senses = [sense("vision", "vision", &vision), sense("audio", "audio", &audio)];
+        senses.into_iter().flatten().collect()
+    }
+}
+
+fn patch_side(gguf: &Gguf<'_>) -> Option<u64> {
+    gguf.metadata().uint("clip.vision.patch_size").ok()?.checked_mul(3)
+}
