@@ -13,7 +13,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 
 use super::image::ImageError;
 use super::jpeg::{Jpeg, JpegError};
-use super::tiff;
+use super::{gif, tiff};
 use crate::media_file;
 
 /// A decoded picture: RGB, 8 bits, row-major, both sides positive.
@@ -65,8 +65,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
 
     let clip = png_is_gray(format, bytes);
     let mut pixels = to_rgb(pixels, color, clip).ok_or_else(|| variant(format, color))?;
-    if format == ImageFormat::Bmp {
-        round_down_bmp(bytes, &mut pixels);
+    match format {
+        ImageFormat::Bmp => round_down_bmp(bytes, &mut pixels),
+        ImageFormat::Gif => gif::fill(bytes, width as usize, &mut pixels),
+        _ => {}
     }
     Ok(upright(width, height, pixels, orientation))
 }

@@ -9,6 +9,7 @@
 //! There is no encoder: patches do not see each other here, only in the decoder.
 
 pub(crate) mod decode;
+mod gif;
 mod image;
 mod jpeg;
 mod resize;

@@ -46,7 +46,9 @@ pub(super) fn decode(bytes: &[u8], bytes_max: u64) -> Result<(Rgb, Orientation),
         return Err(ImageError::Memory { bytes: layout.complete_len as u64 });
     }
     let plane_bytes = (layout.planes > 1).then_some(layout.len);
-    let image = Image { width: width as usize, height: height as usize, color, plane_bytes };
+    let is_jpeg = compression == Some(JPEG);
+    let (across, down) = (width as usize, height as usize);
+    let image = Image { width: across, height: down, color, is_jpeg, plane_bytes };
     let pixels = image.to_rgb(&samples, palette.as_deref())?;
     Ok((Rgb { width, height, pixels }, orientation.unwrap_or(Orientation::NoTransforms)))
 }
@@ -60,6 +62,7 @@ struct Image {
     width: usize,
     height: usize,
     color: ColorType,
+    is_jpeg: bool,
     /// The length of a plane, where each sample of a pixel has one of its own.
     plane_bytes: Option<usize>,
 }
@@ -115,6 +118,10 @@ impl Image {
                 let white = 255 - part(at(i, 3));
                 out.extend([0, 1, 2].map(|s| color::inked(part(at(i, s)), white)));
             }),
+            ColorType::YCbCr(_) => (0..count).for_each(|i| {
+                let [y, cb, cr] = [0, 1, 2].map(|s| part(at(i, s)));
+                out.extend(if self.is_jpeg { color::ycc(y, cb, cr) } else { ycc(y, cb, cr) });
+            }),
             _ => return Err(variant("an unusual colour space")),
         }
         Ok(out)
@@ -142,6 +149,16 @@ impl Image {
         }
         Ok(out)
     }
+}
+
+/// YCbCr of ITU-T T.871 to RGB as the reference does it outside JPEG: each product has six fraction
+/// bits, and one half more before it is cut towards zero.
+fn ycc(y: u8, cb: u8, cr: u8) -> [u8; 3] {
+    let times = |factor: f64, value: u8| (factor * 64.0 * (f64::from(value) - 128.0) + 0.5) as i32;
+    let r = times(1.402, cr);
+    let g = times(-0.34414, cb) + times(-0.71414, cr);
+    let b = times(1.772, cb);
+    [r, g, b].map(|part| (i32::from(y) + (part >> 6)).clamp(0, 255) as u8)
 }
 
 /// A colour of a palette: all reds, all greens and all blues of 16 bits, of which the high ones

@@ -67,7 +67,7 @@ pub(in crate::vision::jpeg) fn to_rgb(
 }
 
 /// YCbCr of ITU-T T.871 (JFIF) to RGB, with constants of 16 fraction bits.
-fn ycc(y: u8, cb: u8, cr: u8) -> [u8; 3] {
+pub(in crate::vision) fn ycc(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     let (y, cb, cr) = (i32::from(y), i32::from(cb) - 128, i32::from(cr) - 128);
     let r = y + ((91_881 * cr + HALF) >> 16); // 1.40200
     let g = y + ((-22_554 * cb - 46_802 * cr + HALF) >> 16); // 0.34414, 0.71414

@@ -55,7 +55,24 @@ save("la.tif", la, compression="packbits")
 save("one.tif", picture.convert("1"), compression="group4")
 save("integer.tif", Image.fromarray((x * 300 - y * 200).astype(numpy.int32)))
 save("float.tif", Image.fromarray((x * 17.4 - y * 9.7).astype(numpy.float32)))
+save("ycbcr.tif", picture.convert("YCbCr"))
 save("palette.bmp", palette)
+
+
+def within(name, transparent):
+    """A GIF whose only frame, of 16 colours, leaves the edge of its screen free."""
+    frame = Image.fromarray(((x + 3 * y) % 16).astype(numpy.uint8), "P")
+    frame.putpalette([(value * part) % 256 for value in range(3, 19) for part in (16, 37, 211)])
+    frame.save(out / name, optimize=False, **({} if transparent is None else {"transparency": transparent}))
+    data = bytearray((out / name).read_bytes())
+    data[6:10] = (W + 9).to_bytes(2, "little") + (H + 6).to_bytes(2, "little")
+    at = data.index(b"\x2c\0\0\0\0" + W.to_bytes(2, "little"))
+    data[at + 1:at + 5] = (4).to_bytes(2, "little") + (5).to_bytes(2, "little")
+    (out / name).write_bytes(data)
+
+
+within("within.gif", None)
+within("within-transparent.gif", 6)
 for name, pixels in [("rgb565.bmp", "rgb565le"), ("rgb48.png", "rgb48be"), ("h1v2.jpg", "yuvj440p"),
                      ("ya16.png", "ya16be")]:
     source = str(out / "rgba.png")
