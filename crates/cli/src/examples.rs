@@ -27,7 +27,8 @@ Examples:
   carat chat -m gemma.gguf --system \"You are a patient teacher.\" --think
   printf 'Hello\\nWhat did I say?\\n' | carat chat -m gemma.gguf
 
-A line that ends in \\ goes on in the next one. /help shows the commands.";
+A line that ends in \\ goes on in the next one. /image, /audio and /video with a path show and play
+with the next message; /help shows all commands.";
 
 pub(crate) const INSPECT: &str = "\
 Examples:

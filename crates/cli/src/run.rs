@@ -50,10 +50,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let mut sampler = Sampler::new(settings, tokenizer.vocab_size())?;
     let reply =
         reply(&mut session, &mut sampler, tokenizer, &prompt, &mut Vec::new(), args.max_tokens)?;
+    end_line(&reply.text)?;
     if args.verbose && !sources.is_empty() {
         eprintln!("{}", media_line(read, embedded, reply.speed.first.unwrap_or_default()));
     }
-    end_line(&reply.text)?;
     eprintln!("{}", reply.speed.line());
     match reply.end {
         End::ContextFull => {

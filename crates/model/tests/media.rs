@@ -198,6 +198,37 @@ fn wrong_media_leave_the_session_as_it_was() {
     assert!(matches!(error, Error::NoProjector { .. }), "{error}");
 }
 
+/// A fresh session, and one that was shown all that cannot be used, say the same.
+#[test]
+fn what_cannot_be_used_leaves_no_trace() {
+    let model = seeing_model("q8_0");
+    let mut fresh = Session::new(&model, config()).expect("a session");
+    fresh.push(Input::Tokens(&tokens(20))).expect("a push");
+    let want = bits(fresh.logits().expect("logits"));
+
+    let mut session = Session::new(&model, config()).expect("a session");
+    let budget = Budget::default();
+    let thin = Picture::from_rgb(1, 20_000, &[9; 60_000], budget).expect("a picture");
+    let loud = [0.1, f32::INFINITY];
+    let long = Clip::from_pcm(&[0.1; 480_001], 16_000, 1).expect("a clip");
+    let good = session.embed_samples(&[0.1; 640]).expect("sound");
+    let twice = vec![good.clone(), good];
+    for (error, words) in [
+        (session.embed_picture(&thin).map(drop), "positions for 64"),
+        (session.embed_samples(&[]).map(drop), "no samples"),
+        (session.embed_samples(&[f32::NAN]).map(drop), "sample 0 is NaN"),
+        (session.embed_samples(&loud).map(drop), "sample 1 is inf"),
+        (session.embed_clip(&long, LongClip::Refuse).map(drop), "at most 30 s"),
+        (session.push(Input::Filled { ids: &tokens(4), media: &twice }), "0 media, 2 were given"),
+    ] {
+        let error = error.expect_err(words).to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(session.is_empty());
+    session.push(Input::Tokens(&tokens(20))).expect("a push");
+    assert!(bits(session.logits().expect("logits")) == want);
+}
+
 #[test]
 fn going_back_behind_a_picture_is_exact_and_into_it_refused() {
     let model = seeing_model("f32");

@@ -20,6 +20,7 @@ pub use error::AudioError;
 pub use resample::RATE;
 pub use segment::{LongClip, SEGMENT_SECONDS_MAX};
 pub use stream::Stream;
+pub(crate) use stream::check_finite;
 
 use crate::arena::{Frame, Need};
 use crate::error::Result;

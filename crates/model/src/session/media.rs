@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use crate::TokenId;
-use crate::audio::{Clip, FRAME, LongClip};
+use crate::audio::{Clip, FRAME, LongClip, check_finite};
 use crate::chat::Rendered;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -313,12 +313,14 @@ impl super::Session<'_> {
     /// Turns mono samples at 16 kHz into rows of the decoder, one for each 40 ms begun.
     ///
     /// # Errors
-    /// If the model was opened without a projector that hears, there are no samples, or no memory.
+    /// If the model was opened without a projector that hears, there are no samples, one of them is
+    /// not finite, or there is no memory.
     pub fn embed_samples(&mut self, samples: &[f32]) -> Result<Embedding> {
         let (audio, _) = self.model.audio()?;
         if samples.is_empty() {
             return Err(crate::audio::AudioError::NoSamples.into());
         }
+        check_finite(samples, 0)?;
         let tokens = samples.len().div_ceil(FRAME);
         let mut rows = self.rows(tokens)?;
         let pool = &self.pool;

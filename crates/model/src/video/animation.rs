@@ -145,6 +145,12 @@ mod tests {
     }
 
     #[test]
+    fn png_files_move_too() {
+        let bytes = include_bytes!("../../tests/data/images/moving.png");
+        assert_eq!(seen(bytes, 32), [(0.0, 0), (0.5, 80), (1.0, 160)]);
+    }
+
+    #[test]
     fn unstated_delays_are_a_tenth_of_a_second() {
         assert_eq!(seen(&gif(3, 0), 32), [(0.0, 0), (0.1, 8), (0.2, 16)]);
     }

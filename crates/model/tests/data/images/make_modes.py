@@ -78,6 +78,8 @@ for name, pixels in [("rgb565.bmp", "rgb565le"), ("rgb48.png", "rgb48be"), ("h1v
     source = str(out / "rgba.png")
     subprocess.run(["ffmpeg", "-y", "-v", "error", "-i", source, "-pix_fmt", pixels, "-q:v", "3",
                     "-bitexact", str(out / name)], check=True)
+moving = [Image.new("L", (6, 4), value) for value in (0, 80, 160)]
+moving[0].save("moving.png", save_all=True, append_images=moving[1:], duration=500)
 for path in sorted(out.glob("*")):
     if not path.name.endswith(".expected.png"):
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
