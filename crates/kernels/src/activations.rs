@@ -7,9 +7,9 @@
 //! ```
 //!
 //! and a block of `n` columns is stored as 13 rows of `n` dwords: eight rows of four `q` each, `d`,
-//! `d · Σq`, `8 · Σq`, and `8 · Σq` of the two halves of 16. A kernel thus walks one array from
-//! front to back, a dword broadcast is one column's operand, and the sums fold the offset of
-//! unsigned weights back in: 8 is the smallest offset of any format (Q4_0), the others are shifts.
+//! `d · Σq`, `−8 · Σq`, and `−8 · Σq` of the two halves of 16. A kernel thus walks one array from
+//! front to back, a dword broadcast is one column's operand, and a sum that starts at a multiple of
+//! `−8 · Σq` takes the offset of unsigned weights off: 8 is that of Q4_0, the others are shifts.
 //!
 //! −128 never occurs, so that |q| fits a signed byte and `maddubs` has the bounds that the kernels
 //! derive from 127. Scales per 32 instead of ggml's 256 are closer to the f32 product.
@@ -74,9 +74,9 @@ pub(crate) const BLOCK_ROWS: usize = 13;
 pub(crate) const SCALE: usize = 8;
 /// `d · Σq`, an f32.
 pub(crate) const SCALED_SUM: usize = 9;
-/// `8 · Σq`, an i32.
+/// `−8 · Σq`, an i32.
 pub(crate) const SUM: usize = 10;
-/// `8 · Σq` of the first 16, then of the last 16.
+/// `−8 · Σq` of the first 16, then of the last 16.
 pub(crate) const HALF_SUMS: [usize; 2] = [11, 12];
 
 /// Views quantised data as blocks of `N` columns.
@@ -105,6 +105,17 @@ impl Isa {
 /// the same operations in the same order.
 #[inline(always)]
 pub(crate) fn quantize(x: &[f32], k: usize, out: &mut [u32]) {
+    for_columns(x, k, out, quantize_block);
+}
+
+/// Spreads what `quantize_block` makes of each 32 values over the rows of their block.
+#[inline(always)]
+pub(crate) fn for_columns(
+    x: &[f32],
+    k: usize,
+    out: &mut [u32],
+    quantize_block: impl Fn(&[f32; 32]) -> [u32; BLOCK_ROWS],
+) {
     let columns = x.len() / k;
     for (c, column) in x.chunks_exact(k).enumerate() {
         let blocks = out.chunks_exact_mut(BLOCK_ROWS * columns);
@@ -125,9 +136,7 @@ fn quantize_block(x: &[f32; 32]) -> [u32; BLOCK_ROWS] {
         }
     }
     let max = max.into_iter().fold(0.0f32, |a, b| if b > a { b } else { a });
-    // Below the smallest normal number 1 / d could overflow; such values round to nothing.
-    let d = if max / 127.0 < f32::MIN_POSITIVE { 0.0 } else { max / 127.0 };
-    let inverse = if d > 0.0 { 1.0 / d } else { 0.0 };
+    let (d, inverse) = scale(max);
     let mut q = [0i8; 32];
     for (q, x) in q.iter_mut().zip(x) {
         let y = (x * inverse).round_ties_even();
@@ -135,7 +144,20 @@ fn quantize_block(x: &[f32; 32]) -> [u32; BLOCK_ROWS] {
         *q = if y < 127.0 { y } else { 127.0 } as i8;
     }
     let half = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum::<i32>();
-    let halves = [half(&q[..16]), half(&q[16..])];
+    block_rows(q, d, [half(&q[..16]), half(&q[16..])])
+}
+
+/// `d` and `1 / d` of a block whose largest magnitude is `max`.
+#[inline(always)]
+pub(crate) fn scale(max: f32) -> (f32, f32) {
+    // Below the smallest normal number 1 / d could overflow; such values round to nothing.
+    let d = if max / 127.0 < f32::MIN_POSITIVE { 0.0 } else { max / 127.0 };
+    (d, if d > 0.0 { 1.0 / d } else { 0.0 })
+}
+
+/// The rows of one column of a block, `halves` being the sums of 16.
+#[inline(always)]
+pub(crate) fn block_rows(q: [i8; 32], d: f32, halves: [i32; 2]) -> [u32; BLOCK_ROWS] {
     let sum = halves[0] + halves[1];
     let mut out = [0; BLOCK_ROWS];
     for (out, q) in out.iter_mut().zip(q.as_chunks::<4>().0) {
@@ -143,9 +165,9 @@ fn quantize_block(x: &[f32; 32]) -> [u32; BLOCK_ROWS] {
     }
     out[SCALE] = d.to_bits();
     out[SCALED_SUM] = (d * sum as f32).to_bits();
-    out[SUM] = (8 * sum) as u32;
-    out[HALF_SUMS[0]] = (8 * halves[0]) as u32;
-    out[HALF_SUMS[1]] = (8 * halves[1]) as u32;
+    out[SUM] = (-8 * sum) as u32;
+    out[HALF_SUMS[0]] = (-8 * halves[0]) as u32;
+    out[HALF_SUMS[1]] = (-8 * halves[1]) as u32;
     out
 }
 
@@ -170,7 +192,7 @@ mod tests {
         assert_eq!(f32::from_bits(out[SCALE]), 1.0);
         assert_eq!(f32::from_bits(out[SCALED_SUM]), 0.0);
         assert_eq!(out[SUM] as i32, 0);
-        assert_eq!(HALF_SUMS.map(|row| out[row] as i32), [8 * 127, -8 * 127]);
+        assert_eq!(HALF_SUMS.map(|row| out[row] as i32), [-8 * 127, 8 * 127]);
     }
 
     #[test]

@@ -29,8 +29,6 @@
 //! ```
 
 mod activations;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
 mod block;
 mod format;
 mod gemm_f32;
@@ -41,6 +39,8 @@ mod packed;
 mod quantize;
 mod scalar;
 mod vector_ops;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use activations::{COLUMNS_MAX, Columns, int8_dwords};
 pub use format::{Format, dequantize};

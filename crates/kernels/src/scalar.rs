@@ -67,7 +67,7 @@ fn add_block<B: Block>(w: &Sub32, x: &[u32; 13], mut acc: f32) -> f32 {
         for half in 0..2 {
             acc = dot(16 * half..16 * half + 16).mul_add(w.scale[half] * d, acc);
             if B::HAS_MIN {
-                let sum = x[HALF_SUMS[half]] as i32 / 8;
+                let sum = x[HALF_SUMS[half]] as i32 / -8;
                 acc = (-w.min[half]).mul_add(d * sum as f32, acc);
             }
         }

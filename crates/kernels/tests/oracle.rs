@@ -182,7 +182,9 @@ fn extreme_weights_and_activations_do_not_saturate() {
         for byte in [0x00, 0xFF, 0x80, 0x7F, 0xF0, 0x0F] {
             for signs in signs {
                 let k = 2 * format.block_weights();
-                check(&Case::new(format, 8, k, 3, 7, Extremes::Full(byte, signs)));
+                for columns in [1, 3, 8] {
+                    check(&Case::new(format, 24, k, columns, 7, Extremes::Full(byte, signs)));
+                }
             }
         }
     }

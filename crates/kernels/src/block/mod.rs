@@ -10,7 +10,7 @@ mod simple;
 
 use bytemuck::{Pod, Zeroable};
 
-pub(crate) use self::iq4::{BlockIQ4_NL, BlockIQ4_XS};
+pub(crate) use self::iq4::{BlockIQ4_NL, BlockIQ4_XS, IQ4_VALUES};
 pub(crate) use self::k::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, pack_scale_mins};
 pub(crate) use self::simple::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
 use crate::Format;

@@ -28,7 +28,9 @@ use crate::{Columns, Format, GROUP_ROWS, Weights, scalar};
 
 mod dot;
 mod float;
+mod iq4;
 mod k;
+mod k_of_16;
 mod simple;
 
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
@@ -53,12 +55,18 @@ fn matmul_n<const N: usize>(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out:
             let blocks = int8_blocks::<N>(data);
             match w.format() {
                 Format::Q4_0 => simple::q4_0(groups, blocks, out),
+                Format::Q4_1 => simple::q4_1(groups, blocks, out),
                 Format::Q5_0 => simple::q5_0(groups, blocks, out),
+                Format::Q5_1 => simple::q5_1(groups, blocks, out),
                 Format::Q8_0 => simple::q8_0(groups, blocks, out),
+                Format::Q2_K => k_of_16::q2_k(groups, blocks, out),
+                Format::Q3_K => k_of_16::q3_k(groups, blocks, out),
                 Format::Q4_K => k::q4_k(groups, blocks, out),
                 Format::Q5_K => k::q5_k(groups, blocks, out),
-                Format::Q6_K => k::q6_k(groups, blocks, out),
-                _ => scalar::matmul(w, groups, x, out),
+                Format::Q6_K => k_of_16::q6_k(groups, blocks, out),
+                Format::IQ4_NL => iq4::iq4_nl(groups, blocks, out),
+                Format::IQ4_XS => iq4::iq4_xs(groups, blocks, out),
+                Format::F32 | Format::F16 | Format::BF16 => scalar::matmul(w, groups, x, out),
             }
         }
         Columns::F32 { k, values } => match w.format() {
@@ -107,7 +115,7 @@ fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
     }
 }
 
-/// The sums of columns at their start: `−8·2^SHIFT · Σq`, where row `ROW` of the block has `8·Σq`.
+/// The sums of columns at their start: `−8·2^SHIFT · Σq`, where row `ROW` of the block has `−8·Σq`.
 #[target_feature(enable = "neon")]
 #[inline]
 fn offset_sums<const ROW: usize, const SHIFT: i32, const N: usize>(
@@ -119,7 +127,7 @@ fn offset_sums<const ROW: usize, const SHIFT: i32, const N: usize>(
     for c in 0..N {
         let behind = BLOCK_ROWS * N - 1 - (ROW * N + c);
         let quad: int32x4_t = bytemuck::must_cast(quads[quads.len() - 1 - behind / 4]);
-        let quad = vnegq_s32(vshlq_n_s32::<SHIFT>(quad));
+        let quad = vshlq_s32(quad, vdupq_n_s32(SHIFT));
         s[c] = match behind % 4 {
             0 => vdupq_laneq_s32::<3>(quad),
             1 => vdupq_laneq_s32::<2>(quad),
@@ -151,6 +159,15 @@ fn add_scaled<const N: usize>(
 fn subtract_min<const N: usize>(min: float32x4_t, x: &Int8Block<N>, acc: &mut [float32x4_t; N]) {
     for c in 0..N {
         acc[c] = vfmsq_n_f32(acc[c], min, f32::from_bits(x[SCALED_SUM][c]));
+    }
+}
+
+/// `acc = fma(m, d·Σq, acc)`.
+#[target_feature(enable = "neon")]
+#[inline]
+fn add_min<const N: usize>(m: float32x4_t, x: &Int8Block<N>, acc: &mut [float32x4_t; N]) {
+    for c in 0..N {
+        acc[c] = vfmaq_n_f32(acc[c], m, f32::from_bits(x[SCALED_SUM][c]));
     }
 }
 

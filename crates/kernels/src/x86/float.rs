@@ -2,12 +2,12 @@
 
 use std::arch::x86_64::*;
 
-use super::{load_f16, store};
+use super::lanes256::{load_f16, store};
 use crate::GROUP_ROWS;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn f16<const N: usize>(groups: &[u8], k: usize, x: &[f32], out: &mut [f32]) {
-    rows::<N>(groups, k, x, out, |w| load_f16(w));
+    rows::<N>(groups, k, x, out, |w| load_f16([w]));
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

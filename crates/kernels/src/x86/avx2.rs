@@ -1,0 +1,114 @@
+//! AVX2: `maddubs` on unsigned weights and signed activations.
+//!
+//! ```text
+//! s    = −offset·Σq
+//! s16 += maddubs(w[g], broadcast(q[g]))       pairs of products in sixteen i16 lanes
+//! s   += madd(s16, 1)                         eight sums of eight rows
+//! ```
+//!
+//! `maddubs` and the additions behind it must not overflow an i16. With |q| <= 127 and unsigned
+//! weights up to `m` each `maddubs` is at most `2·127·m`, so
+//!
+//! | weights | m   | `maddubs` before `madd` | largest lane |
+//! |---------|-----|-------------------------|--------------|
+//! | 2 bits  | 3   | 4                       | 3048         |
+//! | 3 bits  | 7   | 4                       | 7112         |
+//! | 4 bits  | 15  | 8                       | 30480        |
+//! | 5 bits  | 31  | 4                       | 31496        |
+//! | 6 bits  | 63  | 2                       | 32004        |
+//! | 8 bits  | 128 | 1                       | 32512        |
+//!
+//! 8-bit weights come with 128 added. They are made signed again and their sign moves to the
+//! activation, so that no offset is left to be taken off.
+
+use std::arch::x86_64::*;
+
+use super::lanes256 as lanes;
+use lanes::{V, splat, splat_byte, xor};
+
+macro_rules! kernels {
+    ($($function:item)+) => { $(#[target_feature(enable = "avx2,fma,f16c")] $function)+ };
+}
+
+#[allow(clippy::duplicate_mod, reason = "compiled once for each instruction set")]
+#[path = "kernels/mod.rs"]
+mod kernels;
+pub(crate) use super::quantize::quantize;
+pub(crate) use kernels::matmul;
+
+/// Adds the products of unsigned weights up to `MAX` and of activations to the sums of columns.
+///
+/// `four(i)`, for `i` in `0..LEN`, is four weights of each row and the dword of activations of each
+/// column that they meet. Where `MAX` is 255, `sums` must be the offset of 128.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn products<'x, const MAX: usize, const LEN: usize, const N: usize>(
+    mut sums: [V; N],
+    four: impl Fn(usize) -> (V, &'x [u32; N]),
+) -> [V; N] {
+    match MAX {
+        0..=15 => chain::<LEN, N>(&mut sums, four),
+        16..=31 => {
+            for from in (0..LEN).step_by(4) {
+                chain::<4, N>(&mut sums, |i| four(from + i));
+            }
+        }
+        32..=63 => {
+            for from in (0..LEN).step_by(2) {
+                chain::<2, N>(&mut sums, |i| four(from + i));
+            }
+        }
+        _ => return signed::<LEN, N>(four),
+    }
+    sums
+}
+
+/// Products whose sums of pairs fit an i16.
+///
+/// One column after the other, all of its weights in registers: sixteen registers do not hold the
+/// sums of eight columns and what they are made of.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn chain<'x, const LEN: usize, const N: usize>(
+    sums: &mut [V; N],
+    four: impl Fn(usize) -> (V, &'x [u32; N]),
+) {
+    let mut w = [splat(0); LEN];
+    let mut q = [&[0; N]; LEN];
+    for i in 0..LEN {
+        (w[i], q[i]) = four(i);
+    }
+    for c in 0..N {
+        let mut s16 = _mm256_maddubs_epi16(w[0], splat(q[0][c]));
+        for i in 1..LEN {
+            s16 = _mm256_add_epi16(s16, _mm256_maddubs_epi16(w[i], splat(q[i][c])));
+        }
+        sums[c] = _mm256_add_epi32(sums[c], add_pairs(s16));
+    }
+}
+
+/// Products of signed bytes to which 128 has been added: the sign moves to the activations.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn signed<'x, const LEN: usize, const N: usize>(
+    four: impl Fn(usize) -> (V, &'x [u32; N]),
+) -> [V; N] {
+    let mut sums = [splat(0); N];
+    for i in 0..LEN {
+        let (w, q) = four(i);
+        let w = xor(w, splat_byte(128));
+        let magnitude = _mm256_abs_epi8(w); // 128 as an unsigned byte for −128
+        for c in 0..N {
+            let q = _mm256_sign_epi8(splat(q[c]), w);
+            sums[c] = _mm256_add_epi32(sums[c], add_pairs(_mm256_maddubs_epi16(magnitude, q)));
+        }
+    }
+    sums
+}
+
+/// The sum of the pairs of i16 in each dword.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn add_pairs(s16: V) -> V {
+    _mm256_madd_epi16(s16, _mm256_set1_epi16(1))
+}

@@ -1,0 +1,38 @@
+//! AVX-512 VNNI: `dpbusd` on 512 bits, two groups of rows at a time; see `kernels/vnni.rs`.
+//!
+//! A broadcast is part of the instruction here, and 32 registers hold the sums and accumulators of
+//! eight columns.
+
+use std::arch::x86_64::_mm512_dpbusd_epi32 as dpbusd;
+
+use super::{avx512vnni_narrow, lanes512 as lanes};
+use crate::{Columns, Weights};
+
+macro_rules! kernels {
+    ($($function:item)+) => {
+        $(
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            $function
+        )+
+    };
+}
+
+#[allow(clippy::duplicate_mod, reason = "compiled once for each instruction set")]
+#[path = "kernels/mod.rs"]
+mod kernels;
+#[allow(clippy::duplicate_mod, reason = "compiled once for each instruction set")]
+#[path = "kernels/vnni.rs"]
+mod vnni;
+
+pub(crate) use super::quantize::quantize;
+use vnni::products;
+
+kernels! {
+/// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
+pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
+    match x.columns() {
+        1 => avx512vnni_narrow::matmul_n::<1>(w, groups, x, out),
+        _ => kernels::matmul(w, groups, x, out),
+    }
+}
+}

@@ -1,0 +1,145 @@
+//! The kernels, written once and compiled for each instruction set that includes this file.
+//!
+//! What includes it names its vectors in `super::lanes`, its integer sums in `super::products` and
+//! its target features in `kernels!`, which puts them before each function. (rustfmt does not look
+//! into that macro.)
+
+use super::lanes::*;
+use crate::activations::{Int8Block, SCALE, SCALED_SUM, int8_blocks};
+use crate::{Columns, Format, GROUP_ROWS, Weights, isa, scalar, x86::float};
+
+mod iq4;
+mod k;
+mod simple;
+
+kernels! {
+/// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
+pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
+    match x.columns() {
+        1 => matmul_n::<1>(w, groups, x, out),
+        2 => matmul_n::<2>(w, groups, x, out),
+        3 => matmul_n::<3>(w, groups, x, out),
+        4 => matmul_n::<4>(w, groups, x, out),
+        5 => matmul_n::<5>(w, groups, x, out),
+        6 => matmul_n::<6>(w, groups, x, out),
+        7 => matmul_n::<7>(w, groups, x, out),
+        _ => matmul_n::<8>(w, groups, x, out),
+    }
+}
+
+pub(crate) fn matmul_n<const N: usize>(
+    w: &Weights<'_>,
+    groups: &[u8],
+    x: Columns<'_>,
+    out: &mut [f32],
+) {
+    match x {
+        Columns::Int8 { data, .. } => {
+            let blocks = int8_blocks::<N>(data);
+            match w.format() {
+                Format::Q4_0 => simple::q4_0(groups, blocks, out),
+                Format::Q4_1 => simple::q4_1(groups, blocks, out),
+                Format::Q5_0 => simple::q5_0(groups, blocks, out),
+                Format::Q5_1 => simple::q5_1(groups, blocks, out),
+                Format::Q8_0 => simple::q8_0(groups, blocks, out),
+                Format::Q2_K => k::q2_k(groups, blocks, out),
+                Format::Q3_K => k::q3_k(groups, blocks, out),
+                Format::Q4_K => k::q4_k(groups, blocks, out),
+                Format::Q5_K => k::q5_k(groups, blocks, out),
+                Format::Q6_K => k::q6_k(groups, blocks, out),
+                Format::IQ4_NL => iq4::iq4_nl(groups, blocks, out),
+                Format::IQ4_XS => iq4::iq4_xs(groups, blocks, out),
+                Format::F32 | Format::F16 | Format::BF16 => scalar::matmul(w, groups, x, out),
+            }
+        }
+        Columns::F32 { k, values } => match w.format() {
+            Format::F16 => float::f16::<N>(groups, k, values, out),
+            Format::BF16 => float::bf16::<N>(groups, k, values, out),
+            _ => scalar::matmul(w, groups, x, out),
+        },
+    }
+}
+
+/// Walks the groups and their blocks; `step` adds one block's products to the accumulators.
+///
+/// `B` is a packed block, `X` the activations of as many weights. Where a vector has two groups of
+/// rows, an odd last group stands in both halves and is stored once.
+#[inline]
+fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
+    groups: &[u8],
+    x: &[X],
+    out: &mut [f32],
+    step: impl Fn([&B; GROUPS], &X, &mut [F; N]),
+) {
+    let stride = out.len() / N;
+    let blocks = bytemuck::cast_slice::<u8, B>(groups);
+    for (i, blocks) in blocks.chunks(GROUPS * x.len()).enumerate() {
+        let groups: [&[B]; GROUPS] =
+            std::array::from_fn(|g| &blocks[(g * x.len()) % blocks.len()..][..x.len()]);
+        let mut acc = [splat_f32(0); N];
+        for (b, x) in x.iter().enumerate() {
+            let block = groups.map(|group| &group[b]);
+            step(block, x, &mut acc);
+        }
+        for c in 0..N {
+            store(&mut out[c * stride + i * GROUPS * GROUP_ROWS..(c + 1) * stride], acc[c]);
+        }
+    }
+}
+
+/// Asks for one of the `PARTS` parts of what lies behind `block`.
+///
+/// Spread over the work on a block, since a burst of requests would stop at the core's limit of
+/// outstanding ones.
+#[inline]
+fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(block: [&B; GROUPS], part: usize) {
+    if N <= PREFETCH_COLUMNS {
+        let size = size_of::<B>() / PARTS;
+        for block in block {
+            isa::prefetch(&bytemuck::bytes_of(block)[part * size..][..size]);
+        }
+    }
+}
+
+/// `−8·2^SHIFT · Σq` of each column: the sums at their start, where unsigned weights are too large
+/// by that offset. `sums` is a row of the block that has `−8 · Σq`.
+#[inline]
+fn offset<const SHIFT: u32, const N: usize>(sums: &[u32; N]) -> [V; N] {
+    let mut s = [splat(0); N];
+    for c in 0..N {
+        s[c] = splat(sums[c]);
+        s[c] = match SHIFT {
+            0 => s[c],
+            1 => shl::<1>(s[c]),
+            2 => shl::<2>(s[c]),
+            _ => shl::<4>(s[c]),
+        };
+    }
+    s
+}
+
+/// `acc = fma(sums, scale·d, acc)`.
+#[inline]
+fn add_scaled<const N: usize>(sums: [V; N], scale: F, x: &Int8Block<N>, acc: &mut [F; N]) {
+    for c in 0..N {
+        acc[c] = mul_add(to_f32(sums[c]), mul(scale, splat_f32(x[SCALE][c])), acc[c]);
+    }
+}
+
+/// `acc = fma(−min, d·Σq, acc)`.
+#[inline]
+fn subtract_min<const N: usize>(min: F, x: &Int8Block<N>, acc: &mut [F; N]) {
+    for c in 0..N {
+        acc[c] = mul_sub_from(min, splat_f32(x[SCALED_SUM][c]), acc[c]);
+    }
+}
+
+/// The nibbles, low or high.
+#[inline]
+fn nibbles<const HIGH: bool>(bytes: V) -> V {
+    and(if HIGH { shr::<4>(bytes) } else { bytes }, splat_byte(15))
+}
+}
+
+/// The most columns for which memory, not arithmetic, is the limit.
+const PREFETCH_COLUMNS: usize = 4;

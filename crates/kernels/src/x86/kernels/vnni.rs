@@ -1,0 +1,32 @@
+//! Sums of products by `dpbusd`: four products of unsigned and signed bytes, added to an i32.
+//!
+//! ```text
+//! s  = −offset·Σq
+//! s  = dpbusd(s, w[g], broadcast(q[g]))       g = 0..8; four products in each i32 lane
+//! ```
+//!
+//! It is the form that wraps, never `dpbusds` that saturates, and nothing wraps: with |q| <= 127 and
+//! unsigned weights up to 255 a sum of 32 products is at most `32·255·127`, the offset 128 at most
+//! `32·128·127`, together below 2²¹.
+
+use super::{dpbusd, lanes::*};
+
+kernels! {
+/// Adds the products of unsigned weights and of activations to the sums of columns.
+///
+/// `four(i)`, for `i` in `0..LEN`, is four weights of each row and the dword of activations of each
+/// column that they meet. How large a weight may be does not matter here.
+#[inline]
+pub(super) fn products<'x, const MAX: usize, const LEN: usize, const N: usize>(
+    mut sums: [V; N],
+    four: impl Fn(usize) -> (V, &'x [u32; N]),
+) -> [V; N] {
+    for i in 0..LEN {
+        let (w, q) = four(i);
+        for c in 0..N {
+            sums[c] = dpbusd(sums[c], w, splat(q[c]));
+        }
+    }
+    sums
+}
+}

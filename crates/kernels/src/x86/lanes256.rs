@@ -1,0 +1,165 @@
+//! Eight lanes of 32 bits: one group of rows. Only what the kernels need, all of it AVX2.
+
+use std::arch::x86_64::*;
+
+/// Thirty-two bytes or eight i32.
+pub(crate) type V = __m256i;
+/// Eight f32, one of each row.
+pub(crate) type F = __m256;
+/// Groups of rows in a vector.
+pub(crate) const GROUPS: usize = 1;
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn load([bytes]: [&[u8; 32]; GROUPS]) -> V {
+    bytemuck::must_cast(*bytes)
+}
+
+/// f16 to f32.
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+pub(crate) fn load_f16([bytes]: [&[u8; 16]; GROUPS]) -> F {
+    _mm256_cvtph_ps(bytemuck::must_cast(*bytes))
+}
+
+/// u16 to u32.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn load_u16([bytes]: [&[u8; 16]; GROUPS]) -> V {
+    _mm256_cvtepu16_epi32(bytemuck::must_cast(*bytes))
+}
+
+/// Writes the values of eight rows.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn store(out: &mut [f32], values: F) {
+    out[..8].copy_from_slice(&bytemuck::must_cast::<_, [f32; 8]>(values));
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn splat(dword: u32) -> V {
+    _mm256_set1_epi32(dword as i32)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn splat_byte(byte: u8) -> V {
+    _mm256_set1_epi8(byte as i8)
+}
+
+/// The f32 with these bits.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn splat_f32(bits: u32) -> F {
+    _mm256_castsi256_ps(splat(bits))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn splat_quad(bytes: [u8; 16]) -> V {
+    _mm256_broadcastsi128_si256(bytemuck::must_cast(bytes))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn and(a: V, b: V) -> V {
+    _mm256_and_si256(a, b)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn or(a: V, b: V) -> V {
+    _mm256_or_si256(a, b)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn xor(a: V, b: V) -> V {
+    _mm256_xor_si256(a, b)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn sub8(a: V, b: V) -> V {
+    _mm256_sub_epi8(a, b)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn sub32(a: V, b: V) -> V {
+    _mm256_sub_epi32(a, b)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn shl<const BITS: i32>(a: V) -> V {
+    _mm256_slli_epi32::<BITS>(a)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn shr<const BITS: i32>(a: V) -> V {
+    _mm256_srli_epi32::<BITS>(a)
+}
+
+/// What [`shr_by`] takes.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn bits(bits: usize) -> __m128i {
+    _mm_cvtsi32_si128(bits as i32)
+}
+
+/// Shifts every dword by the same number of bits.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn shr_by(a: V, bits: __m128i) -> V {
+    _mm256_srl_epi32(a, bits)
+}
+
+/// Shifts copies of the sign in.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn sar<const BITS: i32>(a: V) -> V {
+    _mm256_srai_epi32::<BITS>(a)
+}
+
+/// Byte `i` is byte `index[i]` of the same 16 bytes of `table`.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn shuffle(table: V, index: V) -> V {
+    _mm256_shuffle_epi8(table, index)
+}
+
+/// 16 in each byte that has the one bit of `pick`.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn sixteen_where(bytes: V, pick: V) -> V {
+    and(_mm256_cmpeq_epi8(and(bytes, pick), pick), splat_byte(16))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn to_f32(a: V) -> F {
+    _mm256_cvtepi32_ps(a)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn mul(a: F, b: F) -> F {
+    _mm256_mul_ps(a, b)
+}
+
+/// `a·b + c`, rounded once.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(crate) fn mul_add(a: F, b: F, c: F) -> F {
+    _mm256_fmadd_ps(a, b, c)
+}
+
+/// `c − a·b`, rounded once.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(crate) fn mul_sub_from(a: F, b: F, c: F) -> F {
+    _mm256_fnmadd_ps(a, b, c)
+}
