@@ -29,6 +29,7 @@
 //! ```
 
 mod activations;
+mod attention;
 mod block;
 mod format;
 mod gemm_f32;

@@ -1,4 +1,4 @@
-//! Element-wise f32 operations and the two products of attention, written once with pulp.
+//! Element-wise f32 operations, written once with pulp.
 //!
 //! Operations are `WithSimd` structs: pulp compiles the body for each instruction set, so a body
 //! is inlined whole (`#[inline(always)]`) and one dispatch covers a whole vector.
@@ -108,29 +108,6 @@ impl Isa {
     /// The largest value, −∞ for none.
     pub fn max(self, x: &[f32]) -> f32 {
         self.run(Max(x))
-    }
-
-    /// Scores of attention: `out[h][t] = Σ_i q[h][i] · k[t][i]` for heads of `d` values.
-    ///
-    /// # Panics
-    /// If the lengths do not fit.
-    pub fn attention_scores(self, out: &mut [f32], q: &[f32], k: &[f32], d: usize) {
-        let (heads, keys) = (q.len() / d, k.len() / d);
-        assert!(q.len() == heads * d && k.len() == keys * d, "heads of {d}");
-        assert_eq!(out.len(), heads * keys, "scores of {heads} heads and {keys} keys");
-        self.run(Scores { out, q, k, d });
-    }
-
-    /// Weighted values of attention: `out[h][i] += Σ_t p[h][t] · v[t][i]` for heads of `d` values,
-    /// keys in order.
-    ///
-    /// # Panics
-    /// If the lengths do not fit.
-    pub fn attention_values(self, out: &mut [f32], p: &[f32], v: &[f32], d: usize) {
-        let (heads, keys) = (out.len() / d, v.len() / d);
-        assert!(out.len() == heads * d && v.len() == keys * d, "heads of {d}");
-        assert_eq!(p.len(), heads * keys, "weights of {heads} heads and {keys} keys");
-        self.run(Values { out, p, v, d });
     }
 }
 
@@ -358,73 +335,6 @@ impl WithSimd for ExpSubSum<'_> {
             sum += tail.iter().sum::<f32>();
         }
         sum
-    }
-}
-
-struct Scores<'a> {
-    out: &'a mut [f32],
-    q: &'a [f32],
-    k: &'a [f32],
-    d: usize,
-}
-
-impl WithSimd for Scores<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let keys = self.k.len() / self.d;
-        if keys == 0 {
-            return;
-        }
-        for (q, out) in self.q.chunks_exact(self.d).zip(self.out.chunks_exact_mut(keys)) {
-            for (k, out) in self.k.chunks_exact(self.d).zip(out) {
-                *out = Dot(q, k).with_simd(simd);
-            }
-        }
-    }
-}
-
-struct Values<'a> {
-    out: &'a mut [f32],
-    p: &'a [f32],
-    v: &'a [f32],
-    d: usize,
-}
-
-impl WithSimd for Values<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let keys = self.v.len() / self.d;
-        if keys == 0 {
-            return;
-        }
-        for (out, p) in self.out.chunks_exact_mut(self.d).zip(self.p.chunks_exact(keys)) {
-            let (head, tail) = S::as_mut_simd_f32s(out);
-            let lanes = S::F32_LANES;
-            // Four vectors of a head stay in registers while all keys pass by.
-            for (i, out) in head.chunks_mut(4).enumerate() {
-                let at = 4 * lanes * i;
-                let mut acc = [simd.splat_f32s(0.0); 4];
-                acc[..out.len()].copy_from_slice(out);
-                for (v, p) in self.v.chunks_exact(self.d).zip(p) {
-                    let (v, _) = S::as_simd_f32s(&v[at..at + out.len() * lanes]);
-                    let p = simd.splat_f32s(*p);
-                    for (acc, v) in acc.iter_mut().zip(v) {
-                        *acc = simd.mul_add_f32s(p, *v, *acc);
-                    }
-                }
-                out.copy_from_slice(&acc[..out.len()]);
-            }
-            let at = self.d - tail.len();
-            for (v, p) in self.v.chunks_exact(self.d).zip(p) {
-                for (out, v) in tail.iter_mut().zip(&v[at..]) {
-                    *out += p * v;
-                }
-            }
-        }
     }
 }
 

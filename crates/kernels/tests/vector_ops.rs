@@ -165,30 +165,58 @@ fn exp_is_zero_for_minus_infinity_and_one_at_the_maximum() {
 #[test]
 fn attention_products_cover_every_head_and_key() {
     for_each(|isa, d| {
-        for (heads, keys) in [(1, 1), (2, 5), (3, 8)] {
-            let (q, k) = (values(heads * d, 1.0, 1), values(keys * d, 1.0, 4));
-            let mut scores = vec![f32::NAN; heads * keys];
-            isa.attention_scores(&mut scores, &q, &k, d);
-            let mut out = values(heads * d, 1.0, 9);
+        for (rows, keys) in [(1, 1), (1, 9), (2, 5), (3, 8), (4, 3), (7, 17)] {
+            let stride = keys + 2;
+            let (q, k) = (values(rows * d, 1.0, 1), values(keys * d, 1.0, 4));
+            let q: Vec<&[f32]> = q.chunks_exact(d).collect();
+            let mut scores = vec![f32::NAN; rows * stride];
+            isa.attention_scores(&mut scores, stride, &q, &k, d);
+            let mut out = values(rows * d, 1.0, 9);
             let before = out.clone();
-            isa.attention_values(&mut out, &scores, &k, d);
-            for h in 0..heads {
+            isa.attention_values(&mut out, &scores, stride, &k, d);
+            for r in 0..rows {
+                let scores = &scores[r * stride..][..stride];
                 for t in 0..keys {
-                    let (q, k) = (&q[h * d..][..d], &k[t * d..][..d]);
-                    let terms = || q.iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k));
-                    let what = format!("{isa:?} d {d} head {h} key {t}");
+                    let k = &k[t * d..][..d];
+                    let terms = || q[r].iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k));
+                    let what = format!("{isa:?} d {d} row {r} key {t}");
                     let bound = sum_bound(terms(), d, 0.0);
-                    assert_near(scores[h * keys + t], terms().sum(), bound, format_args!("{what}"));
+                    assert_near(scores[t], terms().sum(), bound, format_args!("{what}"));
                 }
+                assert!(scores[keys..].iter().all(|x| x.is_nan()), "{isa:?} d {d} row {r}");
                 for i in 0..d {
-                    let start = f64::from(before[h * d + i]);
-                    let term = |t: usize| f64::from(scores[h * keys + t]) * f64::from(k[t * d + i]);
+                    let start = f64::from(before[r * d + i]);
+                    let term = |t: usize| f64::from(scores[t]) * f64::from(k[t * d + i]);
                     let terms = || (0..keys).map(term).chain([start]);
                     let bound = sum_bound(terms(), keys + 1, 0.0);
-                    let what = format!("{isa:?} d {d} head {h} value {i}");
-                    assert_near(out[h * d + i], terms().sum(), bound, format_args!("{what}"));
+                    let what = format!("{isa:?} d {d} row {r} value {i}");
+                    assert_near(out[r * d + i], terms().sum(), bound, format_args!("{what}"));
                 }
             }
+        }
+    });
+}
+
+/// Rows and keys in any company give the same bits.
+#[test]
+fn attention_rows_do_not_depend_on_their_neighbours() {
+    for_each(|isa, d| {
+        let (q, k) = (values(7 * d, 1.0, 1), values(19 * d, 1.0, 4));
+        let q: Vec<&[f32]> = q.chunks_exact(d).collect();
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let mut together = vec![0.0; 7 * 19];
+        isa.attention_scores(&mut together, 19, &q, &k, d);
+        let mut values_together = vec![0.0; 7 * d];
+        isa.attention_values(&mut values_together, &together, 19, &k, d);
+        for r in 0..7 {
+            for (t, k) in k.chunks_exact(d).enumerate() {
+                let mut alone = [0.0];
+                isa.attention_scores(&mut alone, 1, &q[r..=r], k, d);
+                assert_eq!(bits(&alone), bits(&together[r * 19 + t..][..1]), "{isa:?} {d} {r} {t}");
+            }
+            let mut alone = vec![0.0; d];
+            isa.attention_values(&mut alone, &together[r * 19..][..19], 19, &k, d);
+            assert_eq!(bits(&alone), bits(&values_together[r * d..][..d]), "{isa:?} {d} {r}");
         }
     });
 }

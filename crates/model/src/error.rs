@@ -168,7 +168,7 @@ pub enum Error {
 
     /// The system gave no threads.
     #[error("cannot start {threads} threads")]
-    Threads { threads: usize, source: rayon::ThreadPoolBuildError },
+    Threads { threads: usize, source: std::io::Error },
 }
 
 /// The result inside this crate.

@@ -1,40 +1,39 @@
-//! Threads: a forward pass enters the pool once, and inside it work is cut into fixed ranges.
+//! Threads: a forward pass is a line of pieces of work, each cut into fixed ranges.
 //!
 //! A range of rows or a token is computed whole by whichever thread takes it, always by the same
-//! instructions, so no bit of a result depends on the number of threads. This file is the only one
-//! that knows how threads share work, and with [`Scatter`] the only one with `unsafe`.
+//! instructions, so no bit of a result depends on the number of threads. [`crew`] knows how threads
+//! share work; this file, how products and rows are cut.
 
 #![expect(unsafe_code, reason = "units of a matrix product write disjoint columns of one output")]
 
+mod crew;
+
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::{marker, ptr};
 
 use carat_kernels::{COLUMNS_MAX, Columns, Format, GROUP_ROWS, Isa, Weights, int8_dwords};
-use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::arena::{Frame, Need};
 use crate::error::{Error, Result};
+use crew::Crew;
 
 /// The threads of one session and the instruction set that they use.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    /// None where one thread is enough: then the caller's own does the work.
-    threads: Option<ThreadPool>,
+    /// The caller's thread is one of them.
+    threads: usize,
+    crew: Mutex<Crew>,
     isa: Isa,
 }
 
 impl Pool {
-    /// Starts `threads` threads; 0 stands for the number of physical cores.
+    /// Starts `threads` threads less the caller's own; 0 stands for the number of physical cores.
     pub(crate) fn new(threads: usize, isa: Isa) -> Result<Self> {
         let threads = if threads == 0 { physical_cores() } else { threads };
-        let build = || ThreadPoolBuilder::new().num_threads(threads).build();
-        let threads = (threads > 1)
-            .then(build)
-            .transpose()
-            .map_err(|source| Error::Threads { threads, source })?;
-        Ok(Self { threads, isa })
+        let crew = Crew::new(threads - 1).map_err(|source| Error::Threads { threads, source })?;
+        Ok(Self { threads, crew: Mutex::new(crew), isa })
     }
 
     pub(crate) fn isa(&self) -> Isa {
@@ -42,15 +41,15 @@ impl Pool {
     }
 
     pub(crate) fn threads(&self) -> usize {
-        self.threads.as_ref().map_or(1, ThreadPool::current_num_threads)
+        self.threads
     }
 
-    /// Runs `work` inside the pool; the methods below are called from there.
-    pub(crate) fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.threads {
-            Some(pool) => pool.install(work),
-            None => work(),
+    /// Runs `work`, for which the threads are woken up beforehand.
+    pub(crate) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
+        if let Some(crew) = self.crew() {
+            crew.wake();
         }
+        work()
     }
 
     /// Calls `work(i, chunk)` for each `width` values of `data`.
@@ -60,18 +59,34 @@ impl Pool {
         width: usize,
         work: impl Fn(usize, &mut [T]) + Sync + Send,
     ) {
-        if self.threads.is_none() || data.len() <= width {
-            return data.chunks_mut(width).enumerate().for_each(|(i, chunk)| work(i, chunk));
-        }
-        data.par_chunks_mut(width).enumerate().for_each(|(i, chunk)| work(i, chunk));
+        let count = data.len().div_ceil(width);
+        let chunks = Mutex::new(data.chunks_mut(width).enumerate());
+        self.units(count, |_| {
+            let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+            if let Some((i, chunk)) = next {
+                work(i, chunk);
+            }
+        });
     }
 
     /// Calls `work(i)` for each `i` below `count`.
     fn units(&self, count: usize, work: impl Fn(usize) + Sync + Send) {
-        if self.threads.is_none() || count == 1 {
+        if self.threads == 1 || count <= 1 {
             return (0..count).for_each(work);
         }
-        (0..count).into_par_iter().with_max_len(1).for_each(work);
+        match self.crew() {
+            Some(mut crew) => crew.run(count, &work),
+            None => (0..count).for_each(work),
+        }
+    }
+
+    /// The crew; none where it is at work already, and this is one of its units.
+    fn crew(&self) -> Option<MutexGuard<'_, Crew>> {
+        match self.crew.try_lock() {
+            Ok(crew) => Some(crew),
+            Err(TryLockError::Poisoned(crew)) => Some(crew.into_inner()), // by a unit's panic
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Multiplies several matrices with the same input: `out[token][row] = Σ w[row][k] · x[token][k]`.
@@ -87,7 +102,7 @@ impl Pool {
             let have = p.out.len();
             let rows = p.weights.rows();
             assert_eq!(have, x.tokens * rows, "room for {have} products of {}x{rows}", x.tokens);
-            (p.weights, Scatter::new(p.out, rows))
+            (p.weights, Scatter::new(p.out))
         });
         let count = products.iter().map(|(w, _)| w.groups().div_ceil(unit)).sum();
         self.units(count, |mut i| {
@@ -108,19 +123,38 @@ impl Pool {
         x: &Activations<'_>,
         w: &Weights<'_>,
         groups: Range<usize>,
-        out: &Scatter<'_>,
+        out: &Scatter<'_, f32>,
     ) {
-        let mut tile = [0.0; COLUMNS_MAX * UNIT_GROUPS * GROUP_ROWS];
+        let mut tile = [0.0; TILE];
         let rows = groups.start * GROUP_ROWS..(groups.end * GROUP_ROWS).min(w.rows());
         let height = groups.len() * GROUP_ROWS;
-        let step = column_step(w.format(), x.together);
-        for first in (0..x.tokens).step_by(step) {
-            let tokens = first..(first + step).min(x.tokens);
+        for tokens in groups_of_tokens(x.tokens) {
             let tile = &mut tile[..tokens.len() * height];
-            self.isa.matmul(w, groups.clone(), x.columns(w.format(), tokens.clone()), tile);
+            self.tile(x, w, groups.clone(), tokens.clone(), tile);
             for (token, values) in tokens.zip(tile.chunks_exact(height)) {
-                out.write(token, rows.start, &values[..rows.len()]);
+                out.write(token * w.rows() + rows.start, &values[..rows.len()]);
             }
+        }
+    }
+
+    /// At most [`COLUMNS_MAX`] tokens of a unit, `[tokens][rows of the groups]`.
+    fn tile(
+        &self,
+        x: &Activations<'_>,
+        w: &Weights<'_>,
+        groups: Range<usize>,
+        tokens: Range<usize>,
+        tile: &mut [f32],
+    ) {
+        // F32 products go one by one: the order in which `gemm` adds depends on the number of
+        // columns, and a prompt must give the same bits however it is cut.
+        let alone = w.format() == Format::F32 && !x.together;
+        let step = if alone { 1 } else { COLUMNS_MAX };
+        let height = groups.len() * GROUP_ROWS;
+        for (i, tile) in tile.chunks_mut(step * height).enumerate() {
+            let first = tokens.start + i * step;
+            let columns = x.columns(w.format(), first..first + tile.len() / height);
+            self.isa.matmul(w, groups.clone(), columns, tile);
         }
     }
 }
@@ -167,6 +201,56 @@ impl<'a> Activations<'a> {
         Self { values, int8, k, tokens, together: false }
     }
 
+    /// Scratch of [`Activations::gated`].
+    pub(crate) fn gated_need(k: usize, tokens: usize) -> Need {
+        Need::of::<f32>(tokens * k) // the 8-bit form is shorter
+    }
+
+    /// `gelu(gate · x) · (up · x)`, in the form that products with weights of `format` take.
+    ///
+    /// A unit of work makes the same rows of both products and quantises what comes of them before
+    /// it leaves the first-level cache.
+    pub(crate) fn gated<'b: 'a>(
+        pool: &Pool,
+        x: &Activations<'_>,
+        [gate, up]: [Weights<'_>; 2],
+        format: Format,
+        frame: &mut Frame<'b>,
+    ) -> Self {
+        let (k, tokens) = (gate.rows(), x.tokens);
+        let room = frame.take::<u32>(tokens * k);
+        let (values, int8): (&mut [f32], &mut [u32]) = match format.wants_int8() {
+            true => (&mut [], &mut room[..dwords(k, tokens)]),
+            false => (bytemuck::cast_slice_mut(room), &mut []),
+        };
+        {
+            let (values, int8) = (Scatter::new(&mut *values), Scatter::new(&mut *int8));
+            pool.units(gate.groups().div_ceil(GATED_GROUPS), |i| {
+                let groups = i * GATED_GROUPS..((i + 1) * GATED_GROUPS).min(gate.groups());
+                let rows = groups.start * GROUP_ROWS..(groups.end * GROUP_ROWS).min(k);
+                let height = groups.len() * GROUP_ROWS;
+                let (mut tiles, mut blocks) = ([[0.0; TILE]; 2], [0; GATED_DWORDS]);
+                for tokens in groups_of_tokens(tokens) {
+                    let [g, u] = tiles.each_mut().map(|tile| &mut tile[..tokens.len() * height]);
+                    pool.tile(x, &gate, groups.clone(), tokens.clone(), g);
+                    pool.tile(x, &up, groups.clone(), tokens.clone(), u);
+                    pool.isa.gelu_mul(g, u);
+                    if format.wants_int8() {
+                        let blocks = &mut blocks[..dwords(height, tokens.len())];
+                        pool.isa.quantize_columns(g, height, blocks);
+                        let before = dwords(rows.start, tokens.len());
+                        int8.write(dwords(k, tokens.start) + before, blocks);
+                    } else {
+                        for (token, g) in tokens.zip(g.chunks_exact(height)) {
+                            values.write(token * k + rows.start, &g[..rows.len()]);
+                        }
+                    }
+                }
+            });
+        }
+        Self { values, int8, k, tokens, together: false }
+    }
+
     /// Lets F32 products take several tokens at once, for callers that always cut them alike.
     pub(crate) fn together(self) -> Self {
         Self { together: true, ..self }
@@ -196,40 +280,37 @@ fn dwords(k: usize, tokens: usize) -> usize {
         }
 }
 
-/// Tokens in one call of a kernel. F32 products go one by one: the order in which `gemm` adds
-/// depends on the number of columns, and a prompt must give the same bits however it is cut.
-fn column_step(format: Format, together: bool) -> usize {
-    if format == Format::F32 && !together { 1 } else { COLUMNS_MAX }
+/// The tokens of a pass, [`COLUMNS_MAX`] at a time.
+fn groups_of_tokens(tokens: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..tokens).step_by(COLUMNS_MAX).map(move |first| first..(first + COLUMNS_MAX).min(tokens))
 }
 
-/// The output of a matrix product, `[tokens][rows]`, written by several threads: each owns a range
-/// of rows, which is a strided set of places and so no slice.
-struct Scatter<'a> {
-    out: *mut f32,
+/// The output of a product, written by several threads: each owns a range of rows, which is a
+/// strided set of places and so no slice.
+struct Scatter<'a, T> {
+    out: *mut T,
     len: usize,
-    rows: usize,
-    borrow: marker::PhantomData<&'a mut [f32]>,
+    borrow: marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: `Scatter` is a `&mut [f32]` that is only written through, and `Pool::matmul` gives every
-// (token, row) place to exactly one unit: units are disjoint ranges of groups, hence of rows.
-unsafe impl Sync for Scatter<'_> {}
+// SAFETY: `Scatter` is a `&mut [T]` that is only written through, and each place is written by
+// exactly one unit: a unit of `Pool::matmul` and `Activations::gated` owns a range of rows (of
+// blocks of 32 rows, in the 8-bit form) of every token, and these ranges are disjoint.
+unsafe impl<T: Send> Sync for Scatter<'_, T> {}
 
-// SAFETY: as a `&mut [f32]`, it may move to another thread.
-unsafe impl Send for Scatter<'_> {}
+// SAFETY: as a `&mut [T]`, it may move to another thread.
+unsafe impl<T: Send> Send for Scatter<'_, T> {}
 
-impl<'a> Scatter<'a> {
-    fn new(out: &'a mut [f32], rows: usize) -> Self {
-        let len = out.len();
-        Self { out: out.as_mut_ptr(), len, rows, borrow: marker::PhantomData }
+impl<'a, T: Copy> Scatter<'a, T> {
+    fn new(out: &'a mut [T]) -> Self {
+        Self { len: out.len(), out: out.as_mut_ptr(), borrow: marker::PhantomData }
     }
 
-    fn write(&self, token: usize, row: usize, values: &[f32]) {
-        let at = token * self.rows + row;
-        assert!(row + values.len() <= self.rows && at + values.len() <= self.len);
+    fn write(&self, at: usize, values: &[T]) {
+        assert!(at + values.len() <= self.len, "{} values at {at} of {}", values.len(), self.len);
         let out = ptr::slice_from_raw_parts_mut(self.out.wrapping_add(at), values.len());
         // SAFETY: the assertion says that the range lies inside the borrowed slice, and no other
-        // unit writes these rows (see `Sync` above), so the reference is unique while it lives.
+        // unit writes these places (see `Sync` above), so the reference is unique while it lives.
         unsafe { &mut *out }.copy_from_slice(values);
     }
 }
@@ -248,3 +329,12 @@ pub(crate) fn physical_cores() -> usize {
 
 /// Groups of rows in a unit of work: 64 rows of the 12B's longest input are 0.5 MB of Q4_0.
 const UNIT_GROUPS: usize = 8;
+
+/// Values of a unit for a group of tokens.
+const TILE: usize = COLUMNS_MAX * UNIT_GROUPS * GROUP_ROWS;
+
+/// Groups of rows in a unit of [`Activations::gated`]: 32 rows, a whole block of the 8-bit form.
+const GATED_GROUPS: usize = 32 / GROUP_ROWS;
+
+/// Room for the 8-bit form of such a unit.
+const GATED_DWORDS: usize = 32 * COLUMNS_MAX;

@@ -74,7 +74,7 @@ impl Memory {
         Self {
             weights,
             kv: KvCache::bytes(config, limits),
-            scratch: text::need(config, limits.kind, chunk).and(logits).bytes() as u64,
+            scratch: text::need(config, limits, chunk).and(logits).bytes() as u64,
         }
     }
 
@@ -91,7 +91,7 @@ pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize) -> Need {
     let audio = projector.and_then(|p| p.audio.as_ref());
     // A picture is one pass, however long it is.
     let image = vision.map_or(0, |_| TOKENS_MAX.min(limits.context));
-    let text = text::need(model.config(), limits.kind, chunk.max(image));
+    let text = text::need(model.config(), limits, chunk.max(image));
     let seen = vision.map_or(Need::default(), |(vision, _)| vision.need());
     text.or(seen).or(audio.map_or(Need::default(), |_| Audio::need()))
 }

@@ -60,18 +60,21 @@ impl KvType {
         }
     }
 
-    /// Reads what [`KvType::store`] wrote.
-    fn load(self, bytes: &[u8], out: &mut [f32]) {
+    /// Reads heads that [`KvType::store`] wrote one after the other.
+    fn load(self, bytes: &[u8], head_dim: usize, out: &mut [f32]) {
         match self {
             Self::F32 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
             Self::F16 => halves(bytes).convert_to_f32_slice(out),
             Self::Q8 => {
-                let (scales, q) = bytes.split_at(4 * out.len().div_ceil(Q8_BLOCK));
-                let scales: &[f32] = bytemuck::cast_slice(scales);
-                let blocks = out.chunks_mut(Q8_BLOCK).zip(q.chunks(Q8_BLOCK));
-                for ((out, q), scale) in blocks.zip(scales) {
-                    for (out, q) in out.iter_mut().zip(q) {
-                        *out = scale * f32::from(q.cast_signed());
+                let vectors = bytes.chunks_exact(self.vector_bytes(head_dim));
+                for (out, bytes) in out.chunks_exact_mut(head_dim).zip(vectors) {
+                    let (scales, q) = bytes.split_at(4 * head_dim.div_ceil(Q8_BLOCK));
+                    let scales: &[f32] = bytemuck::cast_slice(scales);
+                    let blocks = out.chunks_mut(Q8_BLOCK).zip(q.chunks(Q8_BLOCK));
+                    for ((out, q), scale) in blocks.zip(scales) {
+                        for (out, q) in out.iter_mut().zip(q) {
+                            *out = scale * f32::from(q.cast_signed());
+                        }
                     }
                 }
             }
@@ -83,6 +86,7 @@ impl KvType {
 #[derive(Debug)]
 pub(crate) struct KvCache {
     layers: Vec<LayerKv>,
+    context: usize,
     len: usize,
     /// The greatest length since the rings last held everything: older than
     /// `high - ring` is overwritten.
@@ -108,6 +112,7 @@ impl KvCache {
         let layer = |l: &LayerConfig| LayerKv::new(config, l, limits);
         Ok(Self {
             layers: config.layers.iter().map(layer).collect::<Result<_>>()?,
+            context: limits.context,
             len: 0,
             high: 0,
             window: config.window,
@@ -132,6 +137,11 @@ impl KvCache {
     /// Positions held.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Most positions.
+    pub(crate) fn context(&self) -> usize {
+        self.context
     }
 
     /// Makes room for `len` positions: the only allocation after [`KvCache::new`].
@@ -261,10 +271,6 @@ pub(crate) struct KvView<'a> {
 }
 
 impl KvView<'_> {
-    pub(crate) fn head_dim(&self) -> usize {
-        self.layer.head_dim
-    }
-
     /// Keys of one head as f32, `[positions][head_dim]`.
     pub(crate) fn keys(&self, head: usize, positions: Range<usize>, out: &mut [f32]) {
         self.read(head, positions, out);
@@ -276,16 +282,22 @@ impl KvView<'_> {
     }
 
     fn read(&self, plane: usize, positions: Range<usize>, out: &mut [f32]) {
-        let vector = self.layer.vector();
-        for (position, out) in positions.zip(out.chunks_exact_mut(self.layer.head_dim)) {
-            let bytes = if position >= self.start {
-                let at = (position - self.start) * self.layer.token_bytes() + plane * vector;
-                &self.staged[at..]
+        let (vector, head_dim) = (self.layer.vector(), self.layer.head_dim);
+        let mut at = positions.start;
+        let mut out = out;
+        while at < positions.end {
+            let (bytes, run) = if at >= self.start {
+                let offset = (at - self.start) * self.layer.token_bytes() + plane * vector;
+                (&self.staged[offset..], 1)
             } else {
-                let (block, at) = self.layer.place(plane, position);
-                &bytemuck::cast_slice(&self.layer.blocks[block])[at..]
+                let (block, offset) = self.layer.place(plane, at);
+                let end = positions.end.min(self.start);
+                let run = (self.layer.positions - at % self.layer.positions).min(end - at);
+                (&bytemuck::cast_slice(&self.layer.blocks[block])[offset..], run)
             };
-            self.layer.kind.load(&bytes[..vector], out);
+            let (these, rest) = out.split_at_mut(run * head_dim);
+            self.layer.kind.load(&bytes[..run * vector], head_dim, these);
+            (out, at) = (rest, at + run);
         }
     }
 }
@@ -335,7 +347,7 @@ mod tests {
             let stored = &mut bytemuck::cast_slice_mut(&mut memory)[..kind.vector_bytes(40)];
             let mut read = [f32::NAN; 40];
             kind.store(&x, stored);
-            kind.load(stored, &mut read);
+            kind.load(stored, 40, &mut read);
             for (x, read) in x.iter().zip(read) {
                 assert!((x - read).abs() <= error * 20.0 / 7.0, "{kind:?}: {read} for {x}");
             }

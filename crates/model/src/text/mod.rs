@@ -16,7 +16,7 @@ use crate::config::{Config, LayerConfig, LayerKind};
 use crate::model::Model;
 use crate::pool::{Activations, Pool, Product};
 use crate::weights::{Layer, Weights};
-use kv_cache::{KvCache, KvType, LayerKv};
+use kv_cache::{KvCache, KvLimits, LayerKv};
 
 /// The positions of one forward pass.
 pub(crate) struct Span<'a> {
@@ -30,9 +30,9 @@ pub(crate) struct Span<'a> {
 }
 
 /// Scratch for passes of at most `tokens` tokens, residual stream included.
-pub(crate) fn need(config: &Config, kind: KvType, tokens: usize) -> Need {
+pub(crate) fn need(config: &Config, limits: KvLimits, tokens: usize) -> Need {
     let layer = |l: &LayerConfig| {
-        attention::need(config, l, kind, tokens).or(feed_forward::need(config, l, tokens))
+        attention::need(config, l, limits, tokens).or(feed_forward::need(config, l, tokens))
     };
     let layers = config.layers.iter().map(layer).fold(Need::default(), Need::or);
     let tables = [LayerKind::Sliding, LayerKind::Full].map(|kind| {
@@ -76,7 +76,8 @@ pub(crate) fn forward(
     };
     let sliding = tables(LayerKind::Sliding);
     let full = tables(LayerKind::Full);
-    let pass = Pass { config: model.config(), pool, span, sliding, full };
+    let context = kv.context();
+    let pass = Pass { config: model.config(), pool, span, context, sliding, full };
     let layers = model.weights().layers.iter().zip(&model.config().layers);
     for (i, (weights, config)) in layers.enumerate() {
         layer(&pass, weights, config, kv.layer_mut(i), x, frame.nested());
@@ -115,6 +116,8 @@ struct Pass<'a> {
     config: &'a Config,
     pool: &'a Pool,
     span: &'a Span<'a>,
+    /// Most positions of the session.
+    context: usize,
     sliding: Tables<'a>,
     full: Tables<'a>,
 }
@@ -146,7 +149,7 @@ fn layer(
     attention::attention(pass, weights, config, kv, h, frame.nested()); // h := attention(h)
     pass.add_normed(x, h, &weights.post_attention_norm, 1.0);
     pass.norm(h, x, &weights.ffn_norm);
-    feed_forward::feed_forward(pass, weights, config, h, frame.nested()); // h := ffn(h)
+    feed_forward::feed_forward(pass, weights, h, frame.nested()); // h := ffn(h)
     pass.add_normed(x, h, &weights.post_ffw_norm, weights.output_scale);
 }
 

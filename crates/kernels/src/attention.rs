@@ -1,0 +1,214 @@
+//! The two products of attention, in f32.
+//!
+//! Several rows (queries of heads and tokens) meet a tile of keys at once, so that a vector of the
+//! tile is loaded once for up to four of them. However rows and keys are blocked, each score is one
+//! chain of fused multiply-adds along the head, and each output one along the keys: the bits of a
+//! row do not depend on its neighbours.
+
+use pulp::{Simd, WithSimd};
+
+use crate::Isa;
+
+impl Isa {
+    /// Scores: `out[r · stride + t] = Σ_i q[r][i] · k[t][i]` for keys `[keys][d]`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn attention_scores(
+        self,
+        out: &mut [f32],
+        stride: usize,
+        q: &[&[f32]],
+        k: &[f32],
+        d: usize,
+    ) {
+        let keys = k.len() / d;
+        assert!(k.len() == keys * d && q.iter().all(|q| q.len() == d), "heads of {d}");
+        check_strided(out.len(), q.len(), stride, keys);
+        self.run(Scores { out, stride, q, k, d });
+    }
+
+    /// Weighted values: `out[r][i] += Σ_t p[r · stride + t] · v[t][i]` for values `[keys][d]`, keys
+    /// in order.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn attention_values(
+        self,
+        out: &mut [f32],
+        p: &[f32],
+        stride: usize,
+        v: &[f32],
+        d: usize,
+    ) {
+        let (rows, keys) = (out.len() / d, v.len() / d);
+        assert!(out.len() == rows * d && v.len() == keys * d, "heads of {d}");
+        check_strided(p.len(), rows, stride, keys);
+        self.run(Values { out, p, stride, v, d });
+    }
+}
+
+fn check_strided(len: usize, rows: usize, stride: usize, keys: usize) {
+    let fits = rows == 0 || (keys <= stride && (rows - 1) * stride + keys <= len);
+    assert!(fits, "{len} scores for {rows} rows of {keys} keys, {stride} apart");
+}
+
+struct Scores<'a> {
+    out: &'a mut [f32],
+    stride: usize,
+    q: &'a [&'a [f32]],
+    k: &'a [f32],
+    d: usize,
+}
+
+impl WithSimd for Scores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let mut r = 0;
+        while r < self.q.len() {
+            r += match self.q.len() - r {
+                1 => self.rows::<S, 1, 8>(simd, r),
+                2 | 3 => self.rows::<S, 2, 4>(simd, r),
+                _ => self.rows::<S, 4, 2>(simd, r),
+            }
+        }
+    }
+}
+
+impl Scores<'_> {
+    /// Rows `r .. r + R`, `K` keys at a time.
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize, const K: usize>(&mut self, simd: S, r: usize) -> usize {
+        let mut q = [self.q[r]; R];
+        q.copy_from_slice(&self.q[r..r + R]);
+        let mut t = 0;
+        let mut tiles = self.k.chunks_exact(K * self.d);
+        for k in &mut tiles {
+            let sums = dots::<S, R, K>(simd, q, k, self.d);
+            for (i, sums) in sums.into_iter().enumerate() {
+                self.out[(r + i) * self.stride + t..][..K].copy_from_slice(&sums);
+            }
+            t += K;
+        }
+        for k in tiles.remainder().chunks_exact(self.d) {
+            for (i, [sum]) in dots::<S, R, 1>(simd, q, k, self.d).into_iter().enumerate() {
+                self.out[(r + i) * self.stride + t] = sum;
+            }
+            t += 1;
+        }
+        R
+    }
+}
+
+/// Scalar products of `R` queries and `K` keys.
+#[inline(always)]
+fn dots<S: Simd, const R: usize, const K: usize>(
+    simd: S,
+    q: [&[f32]; R],
+    k: &[f32],
+    d: usize,
+) -> [[f32; K]; R] {
+    let mut acc = [[simd.splat_f32s(0.0); K]; R];
+    let q = q.map(|q| S::as_simd_f32s(&q[..d]));
+    let k: [_; K] = std::array::from_fn(|i| S::as_simd_f32s(&k[i * d..(i + 1) * d]));
+    let vectors = d / S::F32_LANES;
+    let (q_head, k_head) = (q.map(|q| &q.0[..vectors]), k.map(|k| &k.0[..vectors]));
+    for i in 0..vectors {
+        for r in 0..R {
+            for c in 0..K {
+                acc[r][c] = simd.mul_add_f32s(q_head[r][i], k_head[c][i], acc[r][c]);
+            }
+        }
+    }
+    if !d.is_multiple_of(S::F32_LANES) {
+        for r in 0..R {
+            for c in 0..K {
+                let (q, k) = (simd.partial_load_f32s(q[r].1), simd.partial_load_f32s(k[c].1));
+                acc[r][c] = simd.mul_add_f32s(q, k, acc[r][c]);
+            }
+        }
+    }
+    acc.map(|acc| acc.map(|acc| simd.reduce_sum_f32s(acc)))
+}
+
+struct Values<'a> {
+    out: &'a mut [f32],
+    p: &'a [f32],
+    stride: usize,
+    v: &'a [f32],
+    d: usize,
+}
+
+impl WithSimd for Values<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let rows = self.out.len() / self.d;
+        let mut r = 0;
+        while r < rows {
+            r += match rows - r {
+                1 => self.rows::<S, 1, 8>(simd, r),
+                2 | 3 => self.rows::<S, 2, 4>(simd, r),
+                _ => self.rows::<S, 4, 2>(simd, r),
+            }
+        }
+    }
+}
+
+impl Values<'_> {
+    /// Rows `r .. r + R`, `V` vectors of the head at a time.
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, r: usize) -> usize {
+        let lanes = S::F32_LANES;
+        let mut i = 0;
+        while i + V * lanes <= self.d {
+            self.vectors::<S, R, V>(simd, r, i);
+            i += V * lanes;
+        }
+        while i + lanes <= self.d {
+            self.vectors::<S, R, 1>(simd, r, i);
+            i += lanes;
+        }
+        if i < self.d {
+            for r in r..r + R {
+                let out = &mut self.out[r * self.d + i..(r + 1) * self.d];
+                let mut acc = simd.partial_load_f32s(out);
+                let keys = self.v.chunks_exact(self.d).zip(&self.p[r * self.stride..]);
+                for (v, p) in keys {
+                    let v = simd.partial_load_f32s(&v[i..]);
+                    acc = simd.mul_add_f32s(simd.splat_f32s(*p), v, acc);
+                }
+                simd.partial_store_f32s(out, acc);
+            }
+        }
+        R
+    }
+
+    /// The vectors that begin at value `i` of the head.
+    #[inline(always)]
+    fn vectors<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, r: usize, i: usize) {
+        let (d, stride, width) = (self.d, self.stride, V * S::F32_LANES);
+        let keys = self.v.len() / d;
+        let mut acc = [[simd.splat_f32s(0.0); V]; R];
+        for (c, acc) in acc.iter_mut().enumerate() {
+            acc.copy_from_slice(S::as_simd_f32s(&self.out[(r + c) * d + i..][..width]).0);
+        }
+        let p: [&[f32]; R] = std::array::from_fn(|c| &self.p[(r + c) * stride..][..keys]);
+        for (t, v) in self.v.chunks_exact(d).enumerate() {
+            let (v, _) = S::as_simd_f32s(&v[i..i + width]);
+            for c in 0..R {
+                let p = simd.splat_f32s(p[c][t]);
+                for j in 0..V {
+                    acc[c][j] = simd.mul_add_f32s(p, v[j], acc[c][j]);
+                }
+            }
+        }
+        for (c, acc) in acc.iter().enumerate() {
+            let out = &mut self.out[(r + c) * d + i..][..width];
+            S::as_mut_simd_f32s(out).0.copy_from_slice(acc);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The crew: threads that take units of work from one counter, and wait for more.
+//!
+//! A forward pass has some 250 pieces of work that all threads share, a few microseconds to a
+//! millisecond each. The thread that owns the crew publishes one piece at a time and takes part in
+//! it. Units are claimed one by one, so that a slow core, or one that is busy with something else,
+//! holds up no more than the unit it has. Whoever finds nothing to do spins for a while, which
+//! answers within a fraction of a microsecond, and then parks, which leaves the core to others.
+
+#![expect(unsafe_code, reason = "work on borrowed data is shown to threads that outlive the borrow")]
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+use std::{fmt, hint, io, mem};
+
+/// Threads that wait for work; dropping it ends them.
+#[derive(Debug)]
+pub(super) struct Crew {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Units of the current work that nobody has claimed.
+    unclaimed: Padded<AtomicUsize>,
+    /// Units of the current work that are finished.
+    finished: Padded<AtomicUsize>,
+    /// The current work; there is one as long as a unit is claimed and not finished.
+    work: Padded<Mutex<Option<Work>>>,
+    /// Workers that are parked or about to be.
+    asleep: AtomicUsize,
+    /// The owner's thread, if it is parked or about to be.
+    owner: Mutex<Option<Thread>>,
+    owner_asleep: AtomicBool,
+    closed: AtomicBool,
+    /// What a unit of the current work panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// `call(i)` for each `i` below `count`.
+#[derive(Clone, Copy)]
+struct Work {
+    call: &'static (dyn Fn(usize) + Sync),
+    count: usize,
+}
+
+/// A value with two cache lines of its own: x86 fetches them in pairs.
+#[derive(Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+impl Crew {
+    /// Starts `workers` threads, which join the thread that owns the crew.
+    pub(super) fn new(workers: usize) -> io::Result<Self> {
+        let mut crew = Self { shared: Arc::default(), workers: Vec::with_capacity(workers) };
+        for i in 1..=workers {
+            let shared = Arc::clone(&crew.shared);
+            let thread = thread::Builder::new().name(format!("carat-{i}"));
+            crew.workers.push(thread.spawn(move || shared.serve())?);
+        }
+        Ok(crew)
+    }
+
+    /// Wakes everyone who is parked: work is about to come.
+    pub(super) fn wake(&self) {
+        if self.shared.asleep.load(Ordering::SeqCst) > 0 {
+            self.workers.iter().for_each(|worker| worker.thread().unpark());
+        }
+    }
+
+    /// Calls `call(i)` for each `i` below `count`, in rising order, on all threads at once.
+    ///
+    /// # Panics
+    /// If `call` does, after all other units have ended.
+    pub(super) fn run(&mut self, count: usize, call: &(dyn Fn(usize) + Sync)) {
+        let shared = &*self.shared;
+        // SAFETY: the lifetime is made longer than it is, for a reference that is called only by
+        // who has claimed one of the `count` units. This function neither returns nor unwinds
+        // before every unit is finished and the reference is gone (nothing in between panics:
+        // panics of units are caught), so no call happens after the borrow has ended. `&mut self`
+        // keeps a second piece of work from being published meanwhile.
+        let call = unsafe { mem::transmute::<&(dyn Fn(usize) + Sync), &'static _>(call) };
+        *lock(&shared.work.0) = Some(Work { call, count });
+        shared.finished.0.store(0, Ordering::Relaxed);
+        shared.unclaimed.0.store(count, Ordering::SeqCst);
+        self.wake();
+        shared.take_part();
+        shared.wait_for(count);
+        *lock(&shared.work.0) = None;
+        let panic = lock(&shared.panic).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // Panics of units were caught and handed to the owner.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    /// What a worker does all its life.
+    fn serve(&self) {
+        while !self.closed.load(Ordering::SeqCst) {
+            self.take_part();
+            let has_work = || self.unclaimed.0.load(Ordering::Relaxed) > 0;
+            if !spin_until(has_work) {
+                self.asleep.fetch_add(1, Ordering::SeqCst);
+                // Who publishes work stores it and then looks for sleepers; this is the reverse.
+                let unclaimed = self.unclaimed.0.load(Ordering::SeqCst);
+                if unclaimed == 0 && !self.closed.load(Ordering::SeqCst) {
+                    thread::park();
+                }
+                self.asleep.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Claims units and runs them until none is left.
+    fn take_part(&self) {
+        let less = |unclaimed: usize| unclaimed.checked_sub(1);
+        let claim = || self.unclaimed.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less);
+        while let Ok(unclaimed) = claim() {
+            // The claim keeps the work from ending, so this is the work that the unit is of.
+            let Some(Work { call, count }) = *lock(&self.work.0) else { return };
+            let unit = AssertUnwindSafe(|| call(count - unclaimed));
+            if let Err(panic) = catch_unwind(unit) {
+                *lock(&self.panic) = Some(panic);
+            }
+            let finished = self.finished.0.fetch_add(1, Ordering::SeqCst) + 1;
+            if finished == count && self.owner_asleep.load(Ordering::SeqCst) {
+                let owner = lock(&self.owner);
+                owner.iter().for_each(Thread::unpark);
+            }
+        }
+    }
+
+    /// Waits until `count` units are finished.
+    fn wait_for(&self, count: usize) {
+        let is_finished = || self.finished.0.load(Ordering::SeqCst) == count;
+        if spin_until(is_finished) {
+            return;
+        }
+        *lock(&self.owner) = Some(thread::current());
+        self.owner_asleep.store(true, Ordering::SeqCst);
+        while !is_finished() {
+            thread::park();
+        }
+        self.owner_asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Spins until `is_true`, but not for longer than [`SPIN`]; says whether it was.
+fn spin_until(is_true: impl Fn() -> bool) -> bool {
+    let mut started = None;
+    loop {
+        for _ in 0..SPINS {
+            if is_true() {
+                return true;
+            }
+            hint::spin_loop();
+        }
+        if started.get_or_insert_with(Instant::now).elapsed() > SPIN {
+            return false;
+        }
+    }
+}
+
+/// A panic is never raised while one of these locks is held, so that none is ever poisoned.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long to wait awake: more than the serial parts of a pass take, and no more than a core that
+/// others need should be held.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// Looks between two looks at the clock.
+const SPINS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unit_runs_once_whatever_the_number_of_threads() {
+        for workers in [0, 1, 3, 8] {
+            let mut crew = Crew::new(workers).expect("threads");
+            for count in (0..200).chain([10_000]) {
+                let ran: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                crew.run(count, &|i| {
+                    ran[i].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(ran.iter().all(|n| n.load(Ordering::Relaxed) == 1), "{workers} {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn parked_workers_and_owners_wake_up() {
+        let mut crew = Crew::new(2).expect("threads");
+        for _ in 0..3 {
+            thread::sleep(5 * SPIN);
+            let seen = Mutex::new(Vec::new());
+            // Each waits for another thread, longer than anyone spins.
+            crew.run(3, &|_| {
+                lock(&seen).push(thread::current().id());
+                let started = Instant::now();
+                while lock(&seen).len() < 3 && started.elapsed() < Duration::from_secs(10) {
+                    thread::sleep(3 * SPIN);
+                }
+            });
+            let mut seen = lock(&seen).clone();
+            seen.dedup();
+            assert_eq!(seen.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_owner_and_leaves_the_crew_fit() {
+        let mut crew = Crew::new(2).expect("threads");
+        let ran = AtomicUsize::new(0);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            crew.run(50, &|i| {
+                ran.fetch_add(1, Ordering::Relaxed);
+                assert!(i != 7, "unit seven");
+            });
+        }));
+        let panic = result.expect_err("a panic");
+        assert!(panic.downcast_ref::<&str>().is_some_and(|text| text.contains("seven")));
+        assert_eq!(ran.load(Ordering::Relaxed), 50);
+        crew.run(5, &|_| {
+            ran.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(ran.load(Ordering::Relaxed), 55);
+    }
+}
