@@ -7,6 +7,7 @@ use carat::audio::LongClip;
 use carat::{Isa, KvType, SamplerConfig, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::args::BenchArgs;
 use crate::examples;
 use crate::media::{self, Reading, Source};
 
@@ -29,6 +30,9 @@ pub(crate) enum Command {
     /// Show what a GGUF file holds and whether this machine can run it
     #[command(after_help = examples::INSPECT)]
     Inspect(InspectArgs),
+    /// Measure how fast a model runs here, beside what the machine can do at most
+    #[command(after_help = examples::BENCH)]
+    Bench(Box<BenchArgs>),
     /// Print the engine's numbers: token ids, prompts, logits, perplexity
     #[command(subcommand, after_help = examples::EVAL)]
     Eval(EvalCommand),
@@ -393,14 +397,14 @@ fn fresh_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn isa(name: &str) -> Result<Isa, String> {
+pub(crate) fn isa(name: &str) -> Result<Isa, String> {
     Isa::by_name(name).ok_or_else(|| {
         let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
         format!("this CPU has {}", names.join(", "))
     })
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(n) => Ok(n),

@@ -6,6 +6,7 @@ Examples:
   carat run -m gemma.gguf --chat \"Write a haiku about rain\"
   carat chat -m gemma.gguf
   carat inspect gemma.gguf
+  carat bench --synthetic 12b
 
 Exit codes: 0 done, 1 failed, 2 not understood.";
 
@@ -35,6 +36,20 @@ Examples:
   carat inspect gemma.gguf
   carat inspect gemma.gguf --ctx 131072 --kv q8
   carat inspect gemma.gguf --json | jq .tensors_by_type";
+
+pub(crate) const BENCH: &str = "\
+Examples:
+  carat bench -m gemma.gguf
+  carat bench --synthetic 12b                  a full-size model, no download, 7 GB of disk
+  carat bench --synthetic 1b --quick           does it work at all?
+  carat bench -m gemma.gguf -p 512 -d 0,4096 -n 64 -t 1,2,4 -o csv > mine.csv
+  carat bench -m gemma.gguf -o json > mine.json
+  carat bench --from mine.json theirs.json -o html > report.html
+
+Shares are of what the same run found the machine can do at most: `read` is the memory, which limits
+decoding, `int8` the arithmetic of the instruction set in use, which limits prompts. Columns of
+-o csv are llama-bench's, and then more. Nothing else should run meanwhile, and a laptop should be
+on mains power.";
 
 pub(crate) const EVAL: &str = "\
 Examples:

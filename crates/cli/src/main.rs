@@ -14,6 +14,7 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command, EvalCommand};
 
 mod args;
+mod bench;
 mod chat;
 mod eval;
 mod examples;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::chat(args),
         Command::Inspect(args) => inspect::inspect(args),
+        Command::Bench(args) => bench::bench(args),
         Command::Eval(EvalCommand::Tokenize(args)) => eval::tokenize::tokenize(args),
         Command::Eval(EvalCommand::Template(args)) => eval::template::template(args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits::logits(args),

@@ -28,6 +28,8 @@ struct PendingTensor<'a> {
     tensor_type: TensorType,
     dims: Vec<u64>,
     data: Cow<'a, [u8]>,
+    /// Bytes of the tensor: more than `data` where that is written again and again.
+    bytes: u64,
 }
 
 /// Why a file could not be written.
@@ -106,8 +108,33 @@ impl<'a> Writer<'a> {
         dims: &[u64],
         data: impl Into<Cow<'a, [u8]>>,
     ) -> Self {
-        let (name, dims, data) = (name.into(), dims.to_vec(), data.into());
-        self.tensors.push(PendingTensor { name, tensor_type, dims, data });
+        let data = data.into();
+        let bytes = data.len() as u64;
+        self.tensors.push(PendingTensor {
+            name: name.into(),
+            tensor_type,
+            dims: dims.to_vec(),
+            data,
+            bytes,
+        });
+        self
+    }
+
+    /// Adds a tensor whose data is `blocks` again and again, the last time as much of it as is
+    /// needed: files of any size for tests and benchmarks, without holding them in memory.
+    #[must_use]
+    pub fn repeated(
+        mut self,
+        name: impl Into<String>,
+        tensor_type: TensorType,
+        dims: &[u64],
+        blocks: &'a [u8],
+    ) -> Self {
+        let (name, dims, data) = (name.into(), dims.to_vec(), Cow::Borrowed(blocks));
+        let mut tensor = PendingTensor { name, tensor_type, dims, data, bytes: 0 };
+        // A shape that cannot be and blocks that are none are refused by `check`.
+        tensor.bytes = tensor.wanted().filter(|_| !blocks.is_empty()).unwrap_or(0);
+        self.tensors.push(tensor);
         self
     }
 
@@ -120,8 +147,13 @@ impl<'a> Writer<'a> {
             write_padding(&mut out, head.len() as u64, alignment)?;
         }
         for tensor in &self.tensors {
-            out.write_all(&tensor.data)?;
-            write_padding(&mut out, tensor.data.len() as u64, alignment)?;
+            let mut left = tensor.bytes;
+            while left > 0 {
+                let piece = left.min(tensor.data.len() as u64);
+                out.write_all(&tensor.data[..piece as usize])?;
+                left -= piece;
+            }
+            write_padding(&mut out, tensor.bytes, alignment)?;
         }
         Ok(out.flush()?)
     }
@@ -152,7 +184,7 @@ impl<'a> Writer<'a> {
             tensor.dims.iter().try_for_each(|n| e.u64(*n))?;
             e.u32(tensor.tensor_type.id())?;
             e.u64(offset)?;
-            offset += (tensor.data.len() as u64).next_multiple_of(alignment);
+            offset += tensor.bytes.next_multiple_of(alignment);
         }
         Ok(e.out)
     }
@@ -182,17 +214,21 @@ impl<'a> Writer<'a> {
 }
 
 impl PendingTensor<'_> {
+    /// Bytes of this shape and type; `None` if there can be no such tensor.
+    fn wanted(&self) -> Option<u64> {
+        Shape::new(&self.dims)
+            .filter(|shape| shape.cols().is_multiple_of(self.tensor_type.block_weights()))
+            .and_then(|shape| self.tensor_type.bytes_of(shape.elements()))
+    }
+
     fn check(&self) -> Result<(), WriteError> {
-        let Self { name, tensor_type, dims, data } = self;
-        let wanted = Shape::new(dims)
-            .filter(|shape| shape.cols().is_multiple_of(tensor_type.block_weights()))
-            .and_then(|shape| tensor_type.bytes_of(shape.elements()))
-            .ok_or_else(|| WriteError::BadShape {
-                tensor: name.clone(),
-                dims: dims.clone(),
-                tensor_type: *tensor_type,
-            })?;
-        let found = data.len() as u64;
+        let Self { name, tensor_type, dims, bytes, .. } = self;
+        let wanted = self.wanted().ok_or_else(|| WriteError::BadShape {
+            tensor: name.clone(),
+            dims: dims.clone(),
+            tensor_type: *tensor_type,
+        })?;
+        let found = *bytes;
         if found != wanted {
             return Err(WriteError::WrongDataSize { tensor: name.clone(), found, wanted });
         }

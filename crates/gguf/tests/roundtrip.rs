@@ -114,6 +114,24 @@ proptest! {
     }
 }
 
+#[test]
+fn repeated_blocks_fill_a_tensor_and_no_more() {
+    let blocks: Vec<u8> = (0..2 * 18).collect(); // two blocks of Q4_0
+    let whole: Vec<u8> = blocks.iter().copied().cycle().take(5 * 18).collect();
+    let of = |writer: Writer<'_>| {
+        let after = writer.tensor("after", TensorType::F32, &[1], vec![1, 2, 3, 4]);
+        after.to_bytes().expect("the file is valid")
+    };
+    let dims = [32, 5];
+    let repeated = Writer::new(Endian::Little, 3).repeated("t", TensorType::Q4_0, &dims, &blocks);
+    let given = Writer::new(Endian::Little, 3).tensor("t", TensorType::Q4_0, &dims, whole);
+    assert_eq!(of(repeated), of(given));
+    for (dims, blocks) in [(&[32, 5][..], &[][..]), (&[31], &blocks)] {
+        let writer = Writer::new(Endian::Little, 3).repeated("t", TensorType::Q4_0, dims, blocks);
+        assert!(writer.to_bytes().is_err(), "{dims:?}");
+    }
+}
+
 /// Above 127 bytes a length is not ASCII any more, which the reader treats differently.
 #[test]
 fn long_strings_in_arrays() {

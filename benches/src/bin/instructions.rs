@@ -1,0 +1,101 @@
+//! Fixed work for each hot kernel of one instruction set, for callgrind to count.
+//!
+//! ```text
+//! instructions            names of the kernels, in the order of the work
+//! instructions ISA        does the work
+//! ```
+//!
+//! Callgrind writes a profile whenever [`counted`] returns, of everything since the one before
+//! (`.ci/instructions` has the options); the first is of the start. Counts do not depend on what else the machine does, so a
+//! kernel that grew by a few percent shows where a clock would not.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use carat_bench::{Activations, Matrix};
+use carat_kernels::{COLUMNS_MAX, Format, GROUP_ROWS, Isa, int8_dwords};
+
+/// Name and work; the work is done once and the result is not looked at.
+type Kernel = (String, Box<dyn FnMut(Isa)>);
+/// Something done to the first slice with the second.
+type Operation = fn(Isa, &mut [f32], &[f32]);
+
+fn main() -> ExitCode {
+    let mut kernels = kernels();
+    let Some(name) = std::env::args().nth(1) else {
+        for (name, _) in kernels {
+            println!("{name}");
+        }
+        return ExitCode::SUCCESS;
+    };
+    let Some(isa) = Isa::by_name(&name) else {
+        let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
+        eprintln!("instructions: no {name} here, but {}", names.join(", "));
+        return ExitCode::FAILURE;
+    };
+    counted(&mut |_| (), isa);
+    for (_, work) in &mut kernels {
+        counted(work, isa);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Callgrind knows this function by its name.
+#[inline(never)]
+fn counted(work: &mut dyn FnMut(Isa), isa: Isa) {
+    work(black_box(isa));
+    black_box(());
+}
+
+fn kernels() -> Vec<Kernel> {
+    let mut kernels: Vec<Kernel> = Vec::new();
+    // F32 is gemm's affair, which chooses its own instructions.
+    for format in Format::ALL.into_iter().filter(|format| *format != Format::F32) {
+        for columns in [1, 4, COLUMNS_MAX] {
+            let (matrix, x) =
+                (Matrix::new(format, ROWS, COLS), Activations::new(format, COLS, columns));
+            let mut out = vec![0.0; ROWS.next_multiple_of(GROUP_ROWS) * columns];
+            kernels.push((
+                format!("{format}/{columns}"),
+                Box::new(move |isa| {
+                    let weights = matrix.weights();
+                    isa.matmul(&weights, 0..weights.groups(), x.columns(), black_box(&mut out));
+                }),
+            ));
+        }
+    }
+    for columns in [1, COLUMNS_MAX] {
+        let x = values(COLS * columns);
+        let mut out = vec![0; int8_dwords(COLS, columns)];
+        let work = move |isa: Isa| isa.quantize_columns(&x, COLS, black_box(&mut out));
+        kernels.push((format!("quantize/{columns}"), Box::new(work)));
+    }
+    let operations: [(&str, Operation); 5] = [
+        ("rms_norm", |isa, x, y| isa.rms_norm_in_place(x, Some(y), 1e-6)),
+        ("gelu_mul", |isa, x, y| isa.gelu_mul(x, y)),
+        ("exp_sub_sum", |isa, x, _| _ = black_box(isa.exp_sub_sum(x, 1.0))),
+        ("attention_scores", |isa, x, y| {
+            isa.attention_scores(&mut x[..COLS / HEAD], &y[..HEAD], y, HEAD)
+        }),
+        ("attention_values", |isa, x, y| {
+            isa.attention_values(&mut x[..HEAD], &y[..COLS / HEAD], y, HEAD)
+        }),
+    ];
+    for (name, run) in operations {
+        let (mut x, y) = (values(COLS), values(COLS));
+        let work = move |isa: Isa| run(isa, black_box(&mut x), &y);
+        kernels.push((name.to_owned(), Box::new(work)));
+    }
+    kernels
+}
+
+fn values(count: usize) -> Vec<f32> {
+    let mut random = carat_bench::random::Xorshift::default();
+    (0..count).map(|_| random.normal()).collect()
+}
+
+/// Eight groups of rows of ten K-quant superblocks: enough to drown what happens once.
+const ROWS: usize = 64;
+const COLS: usize = 2560;
+/// Length of a head.
+const HEAD: usize = 256;

@@ -1,0 +1,107 @@
+//! What a token costs by arithmetic alone: bytes to read and multiplications to do.
+//!
+//! Only matrices count. Attention over the cache is left out, so shares of the roof fall with depth
+//! although the machine works as hard.
+
+use carat_gguf::{Gguf, TensorType};
+use serde::{Deserialize, Serialize};
+
+/// A model's size and the cost of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Weights in all tensors.
+    pub parameters: u64,
+    /// Bytes of the matrices that a decoded token is multiplied with: all layers and the head.
+    pub decode_bytes: u64,
+    /// Multiplications and additions of a decoded token.
+    pub decode_macs: u64,
+    /// Those of a token of a prompt: without the head, which only the last one of a chunk passes.
+    pub prefill_macs: u64,
+}
+
+impl Cost {
+    /// Counts the tensors of a text model.
+    pub fn of(gguf: &Gguf<'_>) -> Self {
+        let head = match gguf.tensor("output.weight") {
+            Some(_) => "output.weight",
+            None => "token_embd.weight",
+        };
+        let mut cost = Self::default();
+        for tensor in gguf.tensors() {
+            let (bytes, weights) = (tensor.data.len() as u64, tensor.shape.elements());
+            cost.bytes += bytes;
+            cost.parameters += weights;
+            let in_layer = tensor.name.starts_with("blk.") && tensor.shape.rows() > 1;
+            if in_layer || tensor.name == head {
+                cost.decode_bytes += bytes;
+                cost.decode_macs += weights;
+                cost.prefill_macs += if in_layer { weights } else { 0 };
+            }
+        }
+        cost
+    }
+}
+
+/// Name of a model for people: architecture, parameters, and the type that most bytes have.
+pub fn model_type(gguf: &Gguf<'_>) -> String {
+    let architecture = gguf.metadata().string("general.architecture").unwrap_or("unknown");
+    let parameters: u64 = gguf.tensors().iter().map(|t| t.shape.elements()).sum();
+    let mut types: Vec<(TensorType, u64)> = Vec::new();
+    for tensor in gguf.tensors() {
+        let bytes = tensor.data.len() as u64;
+        match types.iter_mut().find(|(t, _)| *t == tensor.tensor_type) {
+            Some((_, sum)) => *sum += bytes,
+            None => types.push((tensor.tensor_type, bytes)),
+        }
+    }
+    let most = types.iter().max_by_key(|(_, bytes)| *bytes).map_or("empty", |(t, _)| t.name());
+    let size = match parameters {
+        0..1_000_000_000 => format!("{:.0}M", parameters as f64 / 1e6),
+        _ => format!("{:.1}B", parameters as f64 / 1e9),
+    };
+    format!("{} {size} {most}", crate::text::printable(architecture, 40))
+}
+
+#[cfg(test)]
+mod tests {
+    use carat_gguf::{Endian, Writer};
+
+    use super::*;
+
+    fn file(head: bool) -> Vec<u8> {
+        let mut writer = Writer::new(Endian::Little, 3)
+            .metadata("general.architecture", "gemma4")
+            .tensor("token_embd.weight", TensorType::Q8_0, &[32, 5], vec![0; 170])
+            .tensor("output_norm.weight", TensorType::F32, &[32], vec![0; 128])
+            .tensor("blk.0.attn_norm.weight", TensorType::F32, &[32], vec![0; 128])
+            .tensor("blk.0.attn_q.weight", TensorType::Q4_0, &[32, 3], vec![0; 54]);
+        if head {
+            writer = writer.tensor("output.weight", TensorType::F16, &[32, 5], vec![0; 320]);
+        }
+        writer.to_bytes().expect("a valid file")
+    }
+
+    #[test]
+    fn costs_by_hand() {
+        let bytes = file(false);
+        let gguf = Gguf::parse(&bytes).expect("what was written");
+        let wanted = Cost {
+            bytes: 170 + 128 + 128 + 54,
+            parameters: 160 + 32 + 32 + 96,
+            decode_bytes: 170 + 54,
+            decode_macs: 160 + 96,
+            prefill_macs: 96,
+        };
+        assert_eq!(Cost::of(&gguf), wanted);
+        assert_eq!(model_type(&gguf), "gemma4 0M F32");
+    }
+
+    #[test]
+    fn a_head_of_its_own_replaces_the_embedding() {
+        let bytes = file(true);
+        let cost = Cost::of(&Gguf::parse(&bytes).expect("what was written"));
+        assert_eq!((cost.decode_bytes, cost.decode_macs), (320 + 54, 160 + 96));
+    }
+}

@@ -1,0 +1,78 @@
+//! Matrices and columns of any format, for kernels that are measured one by one.
+
+use carat_kernels::{Columns, Format, Isa, Weights, int8_dwords, packed_bytes};
+
+use crate::random::Xorshift;
+
+/// A packed matrix of arbitrary but finite weights.
+#[derive(Debug)]
+pub struct Matrix {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    bytes: Vec<u8>,
+}
+
+impl Matrix {
+    /// Makes `rows` x `cols` weights; the same ones every time.
+    pub fn new(format: Format, rows: usize, cols: usize) -> Self {
+        let mut random = Xorshift::default();
+        // No byte above 0x3f, whatever field it falls into: every scale is then finite, below 2.
+        let bytes = (0..packed_bytes(format, rows, cols)).map(|_| random.next() as u8 & 0x3f);
+        Self { format, rows, cols, bytes: bytes.collect() }
+    }
+
+    /// The matrix as kernels take it.
+    pub fn weights(&self) -> Weights<'_> {
+        Weights::new(self.format, self.rows, self.cols, &self.bytes)
+    }
+
+    /// The weights' bytes: what a product has to read.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Columns of activations in the form that a format's kernels want.
+#[derive(Debug)]
+pub enum Activations {
+    /// 8 bits, for the block formats.
+    Int8 {
+        /// Values in a column.
+        k: usize,
+        /// Number of columns.
+        columns: usize,
+        /// As [`Isa::quantize_columns`] wrote them.
+        data: Vec<u32>,
+    },
+    /// Plain values.
+    F32 {
+        /// Values in a column.
+        k: usize,
+        /// `[columns][k]`.
+        values: Vec<f32>,
+    },
+}
+
+impl Activations {
+    /// Makes `columns` columns of `k` values between -1 and 1; the same ones every time.
+    pub fn new(format: Format, k: usize, columns: usize) -> Self {
+        let mut random = Xorshift::default();
+        let values: Vec<f32> =
+            (0..k * columns).map(|_| random.next() as i32 as f32 / 2e9).collect();
+        if !format.wants_int8() {
+            return Self::F32 { k, values };
+        }
+        let mut data = vec![0; int8_dwords(k, columns)];
+        Isa::scalar().quantize_columns(&values, k, &mut data);
+        Self::Int8 { k, columns, data }
+    }
+
+    /// The columns as kernels take them.
+    pub fn columns(&self) -> Columns<'_> {
+        match self {
+            Self::Int8 { k, columns, data } => Columns::Int8 { k: *k, columns: *columns, data },
+            Self::F32 { k, values } => Columns::F32 { k: *k, values },
+        }
+    }
+}

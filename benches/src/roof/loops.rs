@@ -1,0 +1,251 @@
+//! Loops that do nothing but what the hardware can do at most: read memory, and multiply registers.
+//!
+//! Each is a `#[target_feature]` function; the tables at the top name those that this CPU has, and
+//! nothing else makes a [`Compute`] or a [`Read`].
+
+#![expect(unsafe_code, reason = "calls #[target_feature] loops of this CPU; hints and barriers")]
+
+use std::hint::black_box;
+
+/// Multiplications on registers.
+#[derive(Clone, Copy)]
+pub(super) struct Compute {
+    pub(super) name: &'static str,
+    /// The instruction set, by the name that `carat_kernels::Isa` would give it.
+    pub(super) isa: &'static str,
+    /// 8-bit integers; f32 otherwise.
+    pub(super) is_int8: bool,
+    run: fn(u64) -> u64,
+}
+
+impl Compute {
+    /// Runs so many rounds; gives the multiplications that were done.
+    pub(super) fn run(self, rounds: u64) -> u64 {
+        (self.run)(rounds)
+    }
+}
+
+/// A way to read memory from front to back.
+#[derive(Clone, Copy)]
+pub(super) struct Read {
+    pub(super) name: &'static str,
+    run: fn(&[u8]) -> u64,
+}
+
+impl Read {
+    /// Reads every whole 128 bytes; the result depends on all of them.
+    pub(super) fn run(self, bytes: &[u8]) -> u64 {
+        (self.run)(bytes)
+    }
+}
+
+/// A table entry whose function is called where the features it needs were just seen.
+macro_rules! entry {
+    ($table:ident, $name:literal, $isa:literal, $int8:literal, $function:path) => {
+        $table.push(Compute {
+            name: $name,
+            isa: $isa,
+            is_int8: $int8,
+            // SAFETY: the entry is only made after the features were detected on this CPU.
+            run: |rounds| unsafe { $function(rounds) },
+        })
+    };
+}
+
+/// The multiplying loops of this CPU, weakest first.
+pub(super) fn compute() -> Vec<Compute> {
+    #[allow(unused_mut, reason = "some architectures have none")]
+    let mut table = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            entry!(table, "vpmaddubsw + vpaddw, 256 bits", "avx2", true, x86::maddubs);
+            entry!(table, "vfmadd, 256 bits", "avx2", false, x86::fma);
+        }
+        if is_x86_feature_detected!("avxvnni") {
+            entry!(table, "vpdpbusd (AVX-VNNI), 256 bits", "avxvnni", true, x86::vnni);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            entry!(table, "vfmadd, 512 bits", "avx512", false, x86::fma_512);
+            if is_x86_feature_detected!("avx512vnni") {
+                entry!(table, "vpdpbusd (AVX-512), 512 bits", "avx512vnni", true, x86::vnni_512);
+            }
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        entry!(table, "fmla, 128 bits", "neon", false, arm::fmla);
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            entry!(table, "sdot, 128 bits", "neon", true, arm::sdot);
+        }
+    }
+    table
+}
+
+/// The reading loops of this CPU.
+pub(super) fn read() -> Vec<Read> {
+    #[allow(unused_mut, reason = "some architectures have one")]
+    let mut table = vec![Read { name: "plain loads", run: super::read }];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: AVX2 was detected on this CPU.
+        let run = |bytes: &[u8]| unsafe { x86::read::<0>(bytes) };
+        table.push(Read { name: "256-bit loads", run });
+        // SAFETY: AVX2 was detected on this CPU.
+        let run = |bytes: &[u8]| unsafe { x86::read::<1024>(bytes) };
+        table.push(Read { name: "256-bit loads, prefetch 1 KiB ahead", run });
+        // SAFETY: AVX2 was detected on this CPU.
+        let run = |bytes: &[u8]| unsafe { x86::read::<4096>(bytes) };
+        table.push(Read { name: "256-bit loads, prefetch 4 KiB ahead", run });
+    }
+    table
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::asm;
+    use std::arch::x86_64::*;
+
+    use super::black_box;
+
+    /// Eight products of bytes are summed in 16 bits before they are widened, as kernels do.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn maddubs(rounds: u64) -> u64 {
+        let (w, ones) = (_mm256_set1_epi8(black_box(3)), _mm256_set1_epi16(1));
+        let mut a = _mm256_set1_epi8(black_box(5));
+        let mut sums = [_mm256_setzero_si256(); CHAINS_16];
+        for _ in 0..rounds {
+            let mut halves = [_mm256_setzero_si256(); CHAINS_16];
+            for _ in 0..8 {
+                for half in &mut halves {
+                    *half = _mm256_add_epi16(*half, _mm256_maddubs_epi16(w, a));
+                    // SAFETY: no instruction at all; it only makes `a` unknown to the compiler,
+                    // which would multiply once otherwise.
+                    unsafe { asm!("/* {0} */", inout(ymm_reg) a, options(nomem, nostack)) };
+                }
+            }
+            for (sum, half) in sums.iter_mut().zip(halves) {
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(half, ones));
+            }
+        }
+        black_box(sums);
+        rounds * 8 * CHAINS_16 as u64 * 32
+    }
+
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) fn vnni(rounds: u64) -> u64 {
+        let (w, a) = (_mm256_set1_epi8(black_box(3)), _mm256_set1_epi8(black_box(5)));
+        let mut sums = [_mm256_setzero_si256(); CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm256_dpbusd_avx_epi32(*sum, w, a);
+            }
+        }
+        black_box(sums);
+        rounds * CHAINS as u64 * 32
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) fn vnni_512(rounds: u64) -> u64 {
+        let (w, a) = (_mm512_set1_epi8(black_box(3)), _mm512_set1_epi8(black_box(5)));
+        let mut sums = [_mm512_setzero_si512(); CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, w, a);
+            }
+        }
+        black_box(sums);
+        rounds * CHAINS as u64 * 64
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn fma(rounds: u64) -> u64 {
+        let (w, a) = (_mm256_set1_ps(black_box(0.3)), _mm256_set1_ps(black_box(0.5)));
+        let mut sums = [_mm256_setzero_ps(); CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(w, a, *sum);
+            }
+        }
+        black_box(sums);
+        rounds * CHAINS as u64 * 8
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn fma_512(rounds: u64) -> u64 {
+        let (w, a) = (_mm512_set1_ps(black_box(0.3)), _mm512_set1_ps(black_box(0.5)));
+        let mut sums = [_mm512_setzero_ps(); CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(w, a, *sum);
+            }
+        }
+        black_box(sums);
+        rounds * CHAINS as u64 * 16
+    }
+
+    /// Reads with a prefetch `AHEAD` bytes before each load; 0 is without.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn read<const AHEAD: usize>(bytes: &[u8]) -> u64 {
+        let mut sums = [_mm256_setzero_si256(); 4];
+        for lines in bytes.as_chunks::<128>().0 {
+            if AHEAD > 0 {
+                for line in [0, 64] {
+                    let at = lines.as_ptr().wrapping_add(AHEAD + line);
+                    _mm_prefetch::<_MM_HINT_T0>(at.cast());
+                }
+            }
+            for (sum, part) in sums.iter_mut().zip(lines.as_chunks::<32>().0) {
+                *sum = _mm256_xor_si256(*sum, bytemuck::must_cast(*part));
+            }
+        }
+        bytemuck::must_cast::<_, [u64; 16]>(sums).iter().fold(0, |all, sum| all ^ sum)
+    }
+
+    /// Independent sums: more than the latency of any of these instructions times two a cycle.
+    const CHAINS: usize = 12;
+    /// Fewer where each sum already has its own multiplication before it.
+    const CHAINS_16: usize = 4;
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::*;
+    use std::arch::asm;
+
+    use super::black_box;
+
+    #[target_feature(enable = "neon,dotprod")]
+    pub(super) fn sdot(rounds: u64) -> u64 {
+        let (w, a) = (vdupq_n_s8(black_box(3)), vdupq_n_s8(black_box(5)));
+        let mut sums = [vdupq_n_s32(0); CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                // SAFETY: `sdot`, which has no stable intrinsic, on three registers and nothing
+                // else; the caller has the feature that it belongs to.
+                unsafe {
+                    asm!("sdot {s:v}.4s, {w:v}.16b, {a:v}.16b", s = inout(vreg) *sum,
+                        w = in(vreg) w, a = in(vreg) a, options(pure, nomem, nostack));
+                }
+            }
+        }
+        black_box(sums);
+        rounds * CHAINS as u64 * 16
+    }
+
+    #[target_feature(enable = "neon")]
+    pub(super) fn fmla(rounds: u64) -> u64 {
+        let (w, a) = (vdupq_n_f32(black_box(0.3)), vdupq_n_f32(black_box(0.5)));
+        let mut sums = [vdupq_n_f32(0.0); CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = vfmaq_f32(*sum, w, a);
+            }
+        }
+        black_box(sums);
+        rounds * CHAINS as u64 * 4
+    }
+
+    /// Independent sums: four pipes of latency four (Arm's optimisation guides) and some more.
+    const CHAINS: usize = 20;
+}

@@ -1,0 +1,392 @@
+//! Models of random weights: as large as real ones, and made on the spot.
+//!
+//! Speed depends on shapes and formats and not on what the weights say, so a file of random ones
+//! measures a machine as well as a download does. The weights are scaled so that activations stay
+//! finite and logits differ. One random stretch of about a million weights for each format is
+//! written again and again: making the file takes as long as the disk does.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use carat_gguf::{Endian, OwnedArray, Source, TensorType, WriteError, Writer};
+use carat_kernels::{Format, quantize};
+use sysinfo::Disks;
+
+use crate::random::Xorshift;
+
+mod shape;
+
+use shape::{Fill, Shape};
+pub use shape::{Mix, Size};
+
+/// Why there is no synthetic model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the message says they are")]
+pub enum SyntheticError {
+    /// The disk or the folder refused.
+    #[error("cannot write {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+
+    /// There is too little room.
+    #[error(
+        "{} has room for {found} bytes, the model takes {wanted}: free some or name another place",
+        folder.display()
+    )]
+    NoSpace { folder: PathBuf, found: u64, wanted: u64 },
+
+    /// Something else lies where the model was to be.
+    #[error("{} is not {wanted}: name another place or remove it", path.display())]
+    Occupied { path: PathBuf, wanted: String },
+
+    /// `progress` broke off; nothing is left behind.
+    #[error("the model was not finished")]
+    Cancelled,
+}
+
+/// Writes a model to `path`, which appears only when it is whole; `progress` hears of bytes done
+/// and of how many there are.
+///
+/// # Errors
+/// If there is no room, the file cannot be written, or `progress` breaks.
+pub fn write(
+    size: Size,
+    mix: Mix,
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(), SyntheticError> {
+    let io = |source| SyntheticError::Io { path: path.to_owned(), source };
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder).map_err(io)?;
+    let total = size.shape().tensors(mix).iter().map(shape::Planned::bytes).sum::<u64>();
+    if let Some(found) = space(folder).filter(|found| *found < total + SPACE_LEFT) {
+        let wanted = total + SPACE_LEFT;
+        return Err(SyntheticError::NoSpace { folder: folder.to_owned(), found, wanted });
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let written = write_part(size, mix, &part, total, progress);
+    let renamed = written.and_then(|()| fs::rename(&part, path).map_err(Stopped::Io));
+    renamed.map_err(|stopped| {
+        // What could not be finished is of no use; that it cannot be removed is no second error.
+        let _ = fs::remove_file(&part);
+        match stopped {
+            Stopped::Io(source) => io(source),
+            Stopped::Cancelled => SyntheticError::Cancelled,
+        }
+    })
+}
+
+/// Whether `path` holds this very model, whole.
+///
+/// # Errors
+/// If something else is there.
+pub fn exists(size: Size, mix: Mix, path: &Path) -> Result<bool, SyntheticError> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    let is_it = || {
+        let source = Source::open(path).ok()?;
+        // A file that was cut off does not parse: its tensors would lie beyond its end.
+        let gguf = source.parse().ok()?;
+        let same = |planned: &shape::Planned| {
+            let found = gguf.tensor(&planned.name);
+            found.is_some_and(|t| {
+                (t.tensor_type, &t.shape[..]) == (planned.tensor_type, &planned.dims[..])
+            })
+        };
+        let is_named = gguf.metadata().string("general.name").ok()? == name(size, mix);
+        (is_named && size.shape().tensors(mix).iter().all(same)).then_some(())
+    };
+    match is_it() {
+        Some(()) => Ok(true),
+        None => {
+            let wanted = format!("the synthetic model {}", name(size, mix));
+            Err(SyntheticError::Occupied { path: path.to_owned(), wanted })
+        }
+    }
+}
+
+/// The model's name within the file.
+fn name(size: Size, mix: Mix) -> String {
+    format!("carat-synthetic-{}-{}", size.name(), mix.name())
+}
+
+enum Stopped {
+    Io(io::Error),
+    Cancelled,
+}
+
+fn write_part(
+    size: Size,
+    mix: Mix,
+    part: &Path,
+    total: u64,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(), Stopped> {
+    let file = File::create(part).map_err(Stopped::Io)?;
+    let stretches = Stretches::new(size, mix);
+    let writer = writer(size, mix, &stretches);
+    let mut counted = Counted { file, done: 0, total, cancelled: false, progress };
+    let written = writer.write_to(BufWriter::with_capacity(BUFFER_BYTES, &mut counted));
+    let cancelled = counted.cancelled;
+    match written {
+        Ok(()) => counted.file.sync_all().map_err(Stopped::Io),
+        Err(_) if cancelled => Err(Stopped::Cancelled),
+        Err(WriteError::Io(source)) => Err(Stopped::Io(source)),
+        Err(other) => Err(Stopped::Io(io::Error::other(other))),
+    }
+}
+
+/// The whole file, its large tensors by reference.
+fn writer<'a>(size: Size, mix: Mix, stretches: &'a Stretches) -> Writer<'a> {
+    let shape = size.shape();
+    let writer = vocabulary(metadata(size, mix, &shape), shape.vocab as usize);
+    shape.tensors(mix).into_iter().fold(writer, |writer, tensor| {
+        let count = tensor.dims.iter().product::<u64>() as usize;
+        let values = |value: f32| value.to_le_bytes().repeat(count);
+        let (dims, tensor_type) = (&tensor.dims, tensor.tensor_type);
+        match tensor.fill {
+            Fill::Random => {
+                writer.repeated(tensor.name, tensor_type, dims, stretches.of(tensor_type))
+            }
+            Fill::Ones => writer.tensor(tensor.name, tensor_type, dims, values(1.0)),
+            Fill::QueryKey(dim) => {
+                writer.tensor(tensor.name, tensor_type, dims, values((dim as f32).powf(-0.25)))
+            }
+            Fill::RopeDivisors => {
+                let turning = count / 4;
+                let divisor = |i| if i < turning { 1f32 } else { 1e30 };
+                let bytes: Vec<u8> = (0..count).flat_map(|i| divisor(i).to_le_bytes()).collect();
+                writer.tensor(tensor.name, tensor_type, dims, bytes)
+            }
+        }
+    })
+}
+
+/// The keys that Gemma 4 files have.
+fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
+    let layers = 0..shape.layers;
+    let kv_heads: Vec<i32> = layers
+        .clone()
+        .map(|i| match Shape::is_sliding(i) {
+            true => shape.kv_heads_sliding as i32,
+            false => shape.kv_heads_full as i32,
+        })
+        .collect();
+    let u32s = [
+        ("block_count", shape.layers as u64),
+        ("context_length", shape.context),
+        ("embedding_length", shape.hidden),
+        ("feed_forward_length", shape.ffn),
+        ("attention.head_count", shape.heads),
+        ("attention.key_length", shape.head_dim_full),
+        ("attention.value_length", shape.head_dim_full),
+        ("attention.key_length_swa", shape.head_dim_sliding),
+        ("attention.value_length_swa", shape.head_dim_sliding),
+        ("rope.dimension_count", shape.head_dim_full),
+        ("rope.dimension_count_swa", shape.head_dim_sliding),
+        ("attention.sliding_window", shape.window),
+        ("attention.shared_kv_layers", 0),
+        ("embedding_length_per_layer_input", 0),
+    ];
+    let writer = Writer::new(Endian::Little, 3)
+        .metadata("general.architecture", "gemma4")
+        .metadata("general.name", name(size, mix).as_str())
+        .metadata("general.file_type", mix.file_type())
+        .metadata("general.quantization_version", 2u32);
+    u32s.into_iter()
+        .fold(writer, |writer, (key, n)| writer.metadata(format!("gemma4.{key}"), n as u32))
+        .metadata("gemma4.attention.head_count_kv", kv_heads)
+        .metadata(
+            "gemma4.attention.sliding_window_pattern",
+            layers.map(Shape::is_sliding).collect::<Vec<bool>>(),
+        )
+        .metadata("gemma4.attention.layer_norm_rms_epsilon", 1e-6f32)
+        .metadata("gemma4.rope.freq_base", 1e6f32)
+        .metadata("gemma4.rope.freq_base_swa", 1e4f32)
+        .metadata("gemma4.final_logit_softcapping", 30f32)
+}
+
+/// As many tokens as are wanted: those that the family needs, bytes, and made-up words.
+fn vocabulary(writer: Writer<'_>, count: usize) -> Writer<'_> {
+    const CONTROL: i32 = 3;
+    const BYTE: i32 = 6;
+    const NORMAL: i32 = 1;
+    let special = SPECIAL.iter().map(|text| ((*text).to_owned(), CONTROL));
+    let bytes = (0..=255u8).map(|byte| (format!("<0x{byte:02X}>"), BYTE));
+    let letters = ('a'..='z').chain(['\u{2581}', '\n']).map(|c| (c.to_string(), NORMAL));
+    let pairs = ('a'..='z').map(|c| (format!("\u{2581}{c}"), NORMAL));
+    let words = (0..).map(|i| (format!("\u{2581}w{i}"), NORMAL));
+    let all = special.chain(bytes).chain(letters).chain(pairs).chain(words);
+    let (tokens, types): (Vec<String>, Vec<i32>) = all.take(count).unzip();
+    let merges: Vec<String> = ('a'..='z').map(|c| format!("\u{2581} {c}")).collect();
+    writer
+        .metadata("tokenizer.ggml.model", "gemma4")
+        .metadata("tokenizer.ggml.scores", OwnedArray::F32(vec![0.0; count]))
+        .metadata("tokenizer.ggml.tokens", tokens)
+        .metadata("tokenizer.ggml.token_type", types)
+        .metadata("tokenizer.ggml.merges", merges)
+        .metadata("tokenizer.ggml.padding_token_id", 0u32)
+        .metadata("tokenizer.ggml.eos_token_id", 1u32)
+        .metadata("tokenizer.ggml.bos_token_id", 2u32)
+        .metadata("tokenizer.ggml.unknown_token_id", 3u32)
+        .metadata("tokenizer.ggml.add_space_prefix", false)
+        .metadata("tokenizer.ggml.add_bos_token", true)
+}
+
+/// A stretch of random weights in each format that a file needs.
+struct Stretches(HashMap<TensorType, Vec<u8>>);
+
+impl Stretches {
+    fn new(size: Size, mix: Mix) -> Self {
+        let shape = size.shape();
+        let deviation = 1.0 / (shape.hidden as f32).sqrt();
+        let mut random = Xorshift::default();
+        let mut stretches = HashMap::new();
+        for tensor in shape.tensors(mix).iter().filter(|t| t.fill == Fill::Random) {
+            stretches.entry(tensor.tensor_type).or_insert_with(|| {
+                let format = Format::from_ggml_id(tensor.tensor_type.id()).unwrap_or(Format::F32);
+                // A prime number of blocks is no multiple of a row's: rows differ.
+                let blocks = if format.block_weights() == 32 { 32_771 } else { 4099 };
+                let weights: Vec<f32> = (0..blocks * format.block_weights())
+                    .map(|_| deviation * random.normal())
+                    .collect();
+                let mut bytes = vec![0; format.row_bytes(weights.len())];
+                quantize(format, &weights, &mut bytes);
+                bytes
+            });
+        }
+        Self(stretches)
+    }
+
+    fn of(&self, tensor_type: TensorType) -> &[u8] {
+        self.0.get(&tensor_type).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A file that says how far it is.
+struct Counted<'p> {
+    file: File,
+    done: u64,
+    total: u64,
+    cancelled: bool,
+    progress: &'p mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.done += written as u64;
+        let done = self.done.min(self.total);
+        self.cancelled |= (self.progress)(done, self.total).is_break();
+        if self.cancelled { Err(io::Error::other("cancelled")) } else { Ok(written) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Bytes that are free where `folder` is, if the system says so.
+fn space(folder: &Path) -> Option<u64> {
+    let folder = folder.canonicalize().ok()?;
+    let disks = Disks::new_with_refreshed_list().ok()?;
+    let holds = |disk: &&sysinfo::Disk| folder.starts_with(disk.mount_point());
+    let disk = disks.iter().filter(holds).max_by_key(|d| d.mount_point().as_os_str().len());
+    disk.map(sysinfo::Disk::available_space)
+}
+
+/// The tokens that the engine asks for by name: ends, turns and media.
+const SPECIAL: [&str; 14] = [
+    "<pad>",
+    "<eos>",
+    "<bos>",
+    "<unk>",
+    "<mask>",
+    "<|turn>",
+    "<turn|>",
+    "<|image>",
+    "<|image|>",
+    "<image|>",
+    "<|audio>",
+    "<|audio|>",
+    "<audio|>",
+    "<|video|>",
+];
+
+/// Room for the vocabulary and for whatever else the system writes.
+const SPACE_LEFT: u64 = 256 << 20;
+
+const BUFFER_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use carat::{Input, Model, Session, SessionConfig};
+
+    use super::*;
+
+    #[test]
+    fn the_small_model_loads_and_says_something() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("small.gguf");
+        let mut last = 0;
+        let mut progress = |done, total| {
+            assert!(last <= done && done <= total);
+            last = done;
+            ControlFlow::Continue(())
+        };
+        assert_eq!(exists(Size::B1, Mix::Q4_0, &path).ok(), Some(false));
+        write(Size::B1, Mix::Q4_0, &path, &mut progress).expect("a model");
+        assert!(last > 600_000_000, "{last}");
+        assert_eq!(exists(Size::B1, Mix::Q4_0, &path).ok(), Some(true));
+        assert!(matches!(exists(Size::B1, Mix::Q8_0, &path), Err(SyntheticError::Occupied { .. })));
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no part is left");
+
+        let model = Model::open(&path).expect("a model that loads");
+        let config = SessionConfig { context: 64, ..Default::default() };
+        let mut session = Session::new(&model, config).expect("a session");
+        session.push(Input::Text("a b c")).expect("a push");
+        let logits = session.logits().expect("logits");
+        assert!(logits.iter().all(|x| x.is_finite()), "finite");
+        let mean = logits.iter().sum::<f32>() / logits.len() as f32;
+        let variance = logits.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / logits.len() as f32;
+        // Rows of variance 1 / hidden times a vector of norm sqrt(hidden) give a variance of 1.
+        assert!((0.5..2.0).contains(&variance), "{variance}");
+        assert_eq!(model.tokenizer().encode("a b"), model.tokenizer().encode("a b"));
+        assert_eq!(
+            session.tokens().len(),
+            4,
+            "BOS, and one merged token for each letter but the first"
+        );
+    }
+
+    #[test]
+    fn what_is_broken_off_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("model.gguf");
+        let mut progress = |_, _| ControlFlow::Break(());
+        let result = write(Size::B1, Mix::Q4_K_M, &path, &mut progress);
+        assert!(matches!(result, Err(SyntheticError::Cancelled)), "{result:?}");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn every_mix_can_be_quantised() {
+        for mix in [Mix::Q4_0, Mix::Q4_K_M, Mix::Q8_0] {
+            let stretches = Stretches::new(Size::B1, mix);
+            for tensor in Size::B1.shape().tensors(mix) {
+                if tensor.fill == Fill::Random {
+                    assert!(!stretches.of(tensor.tensor_type).is_empty(), "{}", tensor.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The shapes of synthetic models: which tensors there are, and how each is stored.
+
+use carat_gguf::TensorType;
+
+/// A model of random weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Gemma 4 12B, shape for shape.
+    B12,
+    /// The same family with 1.2 · 10⁹ weights, for small machines and for CI.
+    B1,
+}
+
+/// How the matrices are stored.
+#[expect(non_camel_case_types, reason = "the names that files have")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mix {
+    /// Q4_0, the embedding Q6_K: Google's own file.
+    Q4_0,
+    /// Q4_K, with Q6_K where llama.cpp's `Q4_K_M` has it.
+    Q4_K_M,
+    /// Q8_0 throughout.
+    Q8_0,
+}
+
+/// The numbers of a shape.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) layers: usize,
+    pub(super) hidden: u64,
+    pub(super) ffn: u64,
+    pub(super) heads: u64,
+    pub(super) kv_heads_sliding: u64,
+    pub(super) kv_heads_full: u64,
+    pub(super) head_dim_sliding: u64,
+    pub(super) head_dim_full: u64,
+    pub(super) vocab: u64,
+    pub(super) context: u64,
+    pub(super) window: u64,
+}
+
+/// A tensor to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub(super) name: String,
+    pub(super) tensor_type: TensorType,
+    /// Fastest first.
+    pub(super) dims: Vec<u64>,
+    pub(super) fill: Fill,
+}
+
+/// What a tensor is filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Random weights of variance `1 / hidden`: products keep the size of their input.
+    Random,
+    /// Ones: norms that change nothing, layers that add what they compute.
+    Ones,
+    /// `head_dim^(-1/4)`: query and key together have attention's usual `1 / sqrt(head_dim)`.
+    QueryKey(u64),
+    /// 1 for pairs that turn, 1e30 for the other three quarters (proportional RoPE).
+    RopeDivisors,
+}
+
+impl Size {
+    /// `12b`, `1b`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::B12 => "12b",
+            Self::B1 => "1b",
+        }
+    }
+
+    pub(super) fn shape(self) -> Shape {
+        // Numbers of the public model configuration of Gemma 4 12B.
+        let gemma = Shape {
+            layers: 48,
+            hidden: 3840,
+            ffn: 15_360,
+            heads: 16,
+            kv_heads_sliding: 8,
+            kv_heads_full: 1,
+            head_dim_sliding: 256,
+            head_dim_full: 512,
+            vocab: 262_144,
+            context: 262_144,
+            window: 1024,
+        };
+        match self {
+            Self::B12 => gemma,
+            Self::B1 => Shape {
+                layers: 18,
+                hidden: 2048,
+                ffn: 8192,
+                heads: 8,
+                kv_heads_sliding: 4,
+                vocab: 32_768,
+                ..gemma
+            },
+        }
+    }
+}
+
+impl Mix {
+    /// `q4_0`, `q4_k_m`, `q8_0`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q4_0 => "q4_0",
+            Self::Q4_K_M => "q4_k_m",
+            Self::Q8_0 => "q8_0",
+        }
+    }
+
+    /// `general.file_type` (llama.cpp, `enum llama_ftype`).
+    pub(super) fn file_type(self) -> u32 {
+        match self {
+            Self::Q4_0 => 2,
+            Self::Q8_0 => 7,
+            Self::Q4_K_M => 15,
+        }
+    }
+
+    fn embedding(self) -> TensorType {
+        match self {
+            Self::Q4_0 | Self::Q4_K_M => TensorType::Q6_K,
+            Self::Q8_0 => TensorType::Q8_0,
+        }
+    }
+
+    /// `is_sensitive` names the two matrices of which `Q4_K_M` keeps half in six bits: those of the
+    /// first and last eighth of the layers and every third between.
+    fn matrix(self, is_sensitive: bool, i: usize, layers: usize) -> TensorType {
+        let eighth = layers / 8;
+        let more = i < eighth || i >= 7 * layers / 8 || (i - eighth) % 3 == 2;
+        match self {
+            Self::Q4_0 => TensorType::Q4_0,
+            Self::Q4_K_M if is_sensitive && more => TensorType::Q6_K,
+            Self::Q4_K_M => TensorType::Q4_K,
+            Self::Q8_0 => TensorType::Q8_0,
+        }
+    }
+}
+
+impl Shape {
+    /// Five sliding layers, then a full one.
+    pub(super) fn is_sliding(i: usize) -> bool {
+        i % 6 != 5
+    }
+
+    /// All tensors, in the order of the file.
+    pub(super) fn tensors(&self, mix: Mix) -> Vec<Planned> {
+        let mut all = Vec::new();
+        let mut add = |name: String, tensor_type, dims: &[u64], fill| {
+            all.push(Planned { name, tensor_type, dims: dims.to_vec(), fill });
+        };
+        let Self { hidden, ffn, .. } = *self;
+        add("token_embd.weight".to_owned(), mix.embedding(), &[hidden, self.vocab], Fill::Random);
+        add("output_norm.weight".to_owned(), TensorType::F32, &[hidden], Fill::Ones);
+        let pairs = self.head_dim_full / 2;
+        add("rope_freqs.weight".to_owned(), TensorType::F32, &[pairs], Fill::RopeDivisors);
+        for i in 0..self.layers {
+            let sliding = Self::is_sliding(i);
+            let (head_dim, kv_heads) = match sliding {
+                true => (self.head_dim_sliding, self.kv_heads_sliding),
+                false => (self.head_dim_full, self.kv_heads_full),
+            };
+            let (query, key) = (self.heads * head_dim, kv_heads * head_dim);
+            let name = |part: &str| format!("blk.{i}.{part}.weight");
+            let mut matrix = |part, sensitive, dims: [u64; 2]| {
+                add(name(part), mix.matrix(sensitive, i, self.layers), &dims, Fill::Random);
+            };
+            matrix("attn_q", false, [hidden, query]);
+            matrix("attn_k", false, [hidden, key]);
+            if sliding {
+                matrix("attn_v", true, [hidden, key]);
+            }
+            matrix("attn_output", false, [query, hidden]);
+            matrix("ffn_gate", false, [hidden, ffn]);
+            matrix("ffn_up", false, [hidden, ffn]);
+            matrix("ffn_down", true, [ffn, hidden]);
+            let mut vector = |part, length, fill| add(name(part), TensorType::F32, &[length], fill);
+            vector("attn_norm", hidden, Fill::Ones);
+            vector("post_attention_norm", hidden, Fill::Ones);
+            vector("ffn_norm", hidden, Fill::Ones);
+            vector("post_ffw_norm", hidden, Fill::Ones);
+            vector("attn_q_norm", head_dim, Fill::QueryKey(head_dim));
+            vector("attn_k_norm", head_dim, Fill::QueryKey(head_dim));
+            vector("layer_output_scale", 1, Fill::Ones);
+        }
+        all
+    }
+}
+
+impl Planned {
+    /// Bytes of the tensor.
+    pub(super) fn bytes(&self) -> u64 {
+        self.tensor_type.bytes_of(self.dims.iter().product()).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(tensors: &[Planned], tensor_type: TensorType) -> usize {
+        tensors.iter().filter(|t| t.tensor_type == tensor_type).count()
+    }
+
+    #[test]
+    fn the_12b_is_the_official_file_tensor_for_tensor() {
+        let tensors = Size::B12.shape().tensors(Mix::Q4_0);
+        let counts = [TensorType::Q4_0, TensorType::Q6_K, TensorType::F32];
+        assert_eq!(counts.map(|t| count(&tensors, t)), [328, 1, 338]);
+        let weights: u64 = tensors.iter().map(|t| t.dims.iter().product::<u64>()).sum();
+        assert_eq!((weights as f64 / 1e7).round(), 1191.0);
+        // The official file has 6 975 879 296 bytes, vocabulary and template included.
+        let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
+        assert!((6_950_000_000..6_975_879_296).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn other_mixes_and_the_small_one() {
+        let mixed = Size::B12.shape().tensors(Mix::Q4_K_M);
+        let six: Vec<_> = mixed
+            .iter()
+            .filter(|t| t.tensor_type == TensorType::Q6_K && t.name.contains("ffn_down"))
+            .collect();
+        assert_eq!(six.len(), 6 + 6 + 12, "an eighth, an eighth, and a third of 36");
+        let plain = Size::B1.shape().tensors(Mix::Q8_0);
+        assert_eq!(count(&plain, TensorType::Q8_0), 1 + 18 * 7 - 3);
+        let bytes: u64 = Size::B1.shape().tensors(Mix::Q4_0).iter().map(Planned::bytes).sum();
+        assert!((650_000_000..750_000_000).contains(&bytes), "{bytes}");
+    }
+}

@@ -1,0 +1,149 @@
+//! What `carat bench` can be told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use carat::{Isa, SessionConfig};
+use carat_bench::measure::Options;
+use carat_bench::synthetic::{Mix, Size};
+use clap::{Args, ValueEnum};
+
+use crate::args::{Kv, at_least_one, isa};
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Model file (GGUF; the first part of a split one)
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["synthetic", "from"])]
+    pub(super) model: Option<PathBuf>,
+    /// Projector file: measures a picture and sound as well [default: the mmproj*.gguf beside the
+    /// model, if there is one]
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub(super) mmproj: Option<PathBuf>,
+    /// Measure a model of random weights instead: no download
+    #[arg(long, value_enum, value_name = "SIZE", conflicts_with = "model")]
+    pub(super) synthetic: Option<SizeArg>,
+    /// How the random weights are stored
+    #[arg(long, value_enum, requires = "synthetic", default_value_t = MixArg::Q4_0)]
+    pub(super) mix: MixArg,
+    /// Where the random weights are kept, for the next time [default: removed once loaded]
+    #[arg(long, value_name = "FILE", requires = "synthetic")]
+    pub(super) keep: Option<PathBuf>,
+    /// Measure nothing: make one report of results that `-o json` wrote
+    #[arg(long, value_name = "JSON", num_args = 1.., conflicts_with_all = ["model", "synthetic"])]
+    pub(super) from: Vec<PathBuf>,
+    /// What is printed
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(super) output: Output,
+
+    /// Lengths of prompts; 0 for none [default: 128,512,2048,8192]
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', help_heading = "Work")]
+    prompt: Vec<usize>,
+    /// Tokens in the session before decoding [default: 0,2048,8192,32768]
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', help_heading = "Work")]
+    depth: Vec<usize>,
+    /// Tokens to decode; 0 for none [default: 32]
+    #[arg(short = 'n', long, value_name = "N", help_heading = "Work")]
+    generate: Option<usize>,
+    /// Samples of each test [default: 5]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = "Work")]
+    repetitions: Option<usize>,
+    /// Leave out what would not end within this time, loading and roof not counted
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Work")]
+    budget: u64,
+    /// A few seconds of everything, to see that it works: no figures to compare
+    #[arg(long, help_heading = "Work")]
+    pub(super) quick: bool,
+    /// Do not measure what the machine can do at most
+    #[arg(long, help_heading = "Work")]
+    pub(super) no_roof: bool,
+
+    /// Numbers of threads [default: one for every physical core]
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = at_least_one,
+          help_heading = "Engine")]
+    pub(super) threads: Vec<usize>,
+    /// Instruction set [default: the best of this CPU]
+    #[arg(long, value_name = "NAME", env = "CARAT_ISA", value_parser = isa, help_heading = "Engine")]
+    isa: Option<Isa>,
+    /// How keys and values are stored
+    #[arg(long, value_enum, default_value_t = Kv::F16, help_heading = "Engine")]
+    kv: Kv,
+    /// Prompt tokens evaluated together
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Engine",
+          default_value_t = SessionConfig::default().prefill_chunk)]
+    chunk: usize,
+}
+
+// A comment on a variant would make clap spread every `--help` over two lines an option.
+/// Forms of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    Table,
+    Json,
+    Csv,
+    Html,
+}
+
+/// Sizes of synthetic models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SizeArg {
+    #[value(name = "12b")]
+    B12,
+    #[value(name = "1b")]
+    B1,
+}
+
+/// Formats of synthetic models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum MixArg {
+    #[value(name = "q4_0")]
+    Q4_0,
+    #[value(name = "q4_k_m")]
+    Q4KM,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl BenchArgs {
+    pub(super) fn options(&self) -> Options {
+        let list = |given: &[usize], usual: &[usize], quick: &[usize]| match given {
+            [] if self.quick => quick.to_vec(),
+            [] => usual.to_vec(),
+            given => given.to_vec(),
+        };
+        let number = |given: Option<usize>, usual, quick| {
+            given.unwrap_or(if self.quick { quick } else { usual })
+        };
+        Options {
+            prompts: list(&self.prompt, &[128, 512, 2048, 8192], &[64]),
+            depths: list(&self.depth, &[0, 2048, 8192, 32_768], &[0, 64]),
+            generate: number(self.generate, 32, 4),
+            verify: true,
+            media: true,
+            threads: list(&self.threads, &[0], &[0]),
+            repetitions: number(self.repetitions, 5, 1),
+            budget: Duration::from_secs(self.budget),
+            isa: self.isa.unwrap_or(SessionConfig::default().isa),
+            kv: self.kv.into(),
+            chunk: self.chunk,
+        }
+    }
+}
+
+impl From<SizeArg> for Size {
+    fn from(size: SizeArg) -> Self {
+        match size {
+            SizeArg::B12 => Self::B12,
+            SizeArg::B1 => Self::B1,
+        }
+    }
+}
+
+impl From<MixArg> for Mix {
+    fn from(mix: MixArg) -> Self {
+        match mix {
+            MixArg::Q4_0 => Self::Q4_0,
+            MixArg::Q4KM => Self::Q4_K_M,
+            MixArg::Q8_0 => Self::Q8_0,
+        }
+    }
+}

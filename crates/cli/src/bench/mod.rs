@@ -1,0 +1,230 @@
+//! `carat bench`: what this machine does with a model, beside what it could do at most.
+//!
+//! The measuring is `carat_bench`'s; here are the arguments, the order of things and the printing.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use carat::Model;
+use carat_bench::cost::{Cost, model_type};
+use carat_bench::machine::{self, Machine};
+use carat_bench::measure::{self, Options};
+use carat_bench::synthetic::{self, Mix, Size};
+use carat_bench::{ModelFacts, Results, Roof, RoofOptions, report};
+use carat_gguf::Source;
+
+use crate::progress::{Progress, Unit};
+use crate::{Usage, interrupt, load};
+use status::Status;
+
+pub(crate) mod args;
+mod status;
+
+use args::{BenchArgs, Output};
+
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    let results = match args.from.is_empty() {
+        true => vec![measure(args)?],
+        false => args.from.iter().map(|path| saved(path)).collect::<Result<_>>()?,
+    };
+    let text = match args.output {
+        Output::Table => report::table(&results),
+        Output::Csv => report::csv(&results),
+        Output::Html => report::html(&results),
+        Output::Json => match &results[..] {
+            [one] => serde_json::to_string_pretty(one)? + "\n",
+            _ => {
+                let said = "-o json writes one result, and --from names several".to_owned();
+                return Err(Usage(said).into());
+            }
+        },
+    };
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+}
+
+fn saved(path: &Path) -> Result<Results> {
+    Results::from_json(&load::text(path)?)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| format!("cannot use {}", path.display()))
+}
+
+fn measure(args: &BenchArgs) -> Result<Results> {
+    let options = args.options();
+    let mut results = Results {
+        format: Results::FORMAT,
+        engine: "carat".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: carat_bench::COMMIT.to_owned(),
+        time: machine::utc_now(),
+        machine: Machine::this(),
+        ..Results::default()
+    };
+    let file = ModelFile::find(args)?;
+    let roof = RoofMeter::new(args, &results.machine);
+    let mut status = Status::new();
+    if let Some(roof) = &roof {
+        status.say("the roof of this machine");
+        results.roof = Some(roof.measure()?);
+    }
+    status.clear();
+    // The roof's memory is gone; from here on it is the model's.
+    machine::reset_peak_rss();
+    describe(&mut results, &file, &options)?;
+    let model = open(&mut results, &file, &options)?;
+    let measured = measure::measure(&model, &options, &mut |step| status.step(&step))?;
+    status.clear();
+    results.tests = measured.tests;
+    results.skipped = measured.skipped;
+    results.peak_rss = machine::peak_rss();
+    drop(model);
+    if let Some(roof) = roof {
+        status.say("the roof once more");
+        roof.measure_again(args, &mut results)?;
+        status.clear();
+    }
+    notes(args, &mut results);
+    Ok(results)
+}
+
+/// What can be known of the model without loading it.
+fn describe(results: &mut Results, file: &ModelFile, options: &Options) -> Result<()> {
+    let path = &file.path;
+    let source = Source::open(path).map_err(|e| load::about(path, "cannot open", e))?;
+    let gguf = source.parse().map_err(|e| load::about(path, "cannot read", e))?;
+    let config = carat::Config::from_metadata(gguf.metadata())
+        .map_err(|e| load::about(path, "cannot measure", e))?;
+    results.model = ModelFacts {
+        file: file.name.clone(),
+        name: model_type(&gguf),
+        context: config.context,
+        cost: Cost::of(&gguf),
+    };
+    results.memory = measure::memory_points(&gguf, options, config.context);
+    Ok(())
+}
+
+/// Loads the model and notes the time; a file that is not to be kept is gone after that.
+fn open(results: &mut Results, file: &ModelFile, options: &Options) -> Result<Model> {
+    let threads = options.threads.iter().copied().max().filter(|n| *n > 0);
+    let begun = Instant::now();
+    let model = load::model_with(&file.path, file.projector.as_deref(), threads);
+    results.load_ns.push(begun.elapsed().as_nanos() as u64);
+    model
+}
+
+fn notes(args: &BenchArgs, results: &mut Results) {
+    let mut note = |text: &str| results.notes.push(text.to_owned());
+    if args.quick {
+        note("a quick run: not to be compared with anything");
+    }
+    if cfg!(debug_assertions) {
+        note("built without optimisation: build with --release");
+    }
+    if args.synthetic.is_some() {
+        note("random weights of the shapes and formats of a real model");
+    }
+}
+
+/// The file that is measured; a temporary one is removed with this.
+struct ModelFile {
+    path: PathBuf,
+    /// As it stands in the results.
+    name: String,
+    projector: Option<PathBuf>,
+    is_temporary: bool,
+}
+
+impl ModelFile {
+    fn find(args: &BenchArgs) -> Result<Self> {
+        let Some(size) = args.synthetic else {
+            let path = args.model.clone().unwrap_or_default();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let beside = || carat::projectors_beside(&path).ok()?.into_iter().next();
+            let projector = args.mmproj.clone().or_else(beside);
+            return Ok(Self { path, name, projector, is_temporary: false });
+        };
+        let (size, mix) = (Size::from(size), Mix::from(args.mix));
+        let (path, is_temporary) = match &args.keep {
+            Some(path) => (path.clone(), false),
+            None => {
+                let name = format!("carat-bench-{}.gguf", std::process::id());
+                (cache_folder().join(name), true)
+            }
+        };
+        let name = format!("synthetic {} {}", size.name(), mix.name());
+        if !synthetic::exists(size, mix, &path)? {
+            interrupt::install()?;
+            let guard = interrupt::Guard::new();
+            let mut bar = Progress::new("writing the model", Unit::Bytes);
+            synthetic::write(size, mix, &path, &mut |done, total| {
+                bar.set(done, total);
+                guard.flow()
+            })?;
+        }
+        Ok(Self { path, name, projector: None, is_temporary })
+    }
+}
+
+impl Drop for ModelFile {
+    fn drop(&mut self) {
+        if self.is_temporary {
+            // The system's own cleaning takes what cannot be removed.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Where large files may lie for a while: /tmp is memory on many systems.
+fn cache_folder() -> PathBuf {
+    let named = |key| std::env::var_os(key).map(PathBuf::from).filter(|path| path.is_absolute());
+    named("XDG_CACHE_HOME")
+        .or_else(|| named("HOME").map(|home| home.join(".cache")))
+        .or_else(|| named("LOCALAPPDATA"))
+        .map_or_else(std::env::temp_dir, |folder| folder.join("carat"))
+}
+
+/// Measures the roof before the model and after it: what lasts a while warms a laptop up.
+struct RoofMeter(RoofOptions);
+
+impl RoofMeter {
+    fn new(args: &BenchArgs, machine: &Machine) -> Option<Self> {
+        let threads = args.threads.iter().copied().chain([machine.cores]).max().unwrap_or(1);
+        let mut options = RoofOptions::new(threads, machine::memory_available());
+        if args.quick {
+            options.read_bytes = options.read_bytes.min(QUICK_READ_BYTES);
+            options.time = Duration::from_millis(20);
+        }
+        (!args.no_roof).then_some(Self(options))
+    }
+
+    fn measure(&self) -> Result<Roof> {
+        Roof::measure(&self.0).context("cannot measure the roof; --no-roof leaves it out")
+    }
+
+    /// The better of both counts; what the memory's differ by is told.
+    fn measure_again(&self, args: &BenchArgs, results: &mut Results) -> Result<()> {
+        let again = self.measure()?;
+        let Some(roof) = &mut results.roof else { return Ok(()) };
+        let (first, second) = (roof.read_gb_s, again.read_gb_s);
+        roof.merge(again);
+        if (first - second).abs() > DRIFT * first.max(second) {
+            results.notes.push(format!(
+                "memory was read at {first:.1} GB/s before and {second:.1} GB/s after: this machine \
+                 was not quiet, or grew hot"
+            ));
+        }
+        if self.0.is_short() && !args.quick {
+            let mib = self.0.read_bytes >> 20;
+            results.notes.push(format!("the roof was read over {mib} MiB, for want of memory"));
+        }
+        Ok(())
+    }
+}
+
+/// Differences of the roof that are worth a word.
+const DRIFT: f64 = 0.05;
+
+const QUICK_READ_BYTES: usize = 256 << 20;
