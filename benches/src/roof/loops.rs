@@ -76,7 +76,10 @@ pub(super) fn compute() -> Vec<Compute> {
     {
         entry!(table, "fmla, 128 bits", "neon", false, arm::fmla);
         if std::arch::is_aarch64_feature_detected!("dotprod") {
-            entry!(table, "sdot, 128 bits", "neon", true, arm::sdot);
+            entry!(table, "sdot, 128 bits", "neon-dotprod", true, arm::sdot);
+        }
+        if std::arch::is_aarch64_feature_detected!("i8mm") {
+            entry!(table, "smmla, 128 bits", "neon-i8mm", true, arm::smmla);
         }
     }
     table
@@ -231,6 +234,23 @@ mod arm {
         }
         black_box(sums);
         rounds * CHAINS as u64 * 16
+    }
+
+    #[target_feature(enable = "neon,i8mm")]
+    pub(super) fn smmla(rounds: u64) -> u64 {
+        let (w, a) = (vdupq_n_s8(black_box(3)), vdupq_n_s8(black_box(5)));
+        let mut sums = [vdupq_n_s32(0); CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                // SAFETY: as for `sdot`.
+                unsafe {
+                    asm!("smmla {s:v}.4s, {w:v}.16b, {a:v}.16b", s = inout(vreg) *sum,
+                        w = in(vreg) w, a = in(vreg) a, options(pure, nomem, nostack));
+                }
+            }
+        }
+        black_box(sums);
+        rounds * CHAINS as u64 * 32
     }
 
     #[target_feature(enable = "neon")]

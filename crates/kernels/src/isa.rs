@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use pulp::{Simd, WithSimd};
 
 #[cfg(target_arch = "aarch64")]
-use crate::neon;
+use crate::neon::{baseline, dotprod, i8mm};
 #[cfg(target_arch = "x86_64")]
 use crate::x86::{avx2, avx512vnni, avxvnni};
 use crate::{COLUMNS_MAX, Columns, Format, GROUP_ROWS, Weights, activations, gemm_f32, scalar};
@@ -36,9 +36,15 @@ enum Kind {
     /// Intel Ice Lake, AMD Zen 4 and later.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(pulp::x86::V3),
-    /// Armv8.2 with `sdot`: Cortex-A76, Neoverse N1, Apple M1 and later.
+    /// Every 64-bit Arm: Cortex-A72 and earlier have nothing better.
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
+    /// `sdot`: Cortex-A76, Neoverse N1, Apple M1 and later.
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod(pulp::aarch64::Neon),
+    /// `smmla`: Cortex-A710, Neoverse V1 and N2, Snapdragon X, Apple M2 and later.
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(pulp::aarch64::Neon),
 }
 
 /// Runs the kernel of that name; arguments are names, so nothing is evaluated inside `unsafe`.
@@ -56,8 +62,14 @@ macro_rules! on {
             // SAFETY: `Kind::Avx512Vnni` is made only where `detect` saw these parts of AVX-512.
             Kind::Avx512Vnni(_) => unsafe { avx512vnni::$kernel($($arg),*) },
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: `Kind::Neon` is made only where `detect` saw neon and dotprod.
-            Kind::Neon(_) => unsafe { neon::$kernel($($arg),*) },
+            // SAFETY: `Kind::Neon` is made only where `detect` saw neon.
+            Kind::Neon(_) => unsafe { baseline::$kernel($($arg),*) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `Kind::NeonDotprod` is made only where `detect` saw dotprod as well.
+            Kind::NeonDotprod(_) => unsafe { dotprod::$kernel($($arg),*) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `Kind::NeonI8mm` is made only where `detect` saw dotprod and i8mm as well.
+            Kind::NeonI8mm(_) => unsafe { i8mm::$kernel($($arg),*) },
         }
     };
 }
@@ -79,7 +91,7 @@ impl Isa {
         Self(Kind::Scalar)
     }
 
-    /// `scalar`; `avx2`, `avxvnni` or `avx512vnni`; `neon`.
+    /// `scalar`; `avx2`, `avxvnni` or `avx512vnni`; `neon`, `neon-dotprod` or `neon-i8mm`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
@@ -91,6 +103,10 @@ impl Isa {
             Kind::Avx512Vnni(_) => "avx512vnni",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDotprod(_) => "neon-dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonI8mm(_) => "neon-i8mm",
         }
     }
 
@@ -155,7 +171,9 @@ impl Isa {
                 Simd::vectorize(simd, op)
             }
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(simd) => Simd::vectorize(simd, op),
+            Kind::Neon(simd) | Kind::NeonDotprod(simd) | Kind::NeonI8mm(simd) => {
+                Simd::vectorize(simd, op)
+            }
         }
     }
 }
@@ -206,10 +224,17 @@ fn detect() -> Vec<Isa> {
         }
     }
     #[cfg(target_arch = "aarch64")]
-    if std::arch::is_aarch64_feature_detected!("dotprod")
+    if std::arch::is_aarch64_feature_detected!("neon")
         && let Some(simd) = pulp::aarch64::Neon::try_new()
     {
+        use std::arch::is_aarch64_feature_detected as has;
         found.push(Isa(Kind::Neon(simd)));
+        if has!("dotprod") {
+            found.push(Isa(Kind::NeonDotprod(simd)));
+            if has!("i8mm") {
+                found.push(Isa(Kind::NeonI8mm(simd)));
+            }
+        }
     }
     found
 }

@@ -37,6 +37,8 @@ mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod packed;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod packed_blocks;
 mod quantize;
 mod scalar;
 mod vector_ops;

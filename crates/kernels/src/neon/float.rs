@@ -2,34 +2,59 @@
 
 use std::arch::aarch64::*;
 
-use super::{load_f16, store};
-use crate::GROUP_ROWS;
+use super::lanes::{F, store, widen_f16};
+use crate::{Columns, Format, GROUP_ROWS, Weights, scalar};
 
-#[target_feature(enable = "neon,dotprod")]
-pub(super) fn f16<const N: usize>(groups: &[u8], k: usize, x: &[f32], out: &mut [f32]) {
+/// The products of f32 columns.
+#[target_feature(enable = "neon")]
+pub(super) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
+    match x.columns() {
+        1 => matmul_n::<1>(w, groups, x, out),
+        2 => matmul_n::<2>(w, groups, x, out),
+        3 => matmul_n::<3>(w, groups, x, out),
+        4 => matmul_n::<4>(w, groups, x, out),
+        5 => matmul_n::<5>(w, groups, x, out),
+        6 => matmul_n::<6>(w, groups, x, out),
+        7 => matmul_n::<7>(w, groups, x, out),
+        _ => matmul_n::<8>(w, groups, x, out),
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn matmul_n<const N: usize>(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
+    match (w.format(), x) {
+        (Format::F16, Columns::F32 { k, values }) => f16::<N>(groups, k, values, out),
+        (Format::BF16, Columns::F32 { k, values }) => bf16::<N>(groups, k, values, out),
+        _ => scalar::matmul(w, groups, x, out),
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn f16<const N: usize>(groups: &[u8], k: usize, x: &[f32], out: &mut [f32]) {
     rows::<N>(groups, k, x, out, |w| {
-        bytemuck::must_cast::<_, [[u8; 8]; 2]>(*w).map(|w| load_f16(&w))
+        let [low, high]: [[u8; 8]; 2] = bytemuck::must_cast(*w);
+        [widen_f16(&low), widen_f16(&high)]
     });
 }
 
-#[target_feature(enable = "neon,dotprod")]
-pub(super) fn bf16<const N: usize>(groups: &[u8], k: usize, x: &[f32], out: &mut [f32]) {
+#[target_feature(enable = "neon")]
+fn bf16<const N: usize>(groups: &[u8], k: usize, x: &[f32], out: &mut [f32]) {
     rows::<N>(groups, k, x, out, |w| {
         let w: uint16x8_t = bytemuck::must_cast(*w);
-        let low = vshll_n_u16::<16>(vget_low_u16(w));
-        [low, vshll_high_n_u16::<16>(w)].map(|w| vreinterpretq_f32_u32(w))
+        let (low, high) = (vshll_n_u16::<16>(vget_low_u16(w)), vshll_high_n_u16::<16>(w));
+        [vreinterpretq_f32_u32(low), vreinterpretq_f32_u32(high)]
     });
 }
 
 /// `widen` turns weight `k` of eight rows to f32.
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 #[inline]
 fn rows<const N: usize>(
     groups: &[u8],
     k: usize,
     x: &[f32],
     out: &mut [f32],
-    widen: impl Fn(&[u8; 16]) -> [float32x4_t; 2],
+    widen: impl Fn(&[u8; 16]) -> [F; 2],
 ) {
     let stride = out.len() / N;
     let x: [&[f32]; N] = std::array::from_fn(|c| &x[c * k..][..k]);
@@ -39,11 +64,15 @@ fn rows<const N: usize>(
         for i in 0..k {
             let w = widen(&weights[i]);
             for c in 0..N {
-                acc[c] = [0, 1].map(|half| vfmaq_n_f32(acc[c][half], w[half], x[c][i]));
+                for half in 0..2 {
+                    acc[c][half] = vfmaq_n_f32(acc[c][half], w[half], x[c][i]);
+                }
             }
         }
         for (c, acc) in acc.into_iter().enumerate() {
-            store(&mut out[c * stride + g * GROUP_ROWS..], acc);
+            let out = &mut out[c * stride + g * GROUP_ROWS..][..GROUP_ROWS];
+            store(out, acc[0]);
+            store(&mut out[4..], acc[1]);
         }
     }
 }

@@ -20,7 +20,6 @@ pub(crate) mod avx2;
 pub(crate) mod avx512vnni;
 pub(crate) mod avx512vnni_narrow;
 pub(crate) mod avxvnni;
-mod blocks;
 mod float;
 mod lanes256;
 mod lanes512;

@@ -5,7 +5,7 @@ use super::super::products;
 use super::{add_scaled, for_blocks, nibbles, offset, prefetch, simple::step};
 use crate::activations::{Int8Block, SUM};
 use crate::block::IQ4_VALUES;
-use crate::x86::blocks::{Dwords, IQ4NLx8, IQ4XSx8};
+use crate::packed_blocks::{Dwords, IQ4NLx8, IQ4XSx8};
 
 kernels! {
 pub(super) fn iq4_nl<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {

@@ -7,7 +7,7 @@ use super::super::lanes::*;
 use super::super::products;
 use super::{add_scaled, for_blocks, nibbles, offset, prefetch, subtract_min};
 use crate::activations::{HALF_SUMS, Int8Block, SCALE};
-use crate::x86::blocks::{Dwords, Q2Kx8, Q3Kx8, Q4Kx8, Q5Kx8, Q6Kx8};
+use crate::packed_blocks::{Dwords, Q2Kx8, Q3Kx8, Q4Kx8, Q5Kx8, Q6Kx8};
 
 kernels! {
 pub(super) fn q2_k<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {

@@ -4,7 +4,7 @@ use super::super::lanes::*;
 use super::super::products;
 use super::{add_scaled, for_blocks, nibbles, offset, prefetch};
 use crate::activations::{Int8Block, SCALED_SUM, SUM};
-use crate::x86::blocks::{Dwords, Q4_0x8, Q4_1x8, Q5_0x8, Q5_1x8, Q8_0x8};
+use crate::packed_blocks::{Dwords, Q4_0x8, Q4_1x8, Q5_0x8, Q5_1x8, Q8_0x8};
 
 kernels! {
 pub(super) fn q4_0<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {

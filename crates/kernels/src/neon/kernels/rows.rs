@@ -1,0 +1,90 @@
+//! One register for four rows of one column: the walk over blocks where activations stay as they
+//! are.
+
+use std::arch::aarch64::*;
+
+use super::Int8Block;
+use super::kernels;
+use crate::activations::{SCALE, int8_blocks};
+use crate::neon::lanes::{F, store};
+use crate::neon::{Int8, float};
+use crate::{Columns, GROUP_ROWS, Weights};
+
+/// The activations of 32 weights.
+pub(super) type X<const N: usize> = Int8Block<N>;
+
+kernels! {
+/// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
+pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
+    let Columns::Int8 { columns, data, .. } = x else { return float::matmul(w, groups, x, out) };
+    let int8 = Int8 { columns, data };
+    match columns {
+        1 => kernels::matmul::<1>(w, groups, int8, out),
+        2 => kernels::matmul::<2>(w, groups, int8, out),
+        3 => kernels::matmul::<3>(w, groups, int8, out),
+        4 => kernels::matmul::<4>(w, groups, int8, out),
+        5 => kernels::matmul::<5>(w, groups, int8, out),
+        6 => kernels::matmul::<6>(w, groups, int8, out),
+        7 => kernels::matmul::<7>(w, groups, int8, out),
+        _ => kernels::matmul::<8>(w, groups, int8, out),
+    }
+}
+
+/// Walks the groups and their blocks; `step` adds the products of rows 0–3 (half 0) or 4–7 (half 1)
+/// of one block to the accumulators.
+///
+/// `B` is a packed block of `PER` times 32 weights.
+#[inline]
+pub(super) fn for_blocks<B: bytemuck::Pod, const PER: usize, const N: usize>(
+    groups: &[u8],
+    x: Int8<'_>,
+    out: &mut [f32],
+    step: impl Fn(&B, usize, &[X<N>; PER], &mut [F; N]),
+) {
+    let stride = out.len() / N;
+    let x = int8_blocks::<N>(x.data).as_chunks::<PER>().0;
+    let groups = bytemuck::cast_slice::<u8, B>(groups).chunks_exact(x.len());
+    for (g, blocks) in groups.enumerate() {
+        let mut acc = [[vdupq_n_f32(0.0); N]; 2];
+        for (block, x) in blocks.iter().zip(x) {
+            for half in 0..2 {
+                step(block, half, x, &mut acc[half]);
+            }
+        }
+        for c in 0..N {
+            let out = &mut out[c * stride + g * GROUP_ROWS..][..GROUP_ROWS];
+            store(out, acc[0][c]);
+            store(&mut out[4..], acc[1][c]);
+        }
+    }
+}
+}
+
+/// The 8-bit values of the first and of the last 16 weights.
+#[inline(always)]
+pub(super) fn halves<const N: usize>(x: &X<N>) -> &[[[u32; 4]; N]] {
+    bytemuck::must_cast_slice::<_, u32>(&x[..SCALE]).as_chunks::<4>().0.as_chunks::<N>().0
+}
+
+/// What row `row` of the block has for the column of register `i`.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) fn row<const N: usize>(x: &X<N>, row: usize, i: usize) -> uint32x4_t {
+    // Counted from the end, whole registers never reach beyond the block.
+    let quads = bytemuck::must_cast_slice::<_, u32>(x).as_rchunks::<4>().1;
+    let behind = x.len() * N - 1 - (row * N + i);
+    let quad = bytemuck::must_cast(quads[quads.len() - 1 - behind / 4]);
+    match behind % 4 {
+        0 => vdupq_laneq_u32::<3>(quad),
+        1 => vdupq_laneq_u32::<2>(quad),
+        2 => vdupq_laneq_u32::<1>(quad),
+        _ => vdupq_laneq_u32::<0>(quad),
+    }
+}
+
+/// A value of each of four rows, as even and as odd registers want them.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) fn spread(rows: F) -> [F; 2] {
+    [rows; 2]
+}
