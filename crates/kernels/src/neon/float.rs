@@ -70,9 +70,7 @@ fn rows<const N: usize>(
             }
         }
         for (c, acc) in acc.into_iter().enumerate() {
-            let out = &mut out[c * stride + g * GROUP_ROWS..][..GROUP_ROWS];
-            store(out, acc[0]);
-            store(&mut out[4..], acc[1]);
+            store(&mut out[c * stride + g * GROUP_ROWS..], acc);
         }
     }
 }

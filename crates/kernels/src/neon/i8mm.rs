@@ -10,8 +10,8 @@
 //!
 //! Sums and accumulators stay such tiles until a row ends: scales are spread over them instead. An
 //! odd last column has a neighbour of zeros. The columns are brought into this order once for all
-//! groups of a call, [`TILES`] blocks at a time; the accumulators wait in `out` meanwhile. A single
-//! column has no use for tiles and takes `dotprod`.
+//! groups of a call, [`TILES`] blocks at a time; the accumulators wait in `out` meanwhile. Up to three
+//! columns take `dotprod`, which needs fewer instructions for them (the table in `neon/mod.rs`).
 //!
 //! The bounds of the sums are those of `dotprod`: the same products are added.
 
@@ -34,7 +34,7 @@ mod kernels;
 pub(crate) use super::quantize;
 
 /// Blocks of 32 weights whose activations are tiles at a time: they fit the first cache.
-const TILES: usize = 16;
+const TILES: usize = 32;
 
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 #[target_feature(enable = "neon,dotprod,i8mm")]
@@ -42,9 +42,8 @@ pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [
     let Columns::Int8 { columns, data, .. } = x else { return float::matmul(w, groups, x, out) };
     let int8 = Int8 { columns, data };
     match columns {
-        1 => dotprod::matmul(w, groups, x, out),
-        2 => kernels::matmul::<2>(w, groups, int8, out),
-        3 | 4 => kernels::matmul::<4>(w, groups, int8, out),
+        1..=3 => dotprod::matmul(w, groups, x, out),
+        4 => kernels::matmul::<4>(w, groups, int8, out),
         5 | 6 => kernels::matmul::<6>(w, groups, int8, out),
         _ => kernels::matmul::<8>(w, groups, int8, out),
     }
@@ -64,20 +63,21 @@ impl<const N: usize> X<N> {
 
     #[target_feature(enable = "neon")]
     #[inline]
-    fn new(block: &Int8Block<N>) -> Self {
-        let mut x = Self::ZERO;
-        for (i, [first, second]) in block[..SCALE].as_chunks::<2>().0.iter().enumerate() {
-            let pairs = first.as_chunks::<2>().0.iter().zip(second.as_chunks::<2>().0);
-            for (p, ([a, b], [c, d])) in pairs.enumerate() {
-                x.q[i / 2][i % 2 * (N / 2) + p] = [*a, *c, *b, *d];
+    fn set(&mut self, block: &Int8Block<N>) {
+        let pair = |row: usize, p: usize| -> uint32x2_t {
+            bytemuck::must_cast(block[row].as_chunks::<2>().0[p])
+        };
+        for p in 0..N / 2 {
+            for i in 0..4 {
+                let (a, b) = (pair(2 * i, p), pair(2 * i + 1, p));
+                let q = vcombine_u32(vzip1_u32(a, b), vzip2_u32(a, b));
+                self.q[i / 2][i % 2 * (N / 2) + p] = bytemuck::must_cast(q);
+            }
+            for (i, row) in self.rows.iter_mut().enumerate() {
+                let pair = pair(SCALE + i, p);
+                row.as_chunks_mut::<2>().0[p] = bytemuck::must_cast(vcombine_u32(pair, pair));
             }
         }
-        for (twice, row) in x.rows.iter_mut().zip(&block[SCALE..]) {
-            for (twice, pair) in twice.as_chunks_mut::<2>().0.iter_mut().zip(row.as_chunks().0) {
-                *twice = [*pair; 2];
-            }
-        }
-        x
     }
 }
 
@@ -102,15 +102,17 @@ fn for_blocks<B: bytemuck::Pod, const PER: usize, const N: usize>(
             let out = &mut out[g * GROUP_ROWS..];
             let mut acc = [[vdupq_n_f32(0.0); N]; 2];
             if from > 0 {
-                acc = [load_tiles(out, stride, columns), load_tiles(&out[4..], stride, columns)];
+                load_tiles(out, stride, columns, &mut acc);
             }
             for (block, x) in blocks[from..].iter().zip(x) {
                 for half in 0..2 {
+                    // Unless it is told not to, the compiler loads the activations once for both
+                    // halves, and has no registers for them: the stack is no better than tiles.
+                    let x = if N > 4 { std::hint::black_box(x) } else { x };
                     step(block, half, x, &mut acc[half]);
                 }
             }
-            store_tiles(out, stride, columns, acc[0]);
-            store_tiles(&mut out[4..], stride, columns, acc[1]);
+            store_tiles(out, stride, columns, &acc);
         }
     }
 }
@@ -122,7 +124,7 @@ fn fill<const N: usize>(tiles: &mut [X<N>; TILES], columns: usize, data: &[u32])
     if columns == N {
         let blocks = int8_blocks::<N>(data);
         for (tile, block) in tiles.iter_mut().zip(blocks) {
-            *tile = X::new(block);
+            tile.set(block);
         }
         return blocks.len();
     }
@@ -133,34 +135,49 @@ fn fill<const N: usize>(tiles: &mut [X<N>; TILES], columns: usize, data: &[u32])
         for (row, values) in padded.iter_mut().zip(block.chunks_exact(N - 1)) {
             row[..N - 1].copy_from_slice(values);
         }
-        *tile = X::new(&padded);
+        tile.set(&padded);
     }
     count
 }
 
-/// Four rows of all columns; the inverse of [`store_tiles`].
+/// The accumulators of a group that [`store_tiles`] put aside.
 #[target_feature(enable = "neon")]
 #[inline]
-fn load_tiles<const N: usize>(out: &[f32], stride: usize, columns: usize) -> [F; N] {
-    let mut acc = [vdupq_n_f32(0.0); N];
+fn load_tiles<const N: usize>(out: &[f32], stride: usize, columns: usize, acc: &mut [[F; N]; 2]) {
     for p in 0..N / 2 {
-        let column = |c: usize| -> F {
-            bytemuck::must_cast(*out[c * stride..].first_chunk::<4>().expect("four rows"))
-        };
-        let (even, odd) = (column(2 * p), column((2 * p + 1).min(columns - 1)));
-        acc[2 * p] = vzip1q_f32(even, odd);
-        acc[2 * p + 1] = vzip2q_f32(even, odd);
+        let even: [F; 2] = bytemuck::must_cast(rows(out, 2 * p * stride));
+        let mut odd = even; // the neighbour of a last column does not matter
+        if 2 * p + 1 < columns {
+            odd = bytemuck::must_cast(rows(out, (2 * p + 1) * stride));
+        }
+        for half in 0..2 {
+            acc[half][2 * p] = vzip1q_f32(even[half], odd[half]);
+            acc[half][2 * p + 1] = vzip2q_f32(even[half], odd[half]);
+        }
     }
-    acc
+}
+
+/// The eight rows of a column that begin at `at`.
+#[inline(always)]
+fn rows(out: &[f32], at: usize) -> [f32; GROUP_ROWS] {
+    out[at..at + GROUP_ROWS].as_chunks().0[0]
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn store_tiles<const N: usize>(out: &mut [f32], stride: usize, columns: usize, acc: [F; N]) {
+fn store_tiles<const N: usize>(
+    out: &mut [f32],
+    stride: usize,
+    columns: usize,
+    [top, bottom]: &[[F; N]; 2],
+) {
     for p in 0..N / 2 {
-        store(&mut out[2 * p * stride..], vuzp1q_f32(acc[2 * p], acc[2 * p + 1]));
-        if 2 * p + 1 < columns {
-            store(&mut out[(2 * p + 1) * stride..], vuzp2q_f32(acc[2 * p], acc[2 * p + 1]));
+        let (i, j) = (2 * p, 2 * p + 1);
+        let even = [vuzp1q_f32(top[i], top[j]), vuzp1q_f32(bottom[i], bottom[j])];
+        store(&mut out[i * stride..], even);
+        if j < columns {
+            let odd = [vuzp2q_f32(top[i], top[j]), vuzp2q_f32(bottom[i], bottom[j])];
+            store(&mut out[j * stride..], odd);
         }
     }
 }

@@ -51,11 +51,11 @@ pub(super) fn load_u16(halves: &Halves, half: usize) -> uint32x4_t {
     vmovl_u16(bytemuck::must_cast(halves.as_chunks::<8>().0[half]))
 }
 
-/// Writes the values of four rows.
+/// Writes the values of eight rows.
 #[target_feature(enable = "neon")]
 #[inline]
-pub(super) fn store(out: &mut [f32], values: F) {
-    out[..4].copy_from_slice(&bytemuck::must_cast::<_, [f32; 4]>(values));
+pub(super) fn store(out: &mut [f32], values: [F; 2]) {
+    out[..8].copy_from_slice(&bytemuck::must_cast::<_, [f32; 8]>(values));
 }
 
 #[target_feature(enable = "neon")]
@@ -76,6 +76,18 @@ pub(super) fn nibbles<const HIGH: bool>(bytes: V) -> V {
 #[inline]
 pub(super) fn shift_right(bytes: V, bits: i8) -> V {
     vshlq_u8(bytes, vdupq_n_s8(-bits))
+}
+
+/// Shifts every byte to the right by `2 · pairs` bits, `pairs` being a constant up to 3.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) fn down_by_pairs(bytes: V, pairs: usize) -> V {
+    match pairs {
+        0 => bytes,
+        1 => vshrq_n_u8::<2>(bytes),
+        2 => vshrq_n_u8::<4>(bytes),
+        _ => vshrq_n_u8::<6>(bytes),
+    }
 }
 
 /// `d` times each byte of each dword, those of the first vector first.

@@ -11,6 +11,7 @@ use crate::neon::{Int8, for_registers};
 use crate::packed_blocks::{Dwords, IQ4NLx8, IQ4XSx8};
 
 kernels! {
+#[inline(never)]
 pub(super) fn iq4_nl<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &IQ4NLx8, half, [x]: &[X<N>; 1], acc| {
         let s = products::<128, 8, N>(zero(), halves(x), |g| look_up(&block.qs, half, g));
@@ -18,6 +19,7 @@ pub(super) fn iq4_nl<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]
     });
 }
 
+#[inline(never)]
 pub(super) fn iq4_xs<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &IQ4XSx8, half, x: &[X<N>; 8], acc| {
         let d = load_f16(&block.d, half);

@@ -1,4 +1,7 @@
 //! The K-quants: blocks of 256 weights whose scales are small integers times an f16.
+//!
+//! Loops over sub-blocks are unrolled as far as shifts are constants and both nibbles of a register
+//! are used; more would not fit the cache of decoded instructions.
 
 use std::arch::aarch64::*;
 
@@ -26,7 +29,8 @@ macro_rules! subtract_half_min {
         let min = spread($min);
         for_registers!(i => {
             let sum = vnegq_s32(vreinterpretq_s32_u32(row($x, $sums, i)));
-            let sum = vcvtq_f32_s32(vshrq_n_s32::<3>(sum));
+            // The conversion divides by eight.
+            let sum = vcvtq_n_f32_s32::<3>(sum);
             let sum = vmulq_f32(vreinterpretq_f32_u32(row($x, SCALE, i)), sum);
             $acc[i] = vfmsq_f32($acc[i], min[i % 2], sum);
         });
@@ -34,6 +38,7 @@ macro_rules! subtract_half_min {
 }
 
 kernels! {
+#[inline(never)]
 pub(super) fn q2_k<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q2Kx8, half, x: &[X<N>; 8], acc| {
         let (d, dmin) = (load_f16(&block.d, half), load_f16(&block.dmin, half));
@@ -43,39 +48,48 @@ pub(super) fn q2_k<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) 
         }
         let (scales, mins) = (products_of_bytes(d, scales), products_of_bytes(dmin, mins));
         let (scales, mins): ([F; 16], [F; 16]) = (scales, mins);
-        for (j, x) in x.iter().enumerate() {
-            for_steps!(part in 0 1 => {
-                let two = |i: usize| {
-                    let four = load(&block.qs[j / 4 * 8 + 4 * part + i], half);
-                    signed(vandq_u8(shift_right(four, 2 * (j % 4) as i8), vdupq_n_u8(3)))
-                };
-                let s = products::<3, 4, N>(zero(), &halves(x)[part..], two);
-                add_scaled!(s, scales[2 * j + part], x, acc);
-                subtract_half_min!(mins[2 * j + part], HALF_SUMS[part], x, acc);
+        for (u, x) in x.as_chunks::<4>().0.iter().enumerate() {
+            for_steps!(r in 0 1 2 3 => {
+                for_steps!(part in 0 1 => {
+                    let (x, k) = (&x[r], 8 * u + 2 * r + part);
+                    let two = |i: usize| {
+                        let four = load(&block.qs[8 * u + 4 * part + i], half);
+                        signed(vandq_u8(down_by_pairs(four, r), vdupq_n_u8(3)))
+                    };
+                    let s = products::<3, 4, N>(zero(), &halves(x)[part..], two);
+                    add_scaled!(s, scales[k], x, acc);
+                    subtract_half_min!(mins[k], HALF_SUMS[part], x, acc);
+                });
             });
         }
     });
 }
 
+#[inline(never)]
 pub(super) fn q3_k<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q3Kx8, half, x: &[X<N>; 8], acc| {
         let scales = q3_scales(load_f16(&block.d, half), &block.scales, half);
-        for (j, x) in x.iter().enumerate() {
-            for_steps!(part in 0 1 => {
-                let three = |i: usize| {
-                    let two = load(&block.qs[j / 4 * 8 + 4 * part + i], half);
-                    let two = vandq_u8(shift_right(two, 2 * (j % 4) as i8), vdupq_n_u8(3));
-                    let third = shift_right(load(&block.hmask[4 * part + i], half), j as i8 - 2);
-                    signed(vbslq_u8(vdupq_n_u8(4), third, two))
-                };
-                let start = offset::<-1, N>(x, HALF_SUMS[part]); // offset 4
-                let s = products::<7, 4, N>(start, &halves(x)[part..], three);
-                add_scaled!(s, scales[2 * j + part], x, acc);
+        for (u, x) in x.as_chunks::<4>().0.iter().enumerate() {
+            for_steps!(r in 0 1 2 3 => {
+                for_steps!(part in 0 1 => {
+                    let (x, k) = (&x[r], 8 * u + 2 * r + part);
+                    let three = |i: usize| {
+                        let g = 4 * part + i;
+                        let two = down_by_pairs(load(&block.qs[8 * u + g], half), r);
+                        let two = vandq_u8(two, vdupq_n_u8(3));
+                        let third = shift_right(load(&block.hmask[g], half), (4 * u + r) as i8 - 2);
+                        signed(vbslq_u8(vdupq_n_u8(4), third, two))
+                    };
+                    let start = offset::<-1, N>(x, HALF_SUMS[part]); // offset 4
+                    let s = products::<7, 4, N>(start, &halves(x)[part..], three);
+                    add_scaled!(s, scales[k], x, acc);
+                });
             });
         }
     });
 }
 
+#[inline(never)]
 pub(super) fn q4_k<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q4Kx8, half, x: &[X<N>; 8], acc| {
         let (d, dmin) = (load_f16(&block.d, half), load_f16(&block.dmin, half));
@@ -94,6 +108,7 @@ pub(super) fn q4_k<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) 
     });
 }
 
+#[inline(never)]
 pub(super) fn q5_k<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q5Kx8, half, x: &[X<N>; 8], acc| {
         let (d, dmin) = (load_f16(&block.d, half), load_f16(&block.dmin, half));
@@ -115,44 +130,35 @@ pub(super) fn q5_k<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) 
     });
 }
 
+#[inline(never)]
 pub(super) fn q6_k<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q6Kx8, half, x: &[X<N>; 8], acc| {
         let scales = load_all(&block.scales, half);
         let scales = products_of_signed_bytes(load_f16(&block.d, half), scales);
-        for (j, x) in x.iter().enumerate() {
-            let (u, r) = (j / 4, j % 4);
-            for_steps!(part in 0 1 => {
-                let start = offset::<2, N>(x, HALF_SUMS[part]); // offset 32
-                let x16 = &halves(x)[part..];
-                let four = |i: usize| {
-                    let g = 4 * part + i;
-                    let upper = load(&block.qh[8 * u + g], half);
-                    (load(&block.ql[16 * u + 8 * (r % 2) + g], half), upper)
-                };
-                let s = if r < 2 {
-                    products::<63, 4, N>(start, x16, |i| {
-                        let (nibbles, upper) = four(i);
-                        // An insertion leaves the bits below, or above, as they are: the nibble.
-                        six(vsliq_n_u8::<4>(nibbles, shift_right(upper, 2 * r as i8)))
-                    })
-                } else {
-                    products::<63, 4, N>(start, x16, |i| {
-                        let (nibbles, upper) = four(i);
-                        six(vsriq_n_u8::<4>(shift_right(upper, 2 * r as i8 - 4), nibbles))
-                    })
-                };
-                add_scaled!(s, scales[2 * j + part], x, acc);
+        for (u, x) in x.as_chunks::<4>().0.iter().enumerate() {
+            for_steps!(r in 0 1 2 3 => {
+                for_steps!(part in 0 1 => {
+                    let (x, k) = (&x[r], 8 * u + 2 * r + part);
+                    let six = |i: usize| {
+                        let g = 4 * part + i;
+                        let nibbles = load(&block.ql[16 * u + 8 * (r % 2) + g], half);
+                        let upper = down_by_pairs(load(&block.qh[8 * u + g], half), r % 2);
+                        // Insertions leave the bits below, or above, as they are: the nibble.
+                        let six = if r < 2 {
+                            vsliq_n_u8::<4>(nibbles, upper)
+                        } else {
+                            vsriq_n_u8::<4>(upper, nibbles)
+                        };
+                        signed(vandq_u8(six, vdupq_n_u8(63)))
+                    };
+                    let start = offset::<2, N>(x, HALF_SUMS[part]); // offset 32
+                    let s = products::<63, 4, N>(start, &halves(x)[part..], six);
+                    add_scaled!(s, scales[k], x, acc);
+                });
             });
         }
     });
 }
-}
-
-/// The lower six bits of each byte.
-#[target_feature(enable = "neon")]
-#[inline]
-fn six(bytes: V) -> W {
-    signed(vandq_u8(bytes, vdupq_n_u8(63)))
 }
 
 /// `d · sc` and `dmin · m` of the eight sub-blocks of Q4_K or Q5_K.

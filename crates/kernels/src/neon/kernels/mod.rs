@@ -3,6 +3,8 @@
 //! What includes it says what activations look like (`X`, `halves`, `row`), which rows and columns a
 //! register of sums holds (`spread`, `for_blocks`), how products are summed (`products`), and puts
 //! its target features before each function by `kernels!`. (rustfmt does not look into that macro.)
+//!
+//! The kernel of a format is not inlined: what registers it gets must not depend on the other eleven.
 
 use std::arch::aarch64::*;
 
@@ -83,7 +85,12 @@ fn zero<const N: usize>() -> [S; N] {
 fn offset<const SHIFT: i32, const N: usize>(x: &X<N>, sums: usize) -> [S; N] {
     let mut s = zero();
     for_registers!(i => {
-        s[i] = vshlq_s32(vreinterpretq_s32_u32(row(x, sums, i)), vdupq_n_s32(SHIFT));
+        let sum = vreinterpretq_s32_u32(row(x, sums, i));
+        s[i] = match SHIFT {
+            -1 => vshrq_n_s32::<1>(sum),
+            0 => sum,
+            _ => vshlq_n_s32::<2>(sum),
+        };
     });
     s
 }

@@ -52,9 +52,7 @@ pub(super) fn for_blocks<B: bytemuck::Pod, const PER: usize, const N: usize>(
             }
         }
         for c in 0..N {
-            let out = &mut out[c * stride + g * GROUP_ROWS..][..GROUP_ROWS];
-            store(out, acc[0][c]);
-            store(&mut out[4..], acc[1][c]);
+            store(&mut out[c * stride + g * GROUP_ROWS..], [acc[0][c], acc[1][c]]);
         }
     }
 }

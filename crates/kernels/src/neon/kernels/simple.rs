@@ -10,6 +10,7 @@ use crate::neon::{Int8, for_registers};
 use crate::packed_blocks::{Dwords, Q4_0x8, Q4_1x8, Q5_0x8, Q5_1x8, Q8_0x8};
 
 kernels! {
+#[inline(never)]
 pub(super) fn q4_0<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q4_0x8, half, [x]: &[X<N>; 1], acc| {
         let four = |g| signed(four_bits(&block.qs, half, g));
@@ -18,6 +19,7 @@ pub(super) fn q4_0<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) 
     });
 }
 
+#[inline(never)]
 pub(super) fn q4_1<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q4_1x8, half, [x]: &[X<N>; 1], acc| {
         let four = |g| signed(four_bits(&block.qs, half, g));
@@ -27,6 +29,7 @@ pub(super) fn q4_1<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) 
     });
 }
 
+#[inline(never)]
 pub(super) fn q5_0<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q5_0x8, half, [x]: &[X<N>; 1], acc| {
         let clear = vmvnq_u8(load(&block.qh, half));
@@ -36,6 +39,7 @@ pub(super) fn q5_0<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) 
     });
 }
 
+#[inline(never)]
 pub(super) fn q5_1<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q5_1x8, half, [x]: &[X<N>; 1], acc| {
         let set = load(&block.qh, half);
@@ -48,6 +52,7 @@ pub(super) fn q5_1<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) 
     });
 }
 
+#[inline(never)]
 pub(super) fn q8_0<const N: usize>(groups: &[u8], x: Int8<'_>, out: &mut [f32]) {
     for_blocks(groups, x, out, |block: &Q8_0x8, half, [x]: &[X<N>; 1], acc| {
         let s = products::<128, 8, N>(zero(), halves(x), |g| signed(load(&block.qs[g], half)));
