@@ -3,14 +3,14 @@
 
     benches/peer.py -m gemma.gguf                      # three rounds of each, medians and ratios
     benches/peer.py -m gemma.gguf -p 512 -d 0,2048 -n 32 -t 4 --rounds 5 --out compare
-    carat bench --from compare/carat.json compare/llama.cpp.json -o html > report.html
 
-Each round starts a process of either engine, so only one model is in memory at a time, and what
+The folder `compare` then holds a JSON of each and report.html, one page with both. Each round starts a process of either engine, so only one model is in memory at a time, and what
 the machine does meanwhile (heat, other programs) meets both. Work is the same: arbitrary tokens,
 nothing sampled, f16 keys and values, the same threads. Installing llama-cpp-python: benches/README.md.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -27,23 +27,32 @@ def main():
     if args.child:
         json.dump(measure(args.model, json.loads(args.child)), sys.stdout)
         return
+    if not importlib.util.find_spec("llama_cpp"):
+        sys.exit(f"peer: {sys.executable} has no llama_cpp: benches/README.md says how to install it")
     ours, theirs = None, None
     for i in range(args.rounds):
         print(f"round {i + 1} of {args.rounds}: carat", file=sys.stderr)
         ours = merged(ours, run_carat(args, with_roof=ours is None))
         work = [t for t in ours["tests"] if t["kind"] in ("prefill", "decode")]
         if not work:
-            sys.exit(f"peer: carat measured nothing to compare: {ours['skipped']}")
+            left_out = "; ".join(f"{s['what']}: {s['why']}" for s in ours["skipped"])
+            sys.exit(f"peer: carat measured nothing to compare: {left_out or 'it was asked for nothing'}")
         print(f"round {i + 1} of {args.rounds}: {ENGINE}", file=sys.stderr)
         theirs = merged(theirs, run_peer(args, work))
     for key in ("format", "time", "machine", "model", "roof"):
         theirs[key] = ours[key]
     os.makedirs(args.out, exist_ok=True)
+    paths = []
     for results in (ours, theirs):
-        path = os.path.join(args.out, results["engine"] + ".json")
-        with open(path, "w", encoding="utf-8") as file:
+        paths.append(os.path.join(args.out, results["engine"] + ".json"))
+        with open(paths[-1], "w", encoding="utf-8") as file:
             json.dump(results, file, indent=2)
     show(ours, theirs)
+    page = output([args.carat, "bench", "--from", *paths, "-o", "html"])
+    path = os.path.join(args.out, "report.html")
+    with open(path, "wb") as file:
+        file.write(page)
+    print(f"both side by side: {path}")
 
 
 def arguments():
@@ -51,15 +60,22 @@ def arguments():
     parser.add_argument("-m", "--model", required=True)
     parser.add_argument("-p", "--prompt", default="128,512", help="lengths of prompts")
     parser.add_argument("-d", "--depth", default="0,2048", help="tokens before decoding")
-    parser.add_argument("-n", "--generate", type=int, default=32, help="tokens to decode")
-    parser.add_argument("-r", "--repetitions", type=int, default=2, help="samples in a round")
-    parser.add_argument("-t", "--threads", type=int, help="default: carat's, the physical cores")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--budget", type=int, default=300, help="seconds for a round of carat")
+    parser.add_argument("-n", "--generate", type=positive, default=32, help="tokens to decode")
+    parser.add_argument("-r", "--repetitions", type=positive, default=2, help="samples in a round")
+    parser.add_argument("-t", "--threads", type=positive, help="default: carat's, the physical cores")
+    parser.add_argument("--isa", help="hold carat back to this instruction set, e.g. avx2")
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--budget", type=positive, default=300, help="seconds for a round of carat")
     parser.add_argument("--carat", default="target/release/carat", help="the program")
-    parser.add_argument("--out", default="compare", help="folder for the two results")
+    parser.add_argument("--out", default="compare", help="folder for results and report")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def positive(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("it must be at least 1")
+    return int(text)
 
 
 def run_carat(args, with_roof):
@@ -67,20 +83,25 @@ def run_carat(args, with_roof):
     command += ["-d", args.depth, "-n", str(args.generate), "-r", str(args.repetitions)]
     command += ["--budget", str(args.budget)]
     command += [] if args.threads is None else ["-t", str(args.threads)]
+    command += [] if args.isa is None else ["--isa", args.isa]
     command += [] if with_roof else ["--no-roof"]
-    return output(command)
+    return json.loads(output(command))
 
 
 def run_peer(args, work):
     spec = json.dumps({"work": work, "repetitions": args.repetitions})
-    return output([sys.executable, os.path.abspath(__file__), "-m", args.model, "--child", spec])
+    command = [sys.executable, os.path.abspath(__file__), "-m", args.model, "--child", spec]
+    return json.loads(output(command))
 
 
 def output(command):
-    ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    try:
+        ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    except OSError as e:
+        sys.exit(f"peer: cannot start {command[0]}: {e.strerror}; cargo build --release -p carat-cli")
     if ended.returncode != 0:
         sys.exit(f"peer: failed with {ended.returncode}: {' '.join(command[:4])} ...")
-    return json.loads(ended.stdout)
+    return ended.stdout
 
 
 def merged(before, now):
@@ -175,6 +196,16 @@ class Peer:
             self.held += len(part)
         self.lib.llama_synchronize(self.context)
 
+    def hold(self, depth):
+        """Goes back to so many tokens if it can, and else evaluates them anew."""
+        memory = self.lib.llama_get_memory(self.context)
+        if 0 < depth <= self.held and self.lib.llama_memory_seq_rm(memory, 0, depth, -1):
+            self.held = depth
+            return
+        self.clear()
+        if depth:
+            self.evaluate(self.tokens(depth))
+
     def decode(self, count):
         for _ in range(count):
             self.evaluate(self.tokens(1))
@@ -182,19 +213,17 @@ class Peer:
 
 def measure(path, spec):
     work, repetitions = spec["work"], spec["repetitions"]
-    room = max(t["n_depth"] + t["n_prompt"] + t["n_gen"] * repetitions for t in work)
+    room = max(t["n_depth"] + t["n_prompt"] + t["n_gen"] for t in work)
     peer = Peer(path, work[0]["threads"], (room + 255) // 256 * 256)
     for _ in range(2):  # warm up: threads, memory, clocks
         peer.clear()
         peer.evaluate(peer.tokens(32))
         peer.decode(2)
+    info = peer.lib.llama_print_system_info().decode()
     tests = []
     for test in work:
         samples = []
-        if test["kind"] == "decode":
-            peer.clear()
-            if test["n_depth"]:
-                peer.evaluate(peer.tokens(test["n_depth"]))
+        peer.clear()
         for _ in range(repetitions):
             if test["kind"] == "prefill":
                 peer.clear()
@@ -202,13 +231,12 @@ def measure(path, spec):
                 begun = time.perf_counter_ns()
                 peer.evaluate(ids)
             else:
+                peer.hold(test["n_depth"])
                 begun = time.perf_counter_ns()
                 peer.decode(test["n_gen"])
             samples.append(time.perf_counter_ns() - begun)
-        # Shares are of the peak of the instruction set that was compiled in; it names none.
-        tests.append({**test, "isa": "", "chunk": peer.chunk, "kv": "f16", "samples_ns": samples,
+        tests.append({**test, "isa": isa(info), "chunk": peer.chunk, "kv": "f16", "samples_ns": samples,
                       "joules_per_token": None})
-    info = peer.lib.llama_print_system_info().decode()
     return {
         "engine": ENGINE,
         "version": "llama-cpp-python " + peer.lib.__version__,
@@ -222,6 +250,13 @@ def measure(path, spec):
     }
 
 
+def isa(info):
+    """The strongest instruction set that was compiled in, as carat would name it: shares are of its peak."""
+    names = {"AVX512_VNNI": "avx512vnni", "AVX_VNNI": "avxvnni", "AVX2": "avx2", "DOTPROD": "neon"}
+    flags = [flag.split("=")[0].strip() for flag in info.replace(":", "|").split("|") if "= 1" in flag]
+    return next((name for flag, name in names.items() if flag in flags), "")
+
+
 def peak_rss():
     try:
         with open("/proc/self/status", encoding="ascii") as file:
@@ -232,4 +267,7 @@ def peak_rss():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

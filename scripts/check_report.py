@@ -26,8 +26,12 @@ def main():
                 value = element.get(key)
                 if value is not None and not 0 <= float(value) <= limit:
                     problems.append(f"{name}: {key} is {value} of {limit}")
+            for point in element.get("points", "").split():
+                x, y = map(float, point.split(","))
+                if not (0 <= x <= width and 0 <= y <= height):
+                    problems.append(f"{name}: a line leads to {point}")
     for element in root.iter():
-        outside = {"src", "href", "srcset"} & element.keys()
+        outside = {"src", "href", "srcset"}.intersection(element.keys())
         if outside or element.tag.endswith("script"):
             problems.append(f"<{element.tag}> leads elsewhere")
     if problems:

@@ -6,6 +6,7 @@ use crate::cost::Cost;
 use crate::machine::Machine;
 use crate::roof::Roof;
 use crate::stats::Samples;
+use crate::text::printable;
 
 /// One engine, one model, one machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -136,15 +137,25 @@ impl Results {
     pub fn from_json(text: &str) -> Result<Self, String> {
         let results: Self = serde_json::from_str(text)
             .map_err(|e| format!("it is no result of `carat bench -o json` ({e})"))?;
-        match results.format {
-            Self::FORMAT => Ok(results),
-            found => Err(format!("its format is {found}, wanted {}", Self::FORMAT)),
+        if results.format != Self::FORMAT {
+            return Err(format!("its format is {}, wanted {}", results.format, Self::FORMAT));
         }
+        // The charts divide by these and take their logarithms.
+        if let Some((what, speed)) = results.roof.as_ref().and_then(Roof::implausible) {
+            let what = printable(what, 40);
+            return Err(format!("its roof `{what}` is {speed:e}, no speed of a machine"));
+        }
+        Ok(results)
     }
 
     /// `carat 0.1.0 on AMD EPYC`, for legends.
     pub fn title(&self) -> String {
         format!("{} {} on {}", self.engine, self.version, self.machine.cpu)
+    }
+
+    /// Nanoseconds of loading.
+    pub fn load(&self) -> Option<Samples> {
+        Samples::new(self.load_ns.iter().map(|ns| *ns as f64))
     }
 
     /// The part of the memory's read speed that reading the weights takes in a decoding test.
@@ -189,8 +200,11 @@ impl Results {
 }
 
 impl Test {
-    /// Tokens a second, one value for each repetition.
+    /// Tokens a second, one value for each repetition; none if nothing was done or it took no time.
     pub fn speed(&self) -> Option<Samples> {
+        if self.tokens == 0 {
+            return None;
+        }
         Samples::new(self.samples_ns.iter().map(|ns| self.tokens as f64 * 1e9 / *ns as f64))
     }
 
@@ -316,10 +330,35 @@ pub(crate) mod tests {
 
     #[test]
     fn foreign_json_is_refused() {
-        let newer = serde_json::to_string(&Results { format: 2, ..results() }).expect("data");
-        for (text, words) in [("{}", "no result"), ("[1]", "no result"), (&newer, "format is 2")] {
+        let text = |results: &Results| serde_json::to_string(results).expect("plain data");
+        let newer = text(&Results { format: 2, ..results() });
+        let with_roof = |read_gb_s: f64| {
+            let roof = Roof { read_gb_s, ..results().roof.expect("a roof") };
+            text(&Results { roof: Some(roof), ..results() })
+        };
+        // JSON has no NaN: what is none was written as null.
+        let [zero, vast, nan] = [0.0, 1e300, f64::NAN].map(with_roof);
+        let cases = [
+            ("{}", "no result"),
+            ("[1]", "no result"),
+            ("", "no result"),
+            (&newer, "format is 2"),
+            (&zero, "`read` is 0e0"),
+            (&vast, "`read` is 1e300"),
+            (&nan, "null"),
+        ];
+        for (text, words) in cases {
             let said = Results::from_json(text).expect_err("it is no result");
             assert!(said.contains(words), "{said}");
         }
+    }
+
+    #[test]
+    fn what_did_nothing_has_no_speed() {
+        let some = test(Kind::Decode, (0, 8, 0));
+        assert!(some.speed().is_some());
+        assert_eq!(Test { tokens: 0, ..some.clone() }.speed(), None);
+        assert_eq!(Test { samples_ns: vec![0, 1], ..some.clone() }.speed(), None);
+        assert_eq!(Test { samples_ns: vec![], ..some }.speed(), None);
     }
 }

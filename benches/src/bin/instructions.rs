@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Callgrind writes a profile whenever [`counted`] returns, of everything since the one before
-//! (`.ci/instructions` has the options); the first is of the start. Counts do not depend on what else the machine does, so a
-//! kernel that grew by a few percent shows where a clock would not.
+//! (`.ci/instructions` has the options); the first is of the start. Counts do not depend on what
+//! else the machine does, so a kernel that grew by a few percent shows where a clock would not.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -70,16 +70,29 @@ fn kernels() -> Vec<Kernel> {
         let work = move |isa: Isa| isa.quantize_columns(&x, COLS, black_box(&mut out));
         kernels.push((format!("quantize/{columns}"), Box::new(work)));
     }
-    let operations: [(&str, Operation); 5] = [
+    for rows in [1, ATTENTION_ROWS] {
+        let queries = values(rows * HEAD);
+        let (keys, mut scores) = (values(KEYS * HEAD), values(rows * KEYS));
+        let weights = scores.clone();
+        let work = move |isa: Isa| {
+            let queries: [&[f32]; ATTENTION_ROWS] =
+                std::array::from_fn(|i| &queries[i % rows * HEAD..][..HEAD]);
+            isa.attention_scores(black_box(&mut scores), KEYS, &queries[..rows], &keys, HEAD);
+        };
+        kernels.push((format!("attention_scores/{rows}"), Box::new(work)));
+        let (values, mut out) = (values(KEYS * HEAD), vec![0.0; rows * HEAD]);
+        let work = move |isa: Isa| {
+            isa.attention_values(black_box(&mut out), &weights, KEYS, &values, HEAD);
+        };
+        kernels.push((format!("attention_values/{rows}"), Box::new(work)));
+    }
+    let operations: [(&str, Operation); 6] = [
         ("rms_norm", |isa, x, y| isa.rms_norm_in_place(x, Some(y), 1e-6)),
         ("gelu_mul", |isa, x, y| isa.gelu_mul(x, y)),
         ("exp_sub_sum", |isa, x, _| _ = black_box(isa.exp_sub_sum(x, 1.0))),
-        ("attention_scores", |isa, x, y| {
-            isa.attention_scores(&mut x[..COLS / HEAD], &y[..HEAD], y, HEAD)
-        }),
-        ("attention_values", |isa, x, y| {
-            isa.attention_values(&mut x[..HEAD], &y[..COLS / HEAD], y, HEAD)
-        }),
+        ("rope", |isa, x, y| isa.rope(&mut x[..HEAD], &y[..HEAD / 2], &y[HEAD / 2..HEAD])),
+        ("add", |isa, x, y| isa.add(x, y)),
+        ("softcap", |isa, x, _| isa.softcap(x, 30.0)),
     ];
     for (name, run) in operations {
         let (mut x, y) = (values(COLS), values(COLS));
@@ -97,5 +110,8 @@ fn values(count: usize) -> Vec<f32> {
 /// Eight groups of rows of ten K-quant superblocks: enough to drown what happens once.
 const ROWS: usize = 64;
 const COLS: usize = 2560;
-/// Length of a head.
+/// Length of a head, and positions that it sees.
 const HEAD: usize = 256;
+const KEYS: usize = 64;
+/// Queries that meet a tile of keys at once (`carat_kernels`, `attention.rs`).
+const ATTENTION_ROWS: usize = 4;

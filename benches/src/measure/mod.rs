@@ -28,7 +28,7 @@ pub struct Options {
     pub depths: Vec<usize>,
     /// Tokens that are decoded in a repetition; 0 is no decoding.
     pub generate: usize,
-    /// Whether verifying four tokens at once is compared with one.
+    /// Whether verifying four tokens at once is compared with one, if there is decoding at all.
     pub verify: bool,
     /// Whether a picture and sound are measured, where the model has a projector for them.
     pub media: bool,
@@ -82,7 +82,10 @@ pub fn measure(
     for (i, threads) in options.threads.iter().enumerate() {
         // Each number of threads may use its part of what the ones before have left.
         let left = options.budget.saturating_sub(begun.elapsed());
-        let deadline = Instant::now() + left / (options.threads.len() - i) as u32;
+        let part = left / (options.threads.len() - i) as u32;
+        // A budget beyond all clocks is a day.
+        let now = Instant::now();
+        let deadline = now.checked_add(part).unwrap_or(now + Duration::from_secs(86_400));
         let mut bench = Bench::new(model, options, *threads, deadline, &mut measured)?;
         bench.warm_up()?;
         bench.run_all(on_step)?;
@@ -94,7 +97,8 @@ pub fn measure(
 pub fn memory_points(gguf: &Gguf<'_>, options: &Options, context_max: usize) -> Vec<MemoryPoint> {
     let powers = (10..24).map(|bits| 1usize << bits).take_while(|n| *n < context_max);
     let point = |context| {
-        let session = options.session(context, 0);
+        let rollback = SessionConfig::default().rollback;
+        let session = SessionConfig { rollback, ..options.session(context, 0) };
         let Memory { weights, kv, scratch } = Memory::plan(gguf, &session).ok()?;
         Some(MemoryPoint { context, weights, kv, scratch })
     };
@@ -108,7 +112,7 @@ impl Options {
             threads,
             prefill_chunk: self.chunk,
             kv: self.kv,
-            rollback: self.generate.max(VERIFY_PASSES * (VERIFY_TOKENS + 1)) + 1,
+            rollback: self.generate.max(VERIFY_PASSES * (VERIFY_TOKENS + 1)).min(context) + 1,
             isa: self.isa,
         }
     }
@@ -119,8 +123,8 @@ impl Options {
         tasks.extend(self.prompts.iter().filter(|n| **n > 0).map(|n| Task::Prefill(*n)));
         if self.generate > 0 {
             tasks.extend(self.depths.iter().map(|n| Task::Decode(*n)));
+            tasks.extend(self.verify.then_some(Task::Verify));
         }
-        tasks.extend(self.verify.then_some(Task::Verify));
         tasks.extend((self.media && model.sees()).then_some(Task::Image));
         tasks.extend((self.media && model.hears()).then_some(Task::Audio));
         tasks.sort_by_key(|task| task.tokens());
@@ -152,13 +156,13 @@ impl Task {
 
     /// Most tokens that the session holds at any time.
     fn context(self, options: &Options) -> usize {
-        self.tokens()
-            + match self {
-                Self::Prefill(_) => 0,
-                Self::Decode(_) => options.generate,
-                Self::Verify => VERIFY_PASSES * (VERIFY_TOKENS + 1),
-                Self::Image | Self::Audio => 3, // BOS and the two tokens around the medium
-            }
+        let more = match self {
+            Self::Prefill(_) => 0,
+            Self::Decode(_) => options.generate,
+            Self::Verify => VERIFY_PASSES * (VERIFY_TOKENS + 1),
+            Self::Image | Self::Audio => 3, // BOS and the two tokens around the medium
+        };
+        self.tokens().saturating_add(more)
     }
 
     fn name(self, options: &Options) -> String {

@@ -82,6 +82,30 @@ fn what_exceeds_the_context_or_the_budget_is_named() {
 }
 
 #[test]
+fn numbers_beyond_all_bounds_are_left_out_like_others() {
+    let vast = Options {
+        prompts: vec![usize::MAX],
+        depths: vec![usize::MAX, 0],
+        generate: usize::MAX,
+        verify: false,
+        repetitions: usize::MAX,
+        budget: Duration::MAX,
+        ..options()
+    };
+    let (measured, _) = run(&vast);
+    assert!(measured.tests.is_empty());
+    assert_eq!(measured.skipped.len(), 3);
+    assert!(measured.skipped.iter().all(|s| s.why.contains("context")), "{:?}", measured.skipped);
+}
+
+#[test]
+fn without_decoding_there_is_nothing_to_verify() {
+    let prompts = Options { generate: 0, prompts: vec![8], ..options() };
+    let (measured, _) = run(&prompts);
+    assert_eq!(measured.tests.iter().map(Test::name).collect::<Vec<_>>(), ["prefill 8"]);
+}
+
+#[test]
 fn pictures_and_sound_are_measured_where_there_is_a_projector() {
     let projector = kit("mmproj-f32.gguf");
     let open = carat::OpenOptions { projector: Some(&projector), ..Default::default() };

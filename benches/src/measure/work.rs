@@ -1,20 +1,25 @@
 //! The tests themselves: what is done before the clock starts, and what while it runs.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use carat::vision::{Budget, ImageError, Picture};
-use carat::{Error, Input, Medium, Part};
+use carat::{Error, Input, Medium, Part, Progress};
 
 use super::{Bench, Kind, Task, Test, VERIFY_DEPTH, VERIFY_PASSES, VERIFY_TOKENS, WARM_UP};
 use crate::random::Xorshift;
 
+/// Hears how far a prompt is, and may break off.
+type Flow<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
+
 impl Bench<'_, '_> {
-    /// Touches all memory that short tests use, starts the threads, and finds out how fast this is.
+    /// Touches all memory that short tests use, starts the threads, and finds out how fast this is:
+    /// whatever the budget, which is judged by it.
     pub(super) fn warm_up(&mut self) -> Result<(), Error> {
         let count = WARM_UP.min(self.session.context() - 2);
         let mut prompts = self.test(Kind::Prefill, (count, 0, 0), count);
         for _ in 0..2 {
-            self.prompt(&mut prompts)?;
+            self.prompt(&mut prompts, &mut |_| ControlFlow::Continue(()))?;
         }
         self.prefill_seconds = seconds(&prompts) / count as f64;
         let begun = Instant::now();
@@ -35,8 +40,13 @@ impl Bench<'_, '_> {
 
     fn run_prefill(&mut self, count: usize) -> Result<(), Error> {
         let mut test = self.test(Kind::Prefill, (count, 0, 0), count);
+        let mut flow = self.flow();
         while self.wants(&test) {
-            self.prompt(&mut test)?;
+            match self.prompt(&mut test, &mut flow) {
+                // The samples before the one that the budget cut short are as good as any.
+                Err(Error::Cancelled { .. }) if !test.samples_ns.is_empty() => break,
+                result => result?,
+            }
         }
         self.prefill_seconds = seconds(&test) / count as f64;
         self.finish(test);
@@ -119,12 +129,11 @@ impl Bench<'_, '_> {
     }
 
     /// Evaluates a test's prompt in an empty session: one sample.
-    fn prompt(&mut self, test: &mut Test) -> Result<(), Error> {
+    fn prompt(&mut self, test: &mut Test, flow: &mut Flow<'_>) -> Result<(), Error> {
         let ids = self.tokens.take(test.n_prompt, true);
-        let mut flow = self.flow();
         self.session.truncate(0)?;
         let clock = self.start();
-        self.session.push_with(Input::Tokens(&ids), &mut flow)?;
+        self.session.push_with(Input::Tokens(&ids), flow)?;
         self.stop(clock, test);
         Ok(())
     }
@@ -184,7 +193,7 @@ impl Bench<'_, '_> {
             n_gen,
             n_depth,
             tokens,
-            samples_ns: Vec::with_capacity(self.options.repetitions),
+            samples_ns: Vec::new(),
             joules_per_token: None,
         }
     }

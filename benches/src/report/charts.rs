@@ -21,8 +21,13 @@ pub(super) fn roofline(results: &[Results]) -> Option<String> {
             result.tests.iter().filter_map(point).collect::<Vec<_>>()
         })
         .collect();
-    let roofs: Vec<(usize, &Roof)> =
-        results.iter().enumerate().filter_map(|(i, r)| Some((i, r.roof.as_ref()?))).collect();
+    let mut roofs: Vec<(usize, &Roof)> = Vec::new();
+    for (i, roof) in results.iter().enumerate().filter_map(|(i, r)| Some((i, r.roof.as_ref()?))) {
+        // Engines on one machine share a roof.
+        if roofs.iter().all(|(_, other)| *other != roof) {
+            roofs.push((i, roof));
+        }
+    }
     if roofs.is_empty() || points.is_empty() {
         return None;
     }
@@ -121,7 +126,7 @@ pub(super) fn memory(results: &[Results]) -> Option<String> {
     let with: Vec<_> = results.iter().enumerate().filter(has_points).collect();
     let points = || with.iter().flat_map(|(_, r)| &r.memory);
     points().next()?;
-    let total = |p: &crate::MemoryPoint| gib(p.weights + p.kv + p.scratch);
+    let total = |p: &crate::MemoryPoint| gib(p.weights) + gib(p.kv) + gib(p.scratch);
     let x = Axis::log("tokens that the session can hold", points().map(|p| p.context as f64));
     let y = Axis::from_zero("GiB", points().map(total));
     let mut chart = Chart::new(x, y);

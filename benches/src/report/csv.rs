@@ -24,7 +24,7 @@ type Column = (&'static str, fn(&Results, &Test) -> String);
 
 /// The first 23 are llama-bench's (llama.cpp, `tools/llama-bench`, the fields that all its versions
 /// since `n_depth` have and that mean something on a CPU).
-const COLUMNS: [Column; 37] = [
+const COLUMNS: [Column; 38] = [
     ("build_commit", |r, _| r.commit.clone()),
     ("build_number", |_, _| "0".to_owned()),
     ("cpu_info", |r, _| r.machine.cpu.clone()),
@@ -62,6 +62,7 @@ const COLUMNS: [Column; 37] = [
     }),
     ("roof_share", |r, t| number(r.read_share(t).or_else(|| r.int8_share(t)), 4)),
     ("joules_per_token", |_, t| number(t.joules_per_token, 4)),
+    ("load_ns", |r, _| number(r.load().map(|ns| ns.median()), 0)),
     ("peak_rss", |r, _| r.peak_rss.map_or_else(String::new, |bytes| bytes.to_string())),
     ("notes", |r, _| r.notes.join("; ")),
 ];
@@ -107,7 +108,7 @@ mod tests {
             \"f16\",\"0\",\"0\",\"8\",\"0\",\"2026-01-31T12:00:00Z\",\"2333333333\",\
             \"1527525232\",\"4.666667\",\"3.055050\",\"decode\",\"carat\",\"0.1.0\",\"avx2\",\
             \"3\",\"4.000000\",\"2.000000\",\"8.000000\",\"10.000\",\"200.000\",\"0.4000\",\"\",\
-            \"1073741824\",\"a note\"";
+            \"1500000000\",\"1073741824\",\"a note\"";
         assert_eq!(decode, wanted);
     }
 }

@@ -229,7 +229,7 @@ fn legend(names: &[(usize, String)]) -> String {
     out + "</figcaption>\n"
 }
 
-/// `8k` for 8192, as contexts are spoken of; other numbers as they are.
+/// `20k` from ten thousand on; below that numbers as they are.
 fn label(tick: f64) -> String {
     match tick {
         0.0 => "0".to_owned(),

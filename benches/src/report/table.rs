@@ -49,7 +49,7 @@ fn one(out: &mut String, result: &Results) -> std::fmt::Result {
         let isa = if test.isa.is_empty() { "as it was built" } else { &test.isa };
         writeln!(out, "engine   {isa}, keys and values {}, chunks of {}", test.kv, test.chunk)?;
     }
-    if let Some(load) = crate::stats::Samples::new(result.load_ns.iter().map(|ns| *ns as f64)) {
+    if let Some(load) = result.load() {
         write!(out, "load     {} s", digits(load.median() / 1e9))?;
         match result.peak_rss {
             Some(peak) => writeln!(out, ", then at most {} of memory", bytes(peak))?,

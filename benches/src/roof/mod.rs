@@ -113,11 +113,24 @@ impl Roof {
         }
     }
 
+    /// A figure that no machine has, as a file can hold it, and its name.
+    pub(crate) fn implausible(&self) -> Option<(&str, f64)> {
+        let peaks = self.peaks.iter().map(|peak| (&*peak.name, peak.gmac_s));
+        let mut speeds = std::iter::once(("read", self.read_gb_s)).chain(peaks);
+        speeds.find(|(_, speed)| !(*speed > 0.0 && *speed < FIGURE_MAX))
+    }
+
     /// The 8-bit peak of an instruction set; the highest of the machine if none has its name.
     pub fn int8(&self, isa: &str) -> Option<&Peak> {
-        let int8 = || self.peaks.iter().filter(|peak| peak.is_int8);
-        let highest = || int8().max_by(|a, b| a.gmac_s.total_cmp(&b.gmac_s));
-        int8().find(|peak| peak.isa == isa).or_else(highest)
+        self.peak(isa, true)
+    }
+
+    /// The peak of an instruction set in 8-bit integers or in f32; the highest of the machine if
+    /// none has its name.
+    pub fn peak(&self, isa: &str, is_int8: bool) -> Option<&Peak> {
+        let peaks = || self.peaks.iter().filter(|peak| peak.is_int8 == is_int8);
+        let highest = || peaks().max_by(|a, b| a.gmac_s.total_cmp(&b.gmac_s));
+        peaks().find(|peak| peak.isa == isa).or_else(highest)
     }
 }
 
@@ -188,6 +201,9 @@ pub fn read(bytes: &[u8]) -> u64 {
 /// Several times the largest last-level cache of a laptop or desktop.
 const READ_BYTES: u64 = 1 << 30;
 
+/// 10¹⁸ of anything a second is more than machines with one operating system do.
+const FIGURE_MAX: f64 = 1e9;
+
 /// So that every thread has something to read.
 const PART_BYTES_MIN: usize = 1 << 16;
 
@@ -219,6 +235,7 @@ mod tests {
         let roof = Roof { peaks, ..Roof::default() };
         assert_eq!(roof.int8("avx2").map(|p| p.gmac_s), Some(1.0));
         assert_eq!(roof.int8("scalar").map(|p| p.gmac_s), Some(2.0));
+        assert_eq!(roof.peak("avx2", false).map(|p| p.gmac_s), Some(9.0));
         assert_eq!(Roof::default().int8("avx2"), None);
     }
 

@@ -33,8 +33,8 @@ pub enum SyntheticError {
 
     /// There is too little room.
     #[error(
-        "{} has room for {found} bytes, the model takes {wanted}: free some or name another place",
-        folder.display()
+        "{} has room for {} MB, the model takes {} MB: free some or name another place",
+        folder.display(), found / 1_000_000, wanted.div_ceil(1_000_000)
     )]
     NoSpace { folder: PathBuf, found: u64, wanted: u64 },
 
@@ -47,8 +47,8 @@ pub enum SyntheticError {
     Cancelled,
 }
 
-/// Writes a model to `path`, which appears only when it is whole; `progress` hears of bytes done
-/// and of how many there are.
+/// Writes a model to `path`, which appears only when it is whole: until then it is [`part_of`] the
+/// path. `progress` hears of bytes done and of how many there are.
 ///
 /// # Errors
 /// If there is no room, the file cannot be written, or `progress` breaks.
@@ -64,14 +64,12 @@ pub fn write(
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).map_err(io)?;
-    let total = size.shape().tensors(mix).iter().map(shape::Planned::bytes).sum::<u64>();
+    let total = bytes(size, mix);
     if let Some(found) = space(folder).filter(|found| *found < total + SPACE_LEFT) {
         let wanted = total + SPACE_LEFT;
         return Err(SyntheticError::NoSpace { folder: folder.to_owned(), found, wanted });
     }
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
+    let part = part_of(path);
     let written = write_part(size, mix, &part, total, progress);
     let renamed = written.and_then(|()| fs::rename(&part, path).map_err(Stopped::Io));
     renamed.map_err(|stopped| {
@@ -82,6 +80,18 @@ pub fn write(
             Stopped::Cancelled => SyntheticError::Cancelled,
         }
     })
+}
+
+/// Where a model lies while it is written.
+pub fn part_of(path: &Path) -> PathBuf {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    part.into()
+}
+
+/// Bytes of a model's tensors: what it takes of the disk, and of memory when it is loaded.
+pub fn bytes(size: Size, mix: Mix) -> u64 {
+    size.shape().tensors(mix).iter().map(shape::Planned::bytes).sum()
 }
 
 /// Whether `path` holds this very model, whole.
@@ -134,7 +144,7 @@ fn write_part(
     let file = File::create(part).map_err(Stopped::Io)?;
     let stretches = Stretches::new(size, mix);
     let writer = writer(size, mix, &stretches);
-    let mut counted = Counted { file, done: 0, total, cancelled: false, progress };
+    let mut counted = Counted { file, done: 0, synced: 0, total, cancelled: false, progress };
     let written = writer.write_to(BufWriter::with_capacity(BUFFER_BYTES, &mut counted));
     let cancelled = counted.cancelled;
     match written {
@@ -272,10 +282,13 @@ impl Stretches {
     }
 }
 
-/// A file that says how far it is.
+/// A file that says how far it is. It is brought to the disk on the way: the system would take all
+/// of it into memory otherwise, and write while something is measured.
 struct Counted<'p> {
     file: File,
     done: u64,
+    /// As much of it is on the disk.
+    synced: u64,
     total: u64,
     cancelled: bool,
     progress: &'p mut dyn FnMut(u64, u64) -> ControlFlow<()>,
@@ -285,6 +298,10 @@ impl Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.done += written as u64;
+        if self.done - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.done;
+        }
         let done = self.done.min(self.total);
         self.cancelled |= (self.progress)(done, self.total).is_break();
         if self.cancelled { Err(io::Error::other("cancelled")) } else { Ok(written) }
@@ -326,6 +343,9 @@ const SPECIAL: [&str; 14] = [
 const SPACE_LEFT: u64 = 256 << 20;
 
 const BUFFER_BYTES: usize = 4 << 20;
+
+/// A second or less of a disk's work, so that progress is seen to be made.
+const SYNC_BYTES: u64 = 128 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -376,6 +396,18 @@ mod tests {
         let result = write(Size::B1, Mix::Q4_K_M, &path, &mut progress);
         assert!(matches!(result, Err(SyntheticError::Cancelled)), "{result:?}");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_in_numbers() {
+        let error = SyntheticError::NoSpace {
+            folder: "there".into(),
+            found: 1_999_999_999,
+            wanted: 7_000_000_001,
+        };
+        let said =
+            "there has room for 1999 MB, the model takes 7001 MB: free some or name another place";
+        assert_eq!(error.to_string(), said);
     }
 
     #[test]

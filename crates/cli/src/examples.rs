@@ -45,6 +45,7 @@ Examples:
   carat bench -m gemma.gguf -p 512 -d 0,4096 -n 64 -t 1,2,4 -o csv > mine.csv
   carat bench -m gemma.gguf -o json > mine.json
   carat bench --from mine.json theirs.json -o html > report.html
+  carat bench --synthetic 12b --keep synthetic.gguf -p 0 -n 0 --no-roof    only write and load it
 
 Shares are of what the same run found the machine can do at most: `read` is the memory, which limits
 decoding, `int8` the arithmetic of the instruction set in use, which limits prompts. Columns of

@@ -1,8 +1,10 @@
 //! Ctrl-C: the first one during an answer ends the answer, any other one the program.
 
 use std::ops::ControlFlow;
-use std::process;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::{fs, mem, process};
 
 use anyhow::{Context, Result};
 
@@ -13,6 +15,8 @@ pub(crate) struct Guard(());
 pub(crate) fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         if !ANSWERING.load(Ordering::SeqCst) || STOP.swap(true, Ordering::SeqCst) {
+            let mut files = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
+            mem::take(&mut *files).into_iter().for_each(remove);
             process::exit(EXIT_INTERRUPTED);
         }
     })
@@ -44,6 +48,31 @@ impl Drop for Guard {
     }
 }
 
+/// A file that is gone with this, also when Ctrl-C ends the program.
+pub(crate) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// The file need not exist yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        Self(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let mut files = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|path| *path != self.0);
+        remove(mem::take(&mut self.0));
+    }
+}
+
+fn remove(path: PathBuf) {
+    // It may never have been there, and whoever cleans up can do no more than try.
+    let _ = fs::remove_file(path);
+}
+
+static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
 

@@ -111,10 +111,15 @@ fn left(done: u64, total: u64, at: Duration, since: Duration) -> String {
     let seconds = at.as_secs_f64() * (total - done) as f64 / done as f64;
     // A second at least: nobody knows when it is less.
     let seconds = (seconds - since.as_secs_f64()).ceil().max(1.0) as u64;
+    format!(", {} left", in_words(seconds))
+}
+
+/// `7 s`, `1:05 min`, `1:23 h`.
+pub(crate) fn in_words(seconds: u64) -> String {
     match seconds {
-        0..60 => format!(", {seconds} s left"),
-        60..3600 => format!(", {}:{:02} min left", seconds / 60, seconds % 60),
-        _ => format!(", {}:{:02} h left", seconds / 3600, seconds / 60 % 60),
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02} h", seconds / 3600, seconds / 60 % 60),
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 mod common;
 
-use common::{Folder, kit, run, text, tiny};
+use common::{Folder, kit, run, tiny};
 
 fn quick(rest: &str) -> String {
     let args = format!("bench -m {} --quick -p 24 -d 0,24 -n 4 -t 1 --no-roof {rest}", tiny());
@@ -53,18 +53,91 @@ fn saved_results_make_one_report() {
     assert!(page.contains("Side by side") && !page.contains("<other>"));
     assert!(run(&from).ok().contains("prefill 24"));
     run(&format!("{from} -o json")).fails(2, &["-o json", "one result"]);
-    let broken = folder.file("broken.json", "{}");
-    run(&format!("bench --from {broken}")).fails(1, &["broken.json", "no result"]);
+}
+
+#[test]
+fn what_is_no_result_is_refused_by_its_name() {
+    let folder = Folder::new();
+    let good = quick("-o json");
+    let infinite = good.replace("\"roof\": null", ROOF_OF_NOTHING);
+    assert_ne!(infinite, good);
+    for (name, content, words) in [
+        ("empty.json", String::new(), "no result"),
+        ("object.json", "{}".to_owned(), "no result"),
+        ("cut.json", good[..good.len() / 2].to_owned(), "no result"),
+        ("nan.json", good.replace("\"tokens\": 4,", "\"tokens\": NaN,"), "no result"),
+        ("newer.json", good.replace("\"format\": 1,", "\"format\": 2,"), "format is 2"),
+        ("roof.json", infinite, "no speed of a machine"),
+    ] {
+        let path = folder.file(name, content);
+        run(&format!("bench --from {path} -o html")).fails(1, &[name, words]);
+    }
+    let gguf = tiny();
+    run(&format!("bench --from {gguf}")).fails(1, &["text-f32.gguf", "UTF-8"]);
+    run("bench --from nowhere.json").fails(1, &["nowhere.json", "No such file"]);
+    run(&format!("bench --from {gguf} -m {gguf}")).fails(2, &["--from"]);
+}
+
+const ROOF_OF_NOTHING: &str = r#""roof": {"threads": 1, "read_bytes": 1, "read_gb_s": 0.0,
+    "read_loop": "none", "peaks": []}"#;
+
+#[test]
+fn what_does_not_fit_is_left_out_and_the_rest_is_measured() {
+    let args = format!(
+        "bench -m {} --no-roof -t 1 -p 24,18446744073709551615 -d 0,5000 -n 4 -r 1 -o json",
+        tiny()
+    );
+    let results: Value = serde_json::from_str(&run(&args).ok()).expect("JSON");
+    let skipped = results["skipped"].to_string();
+    for words in ["prefill 18446744073709551615", "decode 4 at 5000", "context of 4096"] {
+        assert!(skipped.contains(words), "{words}: {skipped}");
+    }
+    assert!(results["tests"].as_array().is_some_and(|tests| tests.len() > 2), "{results}");
+}
+
+/// Ctrl-C while seven hundred megabytes are written, or right after: they do not stay.
+#[cfg(unix)]
+#[test]
+fn what_ctrl_c_breaks_off_leaves_no_file() {
+    use std::process::{Command, Stdio};
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    let folder = Folder::new();
+    let mut carat = common::carat();
+    carat.args("bench --synthetic 1b --no-roof -p 0 -n 0 -t 1".split(' '));
+    carat.env("XDG_CACHE_HOME", folder.path("")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = carat.spawn().expect("the program starts");
+    let files = || std::fs::read_dir(folder.path("carat")).map_or(0, Iterator::count);
+    while files() == 0 {
+        assert!(child.try_wait().expect("a state").is_none(), "it ended and wrote nothing");
+        sleep(Duration::from_millis(10));
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("there is kill").success());
+    let code = child.wait().expect("it ends").code();
+    // 1 if it could stop writing, 130 if it was already past that.
+    assert!(code == Some(1) || code == Some(130), "{code:?}");
+    assert_eq!(files(), 0);
 }
 
 #[test]
 fn what_cannot_be_measured_is_refused_in_a_sentence() {
     run("bench").fails(2, &["--model"]);
+    // Before the roof is measured, which would say so.
+    run("bench -m nowhere.gguf").fails(1, &["nowhere.gguf", "No such file"]);
+    let folder = Folder::new();
+    let text = folder.file("text.gguf", "no model at all");
+    run(&format!("bench -m {text}")).fails(1, &["text.gguf"]);
+    run(&format!("bench -m {}", folder.path(""))).fails(1, &["directory"]);
+    for (option, value) in [("--budget", "0"), ("-r", "0"), ("-t", "0"), ("--chunk", "0")] {
+        run(&format!("bench -m {} {option} {value}", tiny())).fails(2, &[option]);
+    }
+    assert!(run("bench --help").ok().contains("Examples:\n  carat bench -m"));
     run(&format!("bench -m {} --synthetic 1b", tiny())).fails(2, &["--synthetic"]);
     run(&format!("bench -m {} --isa mmx", tiny())).fails(2, &["mmx"]);
-    let projector = text(&kit("mmproj-f32.gguf"));
-    run(&format!("bench -m {projector} --no-roof")).fails(1, &["mmproj-f32.gguf", "clip"]);
-    let folder = Folder::new();
+    let projector = common::text(&kit("mmproj-f32.gguf"));
+    run(&format!("bench -m {projector}")).fails(1, &["mmproj-f32.gguf", "clip"]);
     let occupied = folder.file("there.gguf", "something else");
     let synthetic = format!("bench --synthetic 1b --keep {occupied} --no-roof");
     run(&synthetic).fails(1, &["there.gguf", "another place"]);

@@ -25,7 +25,8 @@ pub(crate) struct BenchArgs {
     /// How the random weights are stored
     #[arg(long, value_enum, requires = "synthetic", default_value_t = MixArg::Q4_0)]
     pub(super) mix: MixArg,
-    /// Where the random weights are kept, for the next time [default: removed once loaded]
+    /// Where the random weights are kept, for the next time [default: in the cache folder, and gone
+    /// once they are loaded]
     #[arg(long, value_name = "FILE", requires = "synthetic")]
     pub(super) keep: Option<PathBuf>,
     /// Measure nothing: make one report of results that `-o json` wrote
@@ -48,7 +49,8 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", value_parser = at_least_one, help_heading = "Work")]
     repetitions: Option<usize>,
     /// Leave out what would not end within this time, loading and roof not counted
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Work")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(1..=WEEK_SECONDS), help_heading = "Work")]
     budget: u64,
     /// A few seconds of everything, to see that it works: no figures to compare
     #[arg(long, help_heading = "Work")]
@@ -102,6 +104,9 @@ pub(super) enum MixArg {
     #[value(name = "q8_0")]
     Q8_0,
 }
+
+/// Longer measurements are a mistake in the unit.
+const WEEK_SECONDS: u64 = 7 * 24 * 3600;
 
 impl BenchArgs {
     pub(super) fn options(&self) -> Options {

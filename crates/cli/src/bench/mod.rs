@@ -2,12 +2,12 @@
 //!
 //! The measuring is `carat_bench`'s; here are the arguments, the order of things and the printing.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use carat::Model;
 use carat_bench::cost::{Cost, model_type};
 use carat_bench::machine::{self, Machine};
@@ -16,8 +16,9 @@ use carat_bench::synthetic::{self, Mix, Size};
 use carat_bench::{ModelFacts, Results, Roof, RoofOptions, report};
 use carat_gguf::Source;
 
+use crate::interrupt::{self, Temporary};
 use crate::progress::{Progress, Unit};
-use crate::{Usage, interrupt, load};
+use crate::{Usage, load};
 use status::Status;
 
 pub(crate) mod args;
@@ -62,9 +63,10 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         machine: Machine::this(),
         ..Results::default()
     };
-    let file = ModelFile::find(args)?;
+    let file = ModelFile::find(args, &results.machine)?;
+    describe(&mut results, &file, &options)?;
     let roof = RoofMeter::new(args, &results.machine);
-    let mut status = Status::new();
+    let mut status = Status::default();
     if let Some(roof) = &roof {
         status.say("the roof of this machine");
         results.roof = Some(roof.measure()?);
@@ -72,8 +74,7 @@ fn measure(args: &BenchArgs) -> Result<Results> {
     status.clear();
     // The roof's memory is gone; from here on it is the model's.
     machine::reset_peak_rss();
-    describe(&mut results, &file, &options)?;
-    let model = open(&mut results, &file, &options)?;
+    let model = open(&mut results, file, &options)?;
     let measured = measure::measure(&model, &options, &mut |step| status.step(&step))?;
     status.clear();
     results.tests = measured.tests;
@@ -107,7 +108,7 @@ fn describe(results: &mut Results, file: &ModelFile, options: &Options) -> Resul
 }
 
 /// Loads the model and notes the time; a file that is not to be kept is gone after that.
-fn open(results: &mut Results, file: &ModelFile, options: &Options) -> Result<Model> {
+fn open(results: &mut Results, file: ModelFile, options: &Options) -> Result<Model> {
     let threads = options.threads.iter().copied().max().filter(|n| *n > 0);
     let begun = Instant::now();
     let model = load::model_with(&file.path, file.projector.as_deref(), threads);
@@ -128,35 +129,45 @@ fn notes(args: &BenchArgs, results: &mut Results) {
     }
 }
 
-/// The file that is measured; a temporary one is removed with this.
+/// The file that is measured.
 struct ModelFile {
     path: PathBuf,
     /// As it stands in the results.
     name: String,
     projector: Option<PathBuf>,
-    is_temporary: bool,
+    /// Removes the file with this.
+    _temporary: Option<Temporary>,
 }
 
 impl ModelFile {
-    fn find(args: &BenchArgs) -> Result<Self> {
+    fn find(args: &BenchArgs, machine: &Machine) -> Result<Self> {
         let Some(size) = args.synthetic else {
             let path = args.model.clone().unwrap_or_default();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let beside = || carat::projectors_beside(&path).ok()?.into_iter().next();
             let projector = args.mmproj.clone().or_else(beside);
-            return Ok(Self { path, name, projector, is_temporary: false });
+            return Ok(Self { path, name, projector, _temporary: None });
         };
         let (size, mix) = (Size::from(size), Mix::from(args.mix));
-        let (path, is_temporary) = match &args.keep {
-            Some(path) => (path.clone(), false),
+        let (wanted, found) = (synthetic::bytes(size, mix), machine.memory);
+        if found > 0 && found < wanted {
+            let [wanted, found] = [wanted, found].map(|bytes| bytes as f64 / 1e9);
+            bail!(
+                "the model takes {wanted:.1} GB and this machine has {found:.1} GB of memory: \
+                 measure another size or mix"
+            );
+        }
+        interrupt::install()?;
+        let (path, temporary) = match &args.keep {
+            Some(path) => (path.clone(), None),
             None => {
                 let name = format!("carat-bench-{}.gguf", std::process::id());
-                (cache_folder().join(name), true)
+                let path = cache_folder().join(name);
+                (path.clone(), Some(Temporary::new(path)))
             }
         };
-        let name = format!("synthetic {} {}", size.name(), mix.name());
         if !synthetic::exists(size, mix, &path)? {
-            interrupt::install()?;
+            let _part = Temporary::new(synthetic::part_of(&path));
             let guard = interrupt::Guard::new();
             let mut bar = Progress::new("writing the model", Unit::Bytes);
             synthetic::write(size, mix, &path, &mut |done, total| {
@@ -164,16 +175,8 @@ impl ModelFile {
                 guard.flow()
             })?;
         }
-        Ok(Self { path, name, projector: None, is_temporary })
-    }
-}
-
-impl Drop for ModelFile {
-    fn drop(&mut self) {
-        if self.is_temporary {
-            // The system's own cleaning takes what cannot be removed.
-            let _ = fs::remove_file(&self.path);
-        }
+        let name = format!("synthetic {} {}", size.name(), mix.name());
+        Ok(Self { path, name, projector: None, _temporary: temporary })
     }
 }
 
@@ -191,7 +194,10 @@ struct RoofMeter(RoofOptions);
 
 impl RoofMeter {
     fn new(args: &BenchArgs, machine: &Machine) -> Option<Self> {
+        // More threads than the machine has would only wait for each other.
+        let most = thread::available_parallelism().map_or(1, usize::from).max(machine.cores);
         let threads = args.threads.iter().copied().chain([machine.cores]).max().unwrap_or(1);
+        let threads = threads.min(most);
         let mut options = RoofOptions::new(threads, machine::memory_available());
         if args.quick {
             options.read_bytes = options.read_bytes.min(QUICK_READ_BYTES);
