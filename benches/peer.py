@@ -4,9 +4,10 @@
     benches/peer.py -m gemma.gguf                      # three rounds of each, medians and ratios
     benches/peer.py -m gemma.gguf -p 512 -d 0,2048 -n 32 -t 4 --rounds 5 --out compare
 
-The folder `compare` then holds a JSON of each and report.html, one page with both. Each round starts a process of either engine, so only one model is in memory at a time, and what
-the machine does meanwhile (heat, other programs) meets both. Work is the same: arbitrary tokens,
-nothing sampled, f16 keys and values, the same threads. Installing llama-cpp-python: benches/README.md.
+The folder `compare` then holds a JSON of each and report.html, one page with both. Each round starts
+a process of either engine, so only one model is in memory at a time, and what the machine does
+meanwhile (heat, other programs) meets both. Work is the same: arbitrary tokens, nothing sampled, f16
+keys and values, the same threads. Installing llama-cpp-python: benches/README.md.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 //! The command line: what can be said, its defaults and its examples.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use carat::audio::LongClip;
-use carat::{Isa, KvType, SamplerConfig, SessionConfig};
+use carat::{Isa, KvType, OpenOptions, SamplerConfig, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::args::BenchArgs;
@@ -305,6 +305,10 @@ pub(crate) struct EngineArgs {
     /// How keys and values are stored: q8 takes half of f16
     #[arg(long, value_enum, default_value_t = Kv::F16)]
     kv: Kv,
+    /// Keep the repacked weights in a file as large as the model, for a start within a second
+    /// [default FILE: the model's name with .cache added]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    cache: Option<Option<PathBuf>>,
     #[command(flatten)]
     pub(crate) cpu: CpuArgs,
 }
@@ -350,6 +354,24 @@ impl SamplingArgs {
 }
 
 impl EngineArgs {
+    /// The cache file of the model at `model`, where one is wished for.
+    pub(crate) fn cache(&self, model: &Path) -> Option<PathBuf> {
+        let beside = || {
+            let mut path = model.as_os_str().to_owned();
+            path.push(".cache");
+            PathBuf::from(path)
+        };
+        self.cache.as_ref().map(|named| named.clone().unwrap_or_else(beside))
+    }
+
+    pub(crate) fn open<'a>(
+        &self,
+        projector: Option<&'a Path>,
+        cache: Option<&'a Path>,
+    ) -> OpenOptions<'a> {
+        OpenOptions { cache, ..self.cpu.open(projector) }
+    }
+
     /// The session for a conversation that needs at least `tokens_min` of a model's `tokens_max`.
     pub(crate) fn session(&self, tokens_min: usize, tokens_max: usize) -> SessionConfig {
         let context = self.ctx.unwrap_or(CONTEXT_DEFAULT.max(tokens_min).min(tokens_max));
@@ -358,6 +380,11 @@ impl EngineArgs {
 }
 
 impl CpuArgs {
+    pub(crate) fn open<'a>(&self, projector: Option<&'a Path>) -> OpenOptions<'a> {
+        let base = OpenOptions::default();
+        OpenOptions { threads: self.threads.unwrap_or(base.threads), projector, ..base }
+    }
+
     pub(crate) fn session(&self, context: usize, kv: Kv) -> SessionConfig {
         let base = SessionConfig::default();
         SessionConfig {

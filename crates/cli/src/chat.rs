@@ -6,7 +6,7 @@
 //! common beginning.
 
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use carat::{Embedding, Medium, Model, Sampler, Session, SessionConfig};
@@ -54,17 +54,20 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
 /// The model, with its projector where there is one, and why there is none otherwise: a
 /// conversation may do without.
 fn open(args: &ChatArgs) -> Result<(Model, Result<(), String>)> {
-    let threads = args.engine.cpu.threads;
+    let cache = args.engine.cache(&args.model);
+    let open = |projector: Option<&Path>| {
+        load::model(&args.model, args.engine.open(projector, cache.as_deref()))
+    };
     let named = args.senses.mmproj.as_deref();
     let without = match media::projector(&args.model, named) {
-        Ok(path) => match load::model_with(&args.model, Some(&path), threads) {
+        Ok(path) => match open(Some(&path)) {
             Ok(model) => return Ok((model, Ok(()))),
             Err(e) if named.is_none() && is_projector(&e) => e,
             Err(e) => return Err(e),
         },
         Err(e) => e,
     };
-    Ok((load::model(&args.model, threads)?, Err(sentence(without.as_ref()))))
+    Ok((open(None)?, Err(sentence(without.as_ref()))))
 }
 
 fn is_projector(e: &anyhow::Error) -> bool {

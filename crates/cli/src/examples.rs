@@ -16,7 +16,7 @@ Examples:
   carat run -m gemma.gguf --chat --system \"Answer in French.\" \"Where is Oslo?\"
   carat run -m gemma.gguf --chat --image photo.jpg \"What is this?\"
   carat run -m gemma.gguf --chat --audio memo.m4a --audio reply.wav \"Do they agree?\"
-  carat run -m gemma.gguf --greedy --kv q8 -t 4 \"2 + 2 =\"
+  carat run -m gemma.gguf --greedy --kv q8 -t 4 --cache \"2 + 2 =\"
   git diff | carat run -m gemma.gguf --chat --system \"Write a commit message for this diff.\"
 
 The text goes to standard output as it comes, everything else to standard error. Ctrl-C ends the

@@ -1,4 +1,5 @@
-//! Ctrl-C: the first one during an answer ends the answer, any other one the program.
+//! Ctrl-C: the first one during an answer ends the answer, any other one the program. While a cache
+//! file is written, the first one waits until its remains are removed.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -8,19 +9,24 @@ use std::{fs, mem, process};
 
 use anyhow::{Context, Result};
 
-/// Ctrl-C is polite while this lives.
+/// Ctrl-C is polite while this lives: it waits for whoever asks [`Guard::stopped`].
 pub(crate) struct Guard(());
 
 /// Installs the handler. To be called once, before the first [`Guard`].
 pub(crate) fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         if !ANSWERING.load(Ordering::SeqCst) || STOP.swap(true, Ordering::SeqCst) {
-            let mut files = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
-            mem::take(&mut *files).into_iter().for_each(remove);
-            process::exit(EXIT_INTERRUPTED);
+            exit();
         }
     })
     .context("cannot listen for Ctrl-C")
+}
+
+/// Ends the program as Ctrl-C does.
+pub(crate) fn exit() -> ! {
+    let mut files = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
+    mem::take(&mut *files).into_iter().for_each(remove);
+    process::exit(EXIT_INTERRUPTED)
 }
 
 impl Guard {

@@ -8,27 +8,24 @@ use anyhow::{Context, Result, bail};
 use carat::{Model, OpenOptions, Session, SessionConfig, Tokenizer};
 use carat_gguf::Source;
 
+use crate::interrupt::{self, Guard};
 use crate::progress::{Progress, Unit};
 
-/// Loads the model at `path` with `threads` threads (`None`: one for every physical core).
-pub(crate) fn model(path: &Path, threads: Option<usize>) -> Result<Model> {
-    model_with(path, None, threads)
-}
-
-/// [`model`], with the projector file that lets it see and hear.
-pub(crate) fn model_with(
-    path: &Path,
-    projector: Option<&Path>,
-    threads: Option<usize>,
-) -> Result<Model> {
+/// Loads the model at `path`. Ctrl-C ends the program, but not before a half-written cache file is
+/// gone.
+pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
+    let guard = options.cache.map(|_| Guard::new());
     let mut bar = Progress::new("loading", Unit::Bytes);
     let mut progress = |done, total| {
         bar.set(done, total);
-        ControlFlow::Continue(())
+        guard.as_ref().map_or(ControlFlow::Continue(()), Guard::flow)
     };
-    let threads = threads.unwrap_or(OpenOptions::default().threads);
-    Model::open_with(path, OpenOptions { threads, progress: Some(&mut progress), projector })
-        .map_err(|e| about(path, "cannot open model", e))
+    let opened = Model::open_with(path, OpenOptions { progress: Some(&mut progress), ..options });
+    if guard.is_some_and(|guard| guard.stopped()) {
+        drop(bar);
+        interrupt::exit();
+    }
+    opened.map_err(|e| about(path, "cannot open model", e))
 }
 
 /// Starts a session; what goes wrong is most often the memory for `config.context` tokens.

@@ -25,8 +25,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         true => None,
         false => Some(media::projector(&args.model, args.media.senses.mmproj.as_deref())?),
     };
-    let threads = args.engine.cpu.threads;
-    let model = load::model_with(&args.model, projector.as_deref(), threads)?;
+    let cache = args.engine.cache(&args.model);
+    let model = load::model(&args.model, args.engine.open(projector.as_deref(), cache.as_deref()))?;
     let loaded = begun.elapsed();
 
     let shown: usize = media.iter().map(media::Read::tokens).sum();

@@ -79,6 +79,7 @@ use std::collections::HashMap;
 pub use array::Array;
 pub use error::{Error, Result};
 pub use metadata::Metadata;
+pub use mmap::Mapping;
 pub use owned::{OwnedArray, OwnedValue};
 pub use reader::Endian;
 pub use source::Source;

@@ -49,6 +49,17 @@ impl Source {
         })
     }
 
+    /// Lets the system read `data` of a tensor in advance.
+    pub fn will_need(&self, data: &[u8]) {
+        let _ = self.mappings.iter().any(|mapping| mapping.will_need(data));
+    }
+
+    /// Gives back the memory that `data` of a tensor takes; whoever reads it again, reads the file
+    /// again.
+    pub fn release(&self, data: &[u8]) {
+        let _ = self.mappings.iter().any(|mapping| mapping.release(data));
+    }
+
     /// The size of all files together, in bytes.
     pub fn bytes_total(&self) -> u64 {
         self.mappings.iter().map(|m| m.bytes().len() as u64).sum()

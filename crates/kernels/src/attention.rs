@@ -33,14 +33,7 @@ impl Isa {
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn attention_values(
-        self,
-        out: &mut [f32],
-        p: &[f32],
-        stride: usize,
-        v: &[f32],
-        d: usize,
-    ) {
+    pub fn attention_values(self, out: &mut [f32], p: &[f32], stride: usize, v: &[f32], d: usize) {
         let (rows, keys) = (out.len() / d, v.len() / d);
         assert!(out.len() == rows * d && v.len() == keys * d, "heads of {d}");
         check_strided(p.len(), rows, stride, keys);

@@ -53,6 +53,24 @@ fn rms_norm_divides_by_the_root_mean_square() {
 }
 
 #[test]
+fn products_are_rounded_once() {
+    for_each(|isa, len| {
+        let (x, y) = (values(len, 3.0, 1), values(len, 2.0, 5));
+        let mut out = x.clone();
+        isa.mul(&mut out, &y);
+        let q: Vec<i8> = (0..len).map(|i| (i * 37 % 256) as u8 as i8).collect();
+        let scales = values(len.div_ceil(32), 1.0, 3);
+        let mut scaled = vec![f32::NAN; len];
+        isa.scale_int8(&mut scaled, &q, &scales);
+        for i in 0..len {
+            assert_eq!(out[i].to_bits(), (x[i] * y[i]).to_bits(), "{isa:?} {len} at {i}");
+            let want = scales[i / 32] * f32::from(q[i]);
+            assert_eq!(scaled[i].to_bits(), want.to_bits(), "{isa:?} {len} at {i}");
+        }
+    });
+}
+
+#[test]
 fn layer_norm_has_mean_bias_and_unit_variance() {
     for_each(|isa, len| {
         let (x, w, b) = (values(len, 3.0, 1), values(len, 2.0, 5), values(len, 1.0, 8));

@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::pages::Pages;
 
-/// The unit of the arena and of packed weights: a cache line, aligned like one.
+/// The unit of the arena: a cache line, aligned like one.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
-pub(crate) struct Line([u8; 64]);
+struct Line([u8; 64]);
 
 /// An amount of scratch memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,21 +49,21 @@ impl Need {
 /// The block of memory.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    lines: Vec<Line>,
+    pages: Pages,
     high_water: AtomicUsize,
 }
 
 impl Arena {
     /// Reserves `need`.
     pub(crate) fn new(need: Need) -> Result<Self> {
-        let lines = lines("scratch", need.bytes())?;
-        Ok(Self { lines, high_water: AtomicUsize::new(0) })
+        let pages = Pages::zeroed("scratch", need.bytes())?;
+        Ok(Self { pages, high_water: AtomicUsize::new(0) })
     }
 
     /// All of it, to be divided.
     pub(crate) fn frame(&mut self) -> Frame<'_> {
-        let total = self.lines.len();
-        Frame { rest: &mut self.lines, total, high_water: &self.high_water }
+        let rest: &mut [Line] = bytemuck::cast_slice_mut(&mut self.pages);
+        Frame { total: rest.len(), rest, high_water: &self.high_water }
     }
 
     /// The most that was ever lent out at one time, in bytes.
@@ -98,13 +99,6 @@ impl<'a> Frame<'a> {
     pub(crate) fn nested(&mut self) -> Frame<'_> {
         Frame { rest: self.rest, total: self.total, high_water: self.high_water }
     }
-}
-
-/// `bytes` zero bytes, rounded up to lines, or an error instead of an abort.
-pub(crate) fn lines(what: &'static str, bytes: usize) -> Result<Vec<Line>> {
-    bytemuck::try_zeroed_slice_box::<Line>(bytes.div_ceil(size_of::<Line>()))
-        .map(Vec::from)
-        .map_err(|()| Error::Memory { what, bytes: bytes as u64 })
 }
 
 #[cfg(test)]
@@ -143,10 +137,5 @@ mod tests {
     fn taking_more_than_was_declared_panics() {
         let mut arena = Arena::new(Need::of::<u8>(64)).expect("a small arena");
         arena.frame().take::<u8>(65);
-    }
-
-    #[test]
-    fn absurd_sizes_are_an_error() {
-        assert!(matches!(lines("test", usize::MAX / 2), Err(Error::Memory { .. })));
     }
 }

@@ -34,6 +34,7 @@ mod config;
 mod error;
 mod media_file;
 mod model;
+mod pages;
 mod pool;
 mod projector;
 pub mod sampler;

@@ -1,22 +1,23 @@
 //! `Model`: weights, tokeniser and template of one file, shared by all sessions.
 
 use std::fmt;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use carat_gguf::Source;
-use carat_kernels::Isa;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::audio::Audio;
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
-use crate::pool::Pool;
+use crate::pool::physical_cores;
 use crate::projector::{MediaTokens, Projector};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::Weights;
+use crate::weights::{Loading, Weights, turning_pairs};
 
 /// A model that is ready to be used. It can be shared by threads; each conversation is a
 /// [`Session`](crate::Session).
@@ -26,6 +27,7 @@ pub struct Model {
     /// RoPE frequencies, `head_dim / 2` each.
     frequencies_sliding: Vec<f32>,
     frequencies_full: Vec<f32>,
+    turning_pairs: Option<usize>,
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
     projector: Option<Projector>,
@@ -42,12 +44,18 @@ pub struct OpenOptions<'a> {
     /// The projector file (`mmproj`) that lets the model see and hear;
     /// [`projectors_beside`](crate::projectors_beside) finds those that lie beside a model.
     pub projector: Option<&'a Path>,
+    /// A cache file: the repacked weights on disk. The first start writes it (it is as large as the
+    /// model), the next ones map it, which takes a fraction of a second whatever the size of the
+    /// model, and memory that the system can take back. Without one, weights are copied into
+    /// memory of their own, in huge pages where there are some, which is a little faster to read.
+    pub cache: Option<&'a Path>,
 }
 
 impl Model {
     /// Opens a GGUF file, or the first part of a split one.
     ///
-    /// The weights are copied into the layout of the kernels; the file is not needed afterwards.
+    /// The weights are repacked for the kernels, piece by piece: memory never holds more than the
+    /// model and a few pieces of the file, which is not needed afterwards.
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, or holds a model that is not supported.
@@ -55,10 +63,11 @@ impl Model {
         Self::open_with(path, OpenOptions::default())
     }
 
-    /// [`Model::open`] with progress.
+    /// [`Model::open`] with options.
     ///
     /// # Errors
-    /// As [`Model::open`], and [`Error::Cancelled`] if `progress` breaks.
+    /// As [`Model::open`], [`Error::Cancelled`] if `progress` breaks, and those of the projector and
+    /// the cache file.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions<'_>) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
         let gguf = source.parse()?;
@@ -70,11 +79,12 @@ impl Model {
 
         let mut silent = |_, _| ControlFlow::Continue(());
         let progress = options.progress.unwrap_or(&mut silent);
-        let pool = Pool::new(options.threads, Isa::scalar())?;
+        let pool = loading_threads(options.threads)?;
         let bytes = crate::weights::check(&gguf, &config)?;
         let open = |path| Projector::open(path, config.hidden, &tokenizer, &pool);
         let projector = options.projector.map(open).transpose()?;
-        let weights = Weights::load(&gguf, &config, &pool, progress)?;
+        let loading = Loading { source: &source, pool: &pool, progress, cache: options.cache };
+        let weights = Weights::load(&gguf, &config, loading)?;
         let bytes = bytes + projector.as_ref().map_or(0, |p| p.bytes);
 
         let frequencies = |kind, divisors| {
@@ -86,6 +96,7 @@ impl Model {
         Ok(Self {
             frequencies_sliding,
             frequencies_full,
+            turning_pairs: turning_pairs(&gguf, &config)?,
             config,
             weights,
             tokenizer,
@@ -145,12 +156,24 @@ impl Model {
         &self.weights
     }
 
+    /// See [`turning_pairs`].
+    pub(crate) fn turning_pairs(&self) -> Option<usize> {
+        self.turning_pairs
+    }
+
     pub(crate) fn frequencies(&self, kind: LayerKind) -> &[f32] {
         match kind {
             LayerKind::Sliding => &self.frequencies_sliding,
             LayerKind::Full => &self.frequencies_full,
         }
     }
+}
+
+/// Threads that repack weights and end with that.
+fn loading_threads(threads: usize) -> Result<ThreadPool> {
+    let threads = if threads == 0 { physical_cores() } else { threads };
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| Error::Threads { threads, source: io::Error::other(e) })
 }
 
 fn no_projector(what: &'static str, is_open: bool) -> Error {

@@ -3,18 +3,17 @@
 //! A projector belongs to one text model. Whether two files fit is checked when they are opened:
 //! the lengths of their vectors, and that the vocabulary has the tokens that stand for media.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use carat_gguf::{Gguf, Source};
+use rayon::ThreadPool;
 
 use crate::TokenId;
 use crate::audio::Audio;
 use crate::error::{Error, Result};
-use crate::pool::Pool;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::{self, Loader, Matrix};
+use crate::weights::{self, Matrix};
 
 /// What a model sees and hears with.
 #[derive(Debug)]
@@ -44,31 +43,30 @@ impl Projector {
         path: &Path,
         hidden: usize,
         tokenizer: &Tokenizer,
-        pool: &Pool,
+        pool: &ThreadPool,
     ) -> Result<Self> {
         let source = Source::open(path)?;
         let gguf = source.parse()?;
-        Self::load(&gguf, hidden, tokenizer, pool)
+        let file = ProjectorFile { source: &source, gguf: &gguf, pool };
+        Self::load(&file, hidden, tokenizer)
             .map_err(|source| Error::Projector { path: path.to_owned(), source: Box::new(source) })
     }
 
-    fn load(gguf: &Gguf<'_>, hidden: usize, tokenizer: &Tokenizer, pool: &Pool) -> Result<Self> {
-        let mut silent = |_, _| ControlFlow::Continue(());
+    fn load(file: &ProjectorFile<'_>, hidden: usize, tokenizer: &Tokenizer) -> Result<Self> {
+        let gguf = file.gguf;
         weights::check_endian(gguf)?;
-        let loader = Loader::new(gguf, pool, &mut silent);
-        let mut file = ProjectorFile { gguf, loader };
         file.expect_string("general.architecture", "clip")?;
         let has = |key| Ok::<_, Error>(gguf.metadata().opt_boolean(key)?.unwrap_or(false));
         let vision = match has("clip.has_vision_encoder")? {
             true => Some((
-                Vision::load(&mut file, hidden)?,
+                Vision::load(file, hidden)?,
                 media_tokens(tokenizer, ["<|image>", "<|image|>", "<image|>"])?,
             )),
             false => None,
         };
         let audio = match has("clip.has_audio_encoder")? {
             true => Some((
-                Audio::load(&mut file, hidden)?,
+                Audio::load(file, hidden)?,
                 media_tokens(tokenizer, ["<|audio>", "<|audio|>", "<audio|>"])?,
             )),
             false => None,
@@ -106,12 +104,13 @@ fn media_tokens(tokenizer: &Tokenizer, names: [&'static str; 3]) -> Result<Media
 }
 
 /// A projector file while it is being read.
-pub(crate) struct ProjectorFile<'a, 'p> {
+pub(crate) struct ProjectorFile<'a> {
+    source: &'a Source,
     gguf: &'a Gguf<'a>,
-    loader: Loader<'a, 'p>,
+    pool: &'a ThreadPool,
 }
 
-impl ProjectorFile<'_, '_> {
+impl ProjectorFile<'_> {
     /// A key that must have this value.
     pub(crate) fn expect_string(&self, key: &str, wanted: &str) -> Result<()> {
         let found = self.gguf.metadata().string(key)?;
@@ -142,13 +141,13 @@ impl ProjectorFile<'_, '_> {
     }
 
     /// All values of a tensor of this shape, as f32.
-    pub(crate) fn vector(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+    pub(crate) fn vector(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
         weights::check_shape(self.gguf, name, weights::shape(dims))?;
-        self.loader.vector(name)
+        weights::vector(self.gguf, name)
     }
 
     /// The matrix of `cols` inputs whose outputs are rows of the decoder, of `hidden` values.
-    pub(crate) fn projection(&mut self, name: &str, cols: usize, hidden: usize) -> Result<Matrix> {
+    pub(crate) fn projection(&self, name: &str, cols: usize, hidden: usize) -> Result<Matrix> {
         let found = self.rows(name)?;
         if found != hidden {
             return Err(Error::ProjectorRows { found, wanted: hidden });
@@ -157,8 +156,8 @@ impl ProjectorFile<'_, '_> {
     }
 
     /// A matrix of `rows` outputs and `cols` inputs.
-    pub(crate) fn matrix(&mut self, name: &str, cols: usize, rows: usize) -> Result<Matrix> {
+    pub(crate) fn matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Matrix> {
         weights::check_shape(self.gguf, name, weights::shape(&[cols, rows]))?;
-        self.loader.matrix(name)
+        weights::matrix(self.source, self.gguf, name, self.pool)
     }
 }

@@ -97,7 +97,7 @@ impl<'m> Session<'m> {
     /// # Errors
     /// If a setting is out of range, or the system has no memory or no threads to give.
     pub fn new(model: &'m Model, config: SessionConfig) -> Result<Self> {
-        let (limits, chunk) = config::limits(model.config(), &config)?;
+        let (limits, chunk) = config::limits(model.config(), model.turning_pairs(), &config)?;
         let mut tokens = Vec::new();
         let bytes = (limits.context * size_of::<TokenId>()) as u64;
         tokens
@@ -178,7 +178,7 @@ impl<'m> Session<'m> {
         let mut rows = vec![0.0; vocab * COLUMNS_MAX]; // [tokens, vocab]
         while self.kv.len() < self.tokens.len() {
             let mut position = self.kv.len();
-            let result = self.pass(|model, pool, x, mut frame| {
+            self.pass(|model, pool, x, mut frame| {
                 let hidden = model.config().hidden;
                 for x in x.chunks(COLUMNS_MAX * hidden) {
                     let rows = &mut rows[..x.len() / hidden * vocab];
@@ -193,10 +193,6 @@ impl<'m> Session<'m> {
                 let last = (x.len() / hidden - 1) % COLUMNS_MAX;
                 rows.copy_within(last * vocab..(last + 1) * vocab, 0);
             });
-            if result.is_err() {
-                self.forget(before.max(self.kv.len()));
-                return result;
-            }
             self.logits.copy_from_slice(&rows[..vocab]);
         }
         Ok(())
@@ -360,12 +356,12 @@ impl<'m> Session<'m> {
         let mut logits = mem::take(&mut self.logits);
         let mut result = Ok(());
         while result.is_ok() && self.kv.len() < self.tokens.len() {
-            result = self.pass(|model, pool, x, mut frame| {
+            self.pass(|model, pool, x, mut frame| {
                 let last = &x[x.len() - model.config().hidden..];
                 pool.enter(|| text::logits(model, pool, last, &mut logits, frame.nested()));
             });
             let done = self.kv.len() - first;
-            if result.is_ok() && progress(Progress { done, total }).is_break() && done < total {
+            if progress(Progress { done, total }).is_break() && done < total {
                 result = Err(Error::Cancelled { done: done as u64, total: total as u64 });
             }
         }
@@ -395,7 +391,7 @@ impl<'m> Session<'m> {
     }
 
     /// Runs the next chunk of tokens through the model; `then` gets their residual rows.
-    fn pass(&mut self, then: impl FnOnce(&Model, &Pool, &[f32], Frame<'_>)) -> Result<()> {
+    fn pass(&mut self, then: impl FnOnce(&Model, &Pool, &[f32], Frame<'_>)) {
         let start = self.kv.len();
         let tokens = self.pass_tokens();
         let (model, pool, kv) = (self.model, &self.pool, &mut self.kv);
@@ -403,7 +399,6 @@ impl<'m> Session<'m> {
         let first = self.media.partition_point(|placed| placed.at.end <= start);
         let count = self.media[first..].partition_point(|placed| placed.at.start < start + tokens);
         let media = &mut self.media[first..first + count];
-        kv.reserve(start + tokens)?;
         let mut frame = self.arena.frame();
         let x = frame.take(tokens * model.config().hidden); // [tokens, hidden]
         let image = |q| media.iter().find(|placed| placed.is_image && placed.at.contains(&q));
@@ -418,7 +413,6 @@ impl<'m> Session<'m> {
             placed.rows = Arc::default(); // evaluated: the cache has them now
         }
         then(model, pool, x, frame);
-        Ok(())
     }
 }
 

@@ -2,18 +2,25 @@
 //!
 //! This is the only place that knows tensor names. First [`check`] compares everything the file
 //! holds with what the metadata promises, so that loading itself can only fail for want of memory;
-//! then matrices are repacked into the kernels' eight-row container and small vectors become f32.
+//! then matrices are repacked into an [`image`] in the kernels' eight-row container, and small
+//! vectors become f32.
 
-use std::collections::HashSet;
+mod cache;
+mod image;
+
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::path::Path;
 
-use carat_gguf::{Endian, Gguf, Shape, Tensor};
-use carat_kernels::{Format, dequantize, pack, packed_bytes};
+use carat_gguf::{Endian, Gguf, Shape, Source, Tensor};
+use carat_kernels::{Format, dequantize, packed_bytes};
+use rayon::ThreadPool;
 
-use crate::arena::{Line, lines};
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
-use crate::pool::Pool;
+use crate::text::rope;
+pub(crate) use image::Matrix;
+use image::{Plan, Repacking};
 
 /// Everything a forward pass reads.
 #[derive(Debug)]
@@ -48,52 +55,71 @@ pub(crate) struct Layer {
     pub(crate) output_scale: f32,
 }
 
-/// A matrix in the eight-row container.
-#[derive(Debug)]
-pub(crate) struct Matrix {
-    format: Format,
-    rows: usize,
-    cols: usize,
-    data: Vec<Line>,
-}
-
-impl Matrix {
-    /// As the kernels take it.
-    pub(crate) fn view(&self) -> carat_kernels::Weights<'_> {
-        let bytes = packed_bytes(self.format, self.rows, self.cols);
-        let data = &bytemuck::cast_slice(&self.data)[..bytes];
-        carat_kernels::Weights::new(self.format, self.rows, self.cols, data)
-    }
-}
-
 impl Weights {
     /// The output head.
     pub(crate) fn head(&self) -> &Matrix {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// Loads all tensors, in parallel; `progress` hears of bytes read and of how many there are.
+    /// Loads all tensors of a file.
     ///
     /// # Errors
-    /// Those of [`check`], no memory, or a wish of `progress` to stop.
-    pub(crate) fn load(
-        gguf: &Gguf<'_>,
-        config: &Config,
-        pool: &Pool,
-        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-    ) -> Result<Self> {
+    /// Those of [`check`], no memory, a cache file that cannot be used, or a wish of the progress to
+    /// stop.
+    pub(crate) fn load(gguf: &Gguf<'_>, config: &Config, loading: Loading<'_>) -> Result<Self> {
         check(gguf, config)?;
-        let mut loader = Loader::new(gguf, pool, progress);
+        let matrices = tensors(gguf, config).into_iter().filter(|(_, shape)| shape.len() > 1);
+        let plan = Plan::new(gguf, matrices.map(|(name, _)| name))?;
+        let mut repacking =
+            Repacking { source: loading.source, pool: loading.pool, progress: loading.progress };
+        let image = match loading.cache {
+            Some(path) => cache::open_or_write(&plan, path, &mut repacking)?,
+            None => plan.load(&mut repacking)?,
+        };
+        let matrices = plan.matrices(image).collect();
+        let mut loader = Loader { gguf, matrices };
         Ok(Self {
             embedding: loader.matrix("token_embd.weight")?,
-            output: loader.opt_matrix("output.weight")?,
-            output_norm: loader.vector("output_norm.weight")?,
+            output: loader.matrices.remove("output.weight"),
+            output_norm: vector(gguf, "output_norm.weight")?,
             rope_divisors: rope_divisors(gguf, config)?,
             layers: (0..config.layers.len())
                 .map(|i| loader.layer(i, config))
                 .collect::<Result<_>>()?,
         })
     }
+}
+
+/// What loading needs beside a file's content.
+pub(crate) struct Loading<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) pool: &'a ThreadPool,
+    /// Hears of bytes read and of how many there are.
+    pub(crate) progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    /// Where the image of the weights is kept.
+    pub(crate) cache: Option<&'a Path>,
+}
+
+/// Loads one matrix whose shape [`check_shape`] has seen.
+pub(crate) fn matrix(
+    source: &Source,
+    gguf: &Gguf<'_>,
+    name: &str,
+    pool: &ThreadPool,
+) -> Result<Matrix> {
+    let plan = Plan::new(gguf, [name])?;
+    let progress = &mut |_, _| ControlFlow::Continue(());
+    let image = plan.load(&mut Repacking { source, pool, progress })?;
+    let matrix = plan.matrices(image).next();
+    matrix.map(|(_, matrix)| matrix).ok_or_else(|| missing(name))
+}
+
+/// All values of a tensor as f32.
+pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
+    let tensor = find(gguf, name)?;
+    let mut values = vec![0.0; tensor.shape.elements() as usize];
+    dequantize(format(tensor)?, tensor.data, &mut values);
+    Ok(values)
 }
 
 /// Compares the tensors of a file with its metadata; gives the bytes that the weights will take.
@@ -196,7 +222,7 @@ fn rope_divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>> {
     if !full || !has_rope_divisors(gguf, config) {
         return Ok(None);
     }
-    let divisors = vector(find(gguf, ROPE_DIVISORS)?)?;
+    let divisors = vector(gguf, ROPE_DIVISORS)?;
     match divisors.iter().find(|d| d.is_nan() || **d <= 0.0) {
         Some(found) => Err(Error::Value {
             key: ROPE_DIVISORS.to_owned(),
@@ -207,12 +233,27 @@ fn rope_divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>> {
     }
 }
 
+/// The pairs of a full layer's keys that turn, where these keys are values times weights but for
+/// RoPE; none where they are not, or where all pairs turn.
+pub(crate) fn turning_pairs(gguf: &Gguf<'_>, config: &Config) -> Result<Option<usize>> {
+    let full = config.layers.iter().find(|l| l.kind == LayerKind::Full);
+    let Some(full) = full.filter(|_| full_layers_share_k(gguf, config)) else { return Ok(None) };
+    let divisors = rope_divisors(gguf, config)?;
+    let frequencies = rope::frequencies(config.rope_full, full.head_dim, divisors.as_deref());
+    let turning = frequencies.iter().rposition(|f| *f > TURNING_MIN).map_or(0, |last| last + 1);
+    Ok(Some(turning).filter(|pairs| (1..full.head_dim / 2).contains(pairs)))
+}
+
 fn layer_name(i: usize, name: &str) -> String {
     format!("blk.{i}.{name}.weight")
 }
 
 pub(crate) fn find<'g, 'a>(gguf: &'g Gguf<'a>, name: &str) -> Result<&'g Tensor<'a>> {
-    gguf.tensor(name).ok_or_else(|| Error::MissingTensor { name: name.to_owned() })
+    gguf.tensor(name).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> Error {
+    Error::MissingTensor { name: name.to_owned() }
 }
 
 fn format(tensor: &Tensor<'_>) -> Result<Format> {
@@ -229,104 +270,44 @@ fn same_shape(a: &[u64], b: &[u64]) -> bool {
     long[..short.len()] == *short && long[short.len()..].iter().all(|n| *n == 1)
 }
 
-fn vector(tensor: &Tensor<'_>) -> Result<Vec<f32>> {
-    let mut values = vec![0.0; tensor.shape.elements() as usize];
-    dequantize(format(tensor)?, tensor.data, &mut values);
-    Ok(values)
-}
-
-/// Reads tensors whose names and shapes [`check_shape`] has seen.
-pub(crate) struct Loader<'a, 'p> {
+/// Puts layers together from the matrices of the finished image.
+struct Loader<'a> {
     gguf: &'a Gguf<'a>,
-    pool: &'a Pool,
-    progress: &'p mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-    done: u64,
-    total: u64,
+    matrices: HashMap<&'a str, Matrix>,
 }
 
-impl<'a, 'p> Loader<'a, 'p> {
-    /// `progress` hears of bytes read and of how many there are.
-    pub(crate) fn new(
-        gguf: &'a Gguf<'a>,
-        pool: &'a Pool,
-        progress: &'p mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-    ) -> Self {
-        let total = gguf.tensors().iter().map(|t| t.data.len() as u64).sum();
-        Self { gguf, pool, progress, done: 0, total }
-    }
-
+impl Loader<'_> {
     fn layer(&mut self, i: usize, config: &Config) -> Result<Layer> {
         let name = |name| layer_name(i, name);
         Ok(Layer {
-            attn_norm: self.vector(&name("attn_norm"))?,
+            attn_norm: vector(self.gguf, &name("attn_norm"))?,
             q: self.matrix(&name("attn_q"))?,
             k: self.matrix(&name("attn_k"))?,
-            v: self.opt_matrix(&name("attn_v"))?,
+            v: self.matrices.remove(&*name("attn_v")),
             attn_output: self.matrix(&name("attn_output"))?,
-            q_norm: self.vector(&name("attn_q_norm"))?,
-            k_norm: self.vector(&name("attn_k_norm"))?,
-            post_attention_norm: self.vector(&name("post_attention_norm"))?,
-            ffn_norm: self.vector(&name("ffn_norm"))?,
+            q_norm: vector(self.gguf, &name("attn_q_norm"))?,
+            k_norm: vector(self.gguf, &name("attn_k_norm"))?,
+            post_attention_norm: vector(self.gguf, &name("post_attention_norm"))?,
+            ffn_norm: vector(self.gguf, &name("ffn_norm"))?,
             gate: self.matrix(&name("ffn_gate"))?,
             up: self.matrix(&name("ffn_up"))?,
             down: self.matrix(&name("ffn_down"))?,
-            post_ffw_norm: self.vector(&name("post_ffw_norm"))?,
+            post_ffw_norm: vector(self.gguf, &name("post_ffw_norm"))?,
             output_scale: match config.is_gemma4() {
-                true => self.vector(&name("layer_output_scale"))?[0],
+                true => vector(self.gguf, &name("layer_output_scale"))?[0],
                 false => 1.0,
             },
         })
     }
 
-    pub(crate) fn vector(&mut self, name: &str) -> Result<Vec<f32>> {
-        let tensor = find(self.gguf, name)?;
-        self.advance(tensor.data.len())?;
-        vector(tensor)
-    }
-
-    fn opt_matrix(&mut self, name: &str) -> Result<Option<Matrix>> {
-        self.gguf.tensor(name).is_some().then(|| self.matrix(name)).transpose()
-    }
-
-    pub(crate) fn matrix(&mut self, name: &str) -> Result<Matrix> {
-        let tensor = find(self.gguf, name)?;
-        let format = format(tensor)?;
-        let (rows, cols) = (tensor.shape.rows() as usize, tensor.shape.cols() as usize);
-        let bytes = packed_bytes(format, rows, cols);
-        let mut data = lines("weights", bytes)?;
-        let out: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut data)[..bytes];
-
-        let row = format.row_bytes(cols);
-        let piece_rows = (PIECE_BYTES / row).next_multiple_of(UNIT_ROWS);
-        let pieces = out.chunks_mut(packed_bytes(format, piece_rows, cols));
-        for (out, rows) in pieces.zip(tensor.data.chunks(piece_rows * row)) {
-            self.pool.enter(|| {
-                self.pool.chunks(out, packed_bytes(format, UNIT_ROWS, cols), |i, out| {
-                    let first = i * UNIT_ROWS * row;
-                    let last = (first + UNIT_ROWS * row).min(rows.len());
-                    pack(format, cols, &rows[first..last], out);
-                });
-            });
-            self.advance(rows.len())?;
-        }
-        Ok(Matrix { format, rows, cols, data })
-    }
-
-    fn advance(&mut self, bytes: usize) -> Result<()> {
-        let (done, total) = (self.done + bytes as u64, self.total);
-        self.done = done;
-        match (self.progress)(done, total) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Cancelled { done, total }),
-        }
+    fn matrix(&mut self, name: &str) -> Result<Matrix> {
+        self.matrices.remove(name).ok_or_else(|| missing(name))
     }
 }
 
 /// Factors of proportional RoPE: 1 for pairs that turn, 1e30 for the others.
 const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
-/// Progress is reported and may be stopped this often.
-const PIECE_BYTES: usize = 16 << 20;
-
-/// Rows that a thread repacks at a time; a multiple of the container's eight.
-const UNIT_ROWS: usize = 64;
+/// A pair of a lower frequency stands still: at the last position of the longest context it has
+/// turned by less than any f32 shows.
+const TURNING_MIN: f32 = 1e-20;

@@ -1,17 +1,12 @@
 //! From the second decoded token on nothing is allocated, and scratch is exactly what was declared.
 //!
-//! The one exception in the engine itself is stated in `text/kv_cache.rs`: full layers take a block
-//! for every 256 positions, when the conversation reaches them. The test stays within one block.
-//!
-//! With several threads rayon keeps its own books: handing a pass to the pool goes through its
-//! injector queue, which allocates a block for every 63 entries, and the deques of its threads grow
-//! when work is first split deeper than before. Threads that end do so in their own time, so what
-//! runs on one thread is measured before any other thread was started.
+//! What runs on one thread is measured before any other thread was started.
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use carat::{Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig};
 use common::{cases, config, file, tokens};
@@ -38,12 +33,6 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Two passes enter the pool for a token: the layers and the logits.
-const PASSES: usize = 2;
-
-/// Entries of a block of rayon's injector queue (crossbeam-deque).
-const INJECTOR_BLOCK: usize = 63;
-
 // One test, so that no other runs beside it and is counted.
 #[test]
 fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
@@ -51,19 +40,21 @@ fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
         let options = OpenOptions { threads: 1, ..Default::default() };
         Model::open_with(file(quant), options).expect("a model")
     };
-    let models = ["q4_0", "bf16", "f32"].map(open);
+    let models = ["q4_0", "bf16", "f32"].map(|quant| (quant, open(quant)));
+    std::thread::sleep(Duration::from_millis(300)); // rayon's threads end in their own time
     for threads in [1, 2] {
-        for model in &models {
+        for (quant, model) in &models {
             let allocations = decode(model, threads, 100);
-            let books = if threads == 1 { 0 } else { (100 * PASSES).div_ceil(INJECTOR_BLOCK) + 4 };
-            println!("{threads} threads: {allocations} allocations");
-            assert!(allocations <= books, "{threads} threads: {allocations} allocations");
+            // The gemm crate takes a buffer for each thread, when the thread first needs it.
+            let buffers = if *quant == "f32" { threads - 1 } else { 0 };
+            assert!(allocations <= buffers, "{quant}, {threads} threads: {allocations}");
         }
     }
-    for model in &models {
+    for (_, model) in &models {
         let mut session = Session::new(model, SessionConfig { prefill_chunk: 13, ..config() })
             .expect("a session");
-        session.push(Input::Tokens(&tokens(30))).expect("a push");
+        // Passes of 13, 13 and 8 tokens: many, and the most that count as a few.
+        session.push(Input::Tokens(&tokens(34))).expect("a push");
         let (declared, used) = session.scratch();
         assert_eq!(used, declared, "scratch");
     }

@@ -288,9 +288,9 @@ fn memory_is_known_beforehand() {
         let plan = Memory::plan(&gguf, &settings).expect("a plan");
         let session = Session::new(&model, settings).expect("a session");
         assert_eq!(plan, session.memory());
-        // f32 keys and values: two sliding layers of 72 positions, one full layer in four blocks
-        // of 256; two vectors of 64 values each.
-        assert_eq!(plan.kv, (2 * 72 + 4 * 256) * 2 * 64 * 4);
+        // f32 keys and values: two sliding layers of 72 positions with two vectors of 64 values,
+        // one full layer with one such vector and the quarter of another that turns.
+        assert_eq!(plan.kv, (2 * 72 * 2 * 64 + 1000 * (64 + 16)) * 4);
         let tensors = gguf.tensors().iter().map(|t| t.data.len() as u64);
         let rope = gguf.tensor("rope_freqs.weight").expect("divisors").data.len() as u64;
         println!("{quant}: {plan:?}, divisors {rope}");

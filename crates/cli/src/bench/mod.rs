@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use carat::Model;
+use carat::{Model, OpenOptions};
 use carat_bench::cost::{Cost, model_type};
 use carat_bench::machine::{self, Machine};
 use carat_bench::measure::{self, Options};
@@ -109,9 +109,10 @@ fn describe(results: &mut Results, file: &ModelFile, options: &Options) -> Resul
 
 /// Loads the model and notes the time; a file that is not to be kept is gone after that.
 fn open(results: &mut Results, file: ModelFile, options: &Options) -> Result<Model> {
-    let threads = options.threads.iter().copied().max().filter(|n| *n > 0);
+    let threads = options.threads.iter().copied().max().unwrap_or(0);
+    let projector = file.projector.as_deref();
     let begun = Instant::now();
-    let model = load::model_with(&file.path, file.projector.as_deref(), threads);
+    let model = load::model(&file.path, OpenOptions { threads, projector, ..Default::default() });
     results.load_ns.push(begun.elapsed().as_nanos() as u64);
     model
 }

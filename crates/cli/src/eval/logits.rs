@@ -41,7 +41,7 @@ pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
         true => None,
         false => Some(media::projector(&args.model, args.mmproj.as_deref())?),
     };
-    let model = load::model_with(&args.model, projector.as_deref(), args.cpu.threads)?;
+    let model = load::model(&args.model, args.cpu.open(projector.as_deref()))?;
     let vocab = model.config().vocab;
     if let Some(id) = input.ids.iter().find(|id| **id as usize >= vocab) {
         let path = args.input.display();

@@ -18,7 +18,7 @@ use crate::prompt::{raw_tokens, stdin_text};
 
 pub(crate) fn perplexity(args: &PerplexityArgs) -> Result<()> {
     let text = if args.file.as_os_str() == "-" { stdin_text()? } else { load::text(&args.file)? };
-    let model = load::model(&args.model, args.cpu.threads)?;
+    let model = load::model(&args.model, args.cpu.open(None))?;
     let ids = raw_tokens(&model, &text);
     if ids.len() < 2 {
         let (path, n) = (args.file.display(), ids.len());

@@ -44,7 +44,7 @@ impl Audio {
     ///
     /// # Errors
     /// If a tensor or key is missing or of the wrong shape.
-    pub(crate) fn load(file: &mut ProjectorFile<'_, '_>, hidden: usize) -> Result<Self> {
+    pub(crate) fn load(file: &ProjectorFile<'_>, hidden: usize) -> Result<Self> {
         file.expect_string("clip.audio.projector_type", "gemma4ua")?;
         Ok(Self {
             projection: file.projection("mm.a.input_projection.weight", FRAME, hidden)?,

@@ -6,7 +6,10 @@
 //! holds up no more than the unit it has. Whoever finds nothing to do spins for a while, which
 //! answers within a fraction of a microsecond, and then parks, which leaves the core to others.
 
-#![expect(unsafe_code, reason = "work on borrowed data is shown to threads that outlive the borrow")]
+#![expect(
+    unsafe_code,
+    reason = "work on borrowed data is shown to threads that outlive the borrow"
+)]
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -31,6 +34,8 @@ struct Shared {
     finished: Padded<AtomicUsize>,
     /// The current work; there is one as long as a unit is claimed and not finished.
     work: Padded<Mutex<Option<Work>>>,
+    /// Workers that have begun.
+    ready: AtomicUsize,
     /// Workers that are parked or about to be.
     asleep: AtomicUsize,
     /// The owner's thread, if it is parked or about to be.
@@ -61,6 +66,10 @@ impl Crew {
             let shared = Arc::clone(&crew.shared);
             let thread = thread::Builder::new().name(format!("carat-{i}"));
             crew.workers.push(thread.spawn(move || shared.serve())?);
+        }
+        // Whoever is made with threads finds them at work, and all memory that they take taken.
+        while crew.shared.ready.load(Ordering::SeqCst) < workers {
+            thread::yield_now();
         }
         Ok(crew)
     }
@@ -112,6 +121,7 @@ impl Drop for Crew {
 impl Shared {
     /// What a worker does all its life.
     fn serve(&self) {
+        self.ready.fetch_add(1, Ordering::SeqCst);
         while !self.closed.load(Ordering::SeqCst) {
             self.take_part();
             let has_work = || self.unclaimed.0.load(Ordering::Relaxed) > 0;

@@ -15,7 +15,7 @@ use crate::{Isa, text, weights};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
     /// Most tokens the session may hold; 0 is the model's own context length. The cache of full
-    /// layers is allocated as the conversation grows.
+    /// layers takes memory as the conversation grows.
     pub context: usize,
     /// Threads that compute; 0 is the number of physical cores.
     pub threads: usize,
@@ -65,7 +65,8 @@ impl Memory {
     pub fn plan(gguf: &Gguf<'_>, session: &SessionConfig) -> Result<Self> {
         let config = Config::from_metadata(gguf.metadata())?;
         let weights = weights::check(gguf, &config)?;
-        let (limits, chunk) = limits(&config, session)?;
+        let turning_pairs = weights::turning_pairs(gguf, &config)?;
+        let (limits, chunk) = limits(&config, turning_pairs, session)?;
         Ok(Self::new(weights, &config, limits, chunk))
     }
 
@@ -97,7 +98,11 @@ pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize) -> Need {
 }
 
 /// The limits of the cache and the length of a chunk.
-pub(super) fn limits(config: &Config, session: &SessionConfig) -> Result<(KvLimits, usize)> {
+pub(super) fn limits(
+    config: &Config,
+    turning_pairs: Option<usize>,
+    session: &SessionConfig,
+) -> Result<(KvLimits, usize)> {
     let context = match session.context {
         0 => config.context,
         n if n <= config.context => n,
@@ -107,6 +112,7 @@ pub(super) fn limits(config: &Config, session: &SessionConfig) -> Result<(KvLimi
         let (setting, wanted) = ("prefill_chunk", "1 or more");
         return Err(Error::Setting { setting, found: 0, wanted });
     }
-    let limits = KvLimits { kind: session.kv, context, rollback: session.rollback };
+    let (kind, rollback) = (session.kv, session.rollback);
+    let limits = KvLimits { kind, context, rollback, turning_pairs };
     Ok((limits, session.prefill_chunk.min(context)))
 }

@@ -18,17 +18,12 @@ use super::Pass;
 use super::kv_cache::{KvLimits, LayerKv, position_bytes};
 
 /// Scratch of [`attention`].
-pub(super) fn need(
-    config: &Config,
-    layer: &LayerConfig,
-    limits: KvLimits,
-    tokens: usize,
-) -> Need {
+pub(super) fn need(config: &Config, layer: &LayerConfig, limits: KvLimits, tokens: usize) -> Need {
     let query = Need::of::<f32>(tokens * layer.query_len());
     let key = Need::of::<f32>(tokens * layer.key_len());
     let projected = query.and(key).and(key);
     let inputs = Activations::need(config.hidden, tokens);
-    let staged = Need::of::<u8>(tokens * position_bytes(layer, limits.kind));
+    let staged = Need::of::<u8>(tokens * position_bytes(layer, limits));
     let outputs = Activations::need(layer.query_len(), tokens);
     let softmax = softmax::need(config, layer, limits.context, tokens);
     projected.and(inputs.or(staged.and(query).and(softmax.or(outputs))))
@@ -65,7 +60,7 @@ pub(super) fn attention(
     });
 
     let attended = frame.take(tokens * query_len); // [tokens, heads, head_dim]
-    let view = kv.view(staged, start);
+    let view = kv.view(staged, start, &weights.k_norm, pool.isa());
     softmax::softmax(pass, config, view, q, attended, frame.nested());
     kv.commit(staged, start);
 

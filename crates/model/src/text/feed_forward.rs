@@ -15,23 +15,13 @@ pub(super) fn need(config: &Config, layer: &LayerConfig, tokens: usize) -> Need 
 }
 
 /// Replaces normed rows `h`, `[tokens, hidden]`, by the network's output, a batch at a time.
-pub(super) fn feed_forward(
-    pass: &Pass<'_>,
-    weights: &Layer,
-    h: &mut [f32],
-    mut frame: Frame<'_>,
-) {
+pub(super) fn feed_forward(pass: &Pass<'_>, weights: &Layer, h: &mut [f32], mut frame: Frame<'_>) {
     for h in h.chunks_mut(BATCH * pass.config.hidden) {
         batch(pass, weights, h, frame.nested());
     }
 }
 
-fn batch(
-    pass: &Pass<'_>,
-    weights: &Layer,
-    h: &mut [f32],
-    mut frame: Frame<'_>,
-) {
+fn batch(pass: &Pass<'_>, weights: &Layer, h: &mut [f32], mut frame: Frame<'_>) {
     let (pool, down) = (pass.pool, weights.down.view());
     let inputs = Activations::new(pool, h, pass.config.hidden, &mut frame);
     let pair = [weights.gate.view(), weights.up.view()];

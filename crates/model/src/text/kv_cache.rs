@@ -1,22 +1,28 @@
 //! The KV cache: keys and values of past positions.
 //!
 //! A sliding layer keeps a ring of `window + rollback` positions: what the next query can see, and
-//! what it could see after giving up to `rollback` positions back. A full layer keeps everything in
-//! blocks of [`BLOCK_POSITIONS`], allocated when the conversation reaches them.
+//! what it could see after giving up to `rollback` positions back. A full layer has room for the
+//! whole context, of which the system hands out pages when the conversation reaches them.
 //!
 //! The positions of a forward pass are not written at once, since a chunk longer than the ring
 //! would overwrite what its own first tokens still see. They are staged in scratch memory in the
 //! type of the cache, attention reads cache and stage as one, and then [`LayerKv::commit`] moves
 //! them. So what is read has been rounded the same way wherever it lies.
+//!
+//! Where a full layer has no value projection, one projection `p` gives values `RMSNorm(p)` and keys
+//! `RoPE(RMSNorm(p) · w)`. Of such keys only the pairs that turn are kept; the others are the value
+//! times `w`, by the very multiplication that made them. In the 12B these are 640 values a position
+//! instead of 1024.
 
 use std::ops::Range;
 
+use carat_kernels::Isa;
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use crate::arena::{Line, lines};
 use crate::config::{Config, LayerConfig, LayerKind};
 use crate::error::Result;
+use crate::pages::Pages;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +67,7 @@ impl KvType {
     }
 
     /// Reads heads that [`KvType::store`] wrote one after the other.
-    fn load(self, bytes: &[u8], head_dim: usize, out: &mut [f32]) {
+    fn load(self, isa: Isa, bytes: &[u8], head_dim: usize, out: &mut [f32]) {
         match self {
             Self::F32 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
             Self::F16 => halves(bytes).convert_to_f32_slice(out),
@@ -69,13 +75,8 @@ impl KvType {
                 let vectors = bytes.chunks_exact(self.vector_bytes(head_dim));
                 for (out, bytes) in out.chunks_exact_mut(head_dim).zip(vectors) {
                     let (scales, q) = bytes.split_at(4 * head_dim.div_ceil(Q8_BLOCK));
-                    let scales: &[f32] = bytemuck::cast_slice(scales);
-                    let blocks = out.chunks_mut(Q8_BLOCK).zip(q.chunks(Q8_BLOCK));
-                    for ((out, q), scale) in blocks.zip(scales) {
-                        for (out, q) in out.iter_mut().zip(q) {
-                            *out = scale * f32::from(q.cast_signed());
-                        }
-                    }
+                    let q: &[i8] = bytemuck::cast_slice(&q[..head_dim]);
+                    isa.scale_int8(out, q, bytemuck::cast_slice(scales));
                 }
             }
         }
@@ -104,6 +105,9 @@ pub(crate) struct KvLimits {
     pub(crate) context: usize,
     /// Positions that can always be given back.
     pub(crate) rollback: usize,
+    /// Pairs that turn in keys of full layers which are values times a norm's weights but for them;
+    /// none where keys are kept whole.
+    pub(crate) turning_pairs: Option<usize>,
 }
 
 impl KvCache {
@@ -123,14 +127,8 @@ impl KvCache {
 
     /// Bytes of a cache whose context is full.
     pub(crate) fn bytes(config: &Config, limits: KvLimits) -> u64 {
-        let layer = |l: &LayerConfig| {
-            let positions = block_positions(config, l, limits);
-            let blocks = match l.kind {
-                LayerKind::Sliding => 1,
-                LayerKind::Full => limits.context.div_ceil(positions),
-            };
-            (blocks * positions * position_bytes(l, limits.kind)) as u64
-        };
+        let layer =
+            |l: &LayerConfig| (positions(config, l, limits) * position_bytes(l, limits)) as u64;
         config.layers.iter().map(layer).sum()
     }
 
@@ -142,11 +140,6 @@ impl KvCache {
     /// Most positions.
     pub(crate) fn context(&self) -> usize {
         self.context
-    }
-
-    /// Makes room for `len` positions: the only allocation after [`KvCache::new`].
-    pub(crate) fn reserve(&mut self, len: usize) -> Result<()> {
-        self.layers.iter_mut().try_for_each(|layer| layer.reserve(len))
     }
 
     pub(crate) fn layer_mut(&mut self, i: usize) -> &mut LayerKv {
@@ -176,88 +169,113 @@ impl KvCache {
     }
 }
 
-/// Keys and values of one layer. A block is `[keys, values][kv_heads][positions][vector]`.
+/// Keys and values of one layer, `[kv_heads][positions][key]` and `[kv_heads][positions][value]`.
 #[derive(Debug)]
 pub(crate) struct LayerKv {
     kind: KvType,
     heads: usize,
     head_dim: usize,
-    /// Positions in a block; a ring is one block.
+    /// See [`KvLimits`].
+    turning_pairs: Option<usize>,
+    /// Positions that there is room for.
     positions: usize,
-    is_ring: bool,
-    blocks: Vec<Vec<Line>>,
+    pages: Pages,
+}
+
+/// Where the keys or the values of one head lie.
+#[derive(Clone, Copy)]
+struct Plane {
+    /// Bytes of one position.
+    vector: usize,
+    /// Offset in the cache.
+    cached: usize,
+    /// Offset in what is staged of one position.
+    staged: usize,
 }
 
 impl LayerKv {
     fn new(config: &Config, layer: &LayerConfig, limits: KvLimits) -> Result<Self> {
-        let positions = block_positions(config, layer, limits);
-        let is_ring = layer.kind == LayerKind::Sliding;
-        let count = if is_ring { 1 } else { limits.context.div_ceil(positions) };
-        let mut new = Self {
+        let positions = positions(config, layer, limits);
+        let bytes = positions * position_bytes(layer, limits);
+        Ok(Self {
             kind: limits.kind,
             heads: layer.kv_heads,
             head_dim: layer.head_dim,
+            turning_pairs: turning_pairs(layer, limits),
             positions,
-            is_ring,
-            blocks: Vec::with_capacity(count),
-        };
-        if is_ring {
-            new.add_block()?;
-        }
-        Ok(new)
+            pages: Pages::zeroed("keys and values", bytes)?,
+        })
     }
 
-    fn add_block(&mut self) -> Result<()> {
-        let bytes = self.positions * self.token_bytes();
-        self.blocks.push(lines("keys and values", bytes)?);
-        Ok(())
-    }
-
-    fn reserve(&mut self, len: usize) -> Result<()> {
-        while !self.is_ring && self.blocks.len() * self.positions < len {
-            self.add_block()?;
-        }
-        Ok(())
-    }
-
-    /// Bytes of one position, `[keys, values][kv_heads][vector]`.
+    /// Bytes of one position, `[kv_heads][key]` and `[kv_heads][value]`.
     pub(crate) fn token_bytes(&self) -> usize {
-        2 * self.heads * self.vector()
+        self.heads * (self.key_bytes() + self.value_bytes())
     }
 
     /// Writes keys and values of one position, `[kv_heads][head_dim]` each, as they are staged.
     pub(crate) fn stage(&self, k: &[f32], v: &[f32], staged: &mut [u8]) {
-        let heads = k.chunks_exact(self.head_dim).chain(v.chunks_exact(self.head_dim));
-        for (x, out) in heads.zip(staged.chunks_exact_mut(self.vector())) {
-            self.kind.store(x, out);
+        let (keys, values) = staged.split_at_mut(self.heads * self.key_bytes());
+        for (k, out) in k.chunks_exact(self.head_dim).zip(keys.chunks_exact_mut(self.key_bytes())) {
+            match self.turning_pairs {
+                None => self.kind.store(k, out),
+                Some(pairs) => {
+                    let (first, second) = out.split_at_mut(out.len() / 2);
+                    self.kind.store(&k[..pairs], first);
+                    self.kind.store(&k[self.head_dim / 2..][..pairs], second);
+                }
+            }
+        }
+        let values = values.chunks_exact_mut(self.value_bytes());
+        for (v, out) in v.chunks_exact(self.head_dim).zip(values) {
+            self.kind.store(v, out);
         }
     }
 
-    /// Cache and stage as one; the stage begins at position `start`.
-    pub(crate) fn view<'a>(&'a self, staged: &'a [u8], start: usize) -> KvView<'a> {
-        KvView { layer: self, staged, start }
+    /// Cache and stage as one; the stage begins at position `start`. `key_norm` are the weights of
+    /// the keys' RMSNorm.
+    pub(crate) fn view<'a>(
+        &'a self,
+        staged: &'a [u8],
+        start: usize,
+        key_norm: &'a [f32],
+        isa: Isa,
+    ) -> KvView<'a> {
+        KvView { layer: self, staged, start, key_norm, isa }
     }
 
     /// Moves staged positions, the first of which is `start`, into the cache.
     pub(crate) fn commit(&mut self, staged: &[u8], start: usize) {
-        let (vector, token) = (self.vector(), self.token_bytes());
-        for (t, staged) in staged.chunks_exact(token).enumerate() {
-            for (plane, staged) in staged.chunks_exact(vector).enumerate() {
-                let (block, at) = self.place(plane, start + t);
-                let block: &mut [u8] = bytemuck::cast_slice_mut(&mut self.blocks[block]);
-                block[at..at + vector].copy_from_slice(staged);
+        for (t, staged) in staged.chunks_exact(self.token_bytes()).enumerate() {
+            let slot = (start + t) % self.positions;
+            for head in 0..self.heads {
+                for plane in [self.keys(head), self.values(head)] {
+                    let at = plane.cached + slot * plane.vector;
+                    let vector = &staged[plane.staged..][..plane.vector];
+                    self.pages[at..][..plane.vector].copy_from_slice(vector);
+                }
             }
         }
     }
 
-    /// Block and offset of a vector; planes are the key heads and then the value heads.
-    fn place(&self, plane: usize, position: usize) -> (usize, usize) {
-        let (block, slot) = (position / self.positions, position % self.positions);
-        let block = if self.is_ring { 0 } else { block };
-        (block, (plane * self.positions + slot) * self.vector())
+    fn keys(&self, head: usize) -> Plane {
+        let vector = self.key_bytes();
+        Plane { vector, cached: head * self.positions * vector, staged: head * vector }
     }
 
-    fn vector(&self) -> usize {
+    fn values(&self, head: usize) -> Plane {
+        let (vector, keys) = (self.value_bytes(), self.heads * self.key_bytes());
+        Plane {
+            vector,
+            cached: self.positions * (keys + head * vector),
+            staged: keys + head * vector,
+        }
+    }
+
+    fn key_bytes(&self) -> usize {
+        key_bytes(self.kind, self.head_dim, self.turning_pairs)
+    }
+
+    fn value_bytes(&self) -> usize {
         self.kind.vector_bytes(self.head_dim)
     }
 }
@@ -268,35 +286,58 @@ pub(crate) struct KvView<'a> {
     layer: &'a LayerKv,
     staged: &'a [u8],
     start: usize,
+    key_norm: &'a [f32],
+    isa: Isa,
 }
 
 impl KvView<'_> {
     /// Keys of one head as f32, `[positions][head_dim]`.
     pub(crate) fn keys(&self, head: usize, positions: Range<usize>, out: &mut [f32]) {
-        self.read(head, positions, out);
+        let (kind, dim, plane) = (self.layer.kind, self.layer.head_dim, self.layer.keys(head));
+        let Some(pairs) = self.layer.turning_pairs else {
+            return self
+                .read(plane, positions, out, |bytes, out| kind.load(self.isa, bytes, dim, out));
+        };
+        self.values(head, positions.clone(), out);
+        self.read(plane, positions, out, |bytes, out| {
+            let keys = bytes.chunks_exact(plane.vector).zip(out.chunks_exact_mut(dim));
+            for (bytes, out) in keys {
+                self.isa.mul(out, self.key_norm);
+                let (first, second) = bytes.split_at(plane.vector / 2);
+                kind.load(self.isa, first, pairs, &mut out[..pairs]);
+                kind.load(self.isa, second, pairs, &mut out[dim / 2..][..pairs]);
+            }
+        });
     }
 
     /// Values of one head as f32, `[positions][head_dim]`.
     pub(crate) fn values(&self, head: usize, positions: Range<usize>, out: &mut [f32]) {
-        self.read(self.layer.heads + head, positions, out);
+        let (kind, head_dim) = (self.layer.kind, self.layer.head_dim);
+        let plane = self.layer.values(head);
+        self.read(plane, positions, out, |bytes, out| kind.load(self.isa, bytes, head_dim, out));
     }
 
-    fn read(&self, plane: usize, positions: Range<usize>, out: &mut [f32]) {
-        let (vector, head_dim) = (self.layer.vector(), self.layer.head_dim);
+    /// Hands the vectors of `positions` to `load`, as many at once as lie together, with their part
+    /// of `out`.
+    fn read(
+        &self,
+        plane: Plane,
+        positions: Range<usize>,
+        mut out: &mut [f32],
+        mut load: impl FnMut(&[u8], &mut [f32]),
+    ) {
         let mut at = positions.start;
-        let mut out = out;
         while at < positions.end {
             let (bytes, run) = if at >= self.start {
-                let offset = (at - self.start) * self.layer.token_bytes() + plane * vector;
+                let offset = (at - self.start) * self.layer.token_bytes() + plane.staged;
                 (&self.staged[offset..], 1)
             } else {
-                let (block, offset) = self.layer.place(plane, at);
-                let end = positions.end.min(self.start);
-                let run = (self.layer.positions - at % self.layer.positions).min(end - at);
-                (&bytemuck::cast_slice(&self.layer.blocks[block])[offset..], run)
+                let (slot, end) = (at % self.layer.positions, positions.end.min(self.start));
+                let run = (self.layer.positions - slot).min(end - at);
+                (&self.layer.pages[plane.cached + slot * plane.vector..], run)
             };
-            let (these, rest) = out.split_at_mut(run * head_dim);
-            self.layer.kind.load(&bytes[..run * vector], head_dim, these);
+            let (these, rest) = out.split_at_mut(run * self.layer.head_dim);
+            load(&bytes[..run * plane.vector], these);
             (out, at) = (rest, at + run);
         }
     }
@@ -314,19 +355,28 @@ fn ring_positions(config: &Config, limits: KvLimits) -> usize {
     config.window.saturating_add(limits.rollback).min(limits.context)
 }
 
-fn block_positions(config: &Config, layer: &LayerConfig, limits: KvLimits) -> usize {
+/// Positions that a layer has room for.
+fn positions(config: &Config, layer: &LayerConfig, limits: KvLimits) -> usize {
     match layer.kind {
         LayerKind::Sliding => ring_positions(config, limits),
-        LayerKind::Full => BLOCK_POSITIONS.min(limits.context),
+        LayerKind::Full => limits.context,
     }
 }
 
-pub(super) fn position_bytes(layer: &LayerConfig, kind: KvType) -> usize {
-    2 * layer.kv_heads * kind.vector_bytes(layer.head_dim)
+fn turning_pairs(layer: &LayerConfig, limits: KvLimits) -> Option<usize> {
+    limits.turning_pairs.filter(|_| layer.kind == LayerKind::Full)
 }
 
-/// Positions in a block of a full layer: 1 MiB of the 12B at f16.
-const BLOCK_POSITIONS: usize = 256;
+/// Bytes of one position of a layer.
+pub(super) fn position_bytes(layer: &LayerConfig, limits: KvLimits) -> usize {
+    let key = key_bytes(limits.kind, layer.head_dim, turning_pairs(layer, limits));
+    layer.kv_heads * (key + limits.kind.vector_bytes(layer.head_dim))
+}
+
+/// Bytes of one key: a head, or the first and the second values of the pairs that turn.
+fn key_bytes(kind: KvType, head_dim: usize, turning_pairs: Option<usize>) -> usize {
+    turning_pairs.map_or(kind.vector_bytes(head_dim), |pairs| 2 * kind.vector_bytes(pairs))
+}
 
 /// Values that share a scale in [`KvType::Q8`].
 const Q8_BLOCK: usize = 32;
@@ -343,13 +393,81 @@ mod tests {
         for (kind, error) in
             [(KvType::F32, 0.0), (KvType::F16, 2f32.powi(-11)), (KvType::Q8, 0.004)]
         {
-            let mut memory = lines("test", kind.vector_bytes(40)).expect("a few bytes");
-            let stored = &mut bytemuck::cast_slice_mut(&mut memory)[..kind.vector_bytes(40)];
+            let stored = &mut *Pages::zeroed("test", kind.vector_bytes(40)).expect("a page");
             let mut read = [f32::NAN; 40];
             kind.store(&x, stored);
-            kind.load(stored, 40, &mut read);
+            kind.load(Isa::scalar(), stored, 40, &mut read);
             for (x, read) in x.iter().zip(read) {
                 assert!((x - read).abs() <= error * 20.0 / 7.0, "{kind:?}: {read} for {x}");
+            }
+        }
+    }
+
+    /// A layer of two heads of 12 values with room for 6 positions.
+    fn layer(kind: KvType, turning_pairs: Option<usize>) -> LayerKv {
+        let mut layer = LayerKv {
+            kind,
+            heads: 2,
+            head_dim: 12,
+            turning_pairs,
+            positions: 6,
+            pages: Pages::zeroed("test", 0).expect("no memory"),
+        };
+        layer.pages = Pages::zeroed("test", 6 * layer.token_bytes()).expect("a page");
+        layer
+    }
+
+    /// Keys that are values times weights, but for pairs 0 and 1 of 6, are read from a cache that
+    /// holds nothing else of them as from one that holds them whole; past positions and staged ones.
+    #[test]
+    fn keys_come_back_from_values() {
+        let isa = Isa::scalar();
+        let norm: Vec<f32> = (0..12).map(|i| 0.5 + 0.125 * i as f32).collect();
+        let value =
+            |t: usize| (0..24).map(|i| ((t * 31 + i * 17) % 23) as f32 / 3.0 - 3.0).collect();
+        let key = |v: &[f32]| {
+            let mut k = v.to_vec();
+            for head in k.chunks_exact_mut(12) {
+                isa.mul(head, &norm);
+                [0, 1, 6, 7].into_iter().for_each(|i| head[i] = 1.0 - head[i]);
+            }
+            k
+        };
+        // Values are at most 5 and weights at most 2: half a unit of f16 at 8, half a step of 1/127.
+        let kinds = [(KvType::F32, 0.0), (KvType::F16, 0.008), (KvType::Q8, 0.09)];
+        for (kind, error) in kinds {
+            let [mut whole, mut shared] = [None, Some(2)].map(|pairs| layer(kind, pairs));
+            assert!(shared.token_bytes() <= whole.token_bytes());
+            let stage = |layer: &LayerKv, positions: Range<usize>| {
+                let mut staged = vec![0u32; positions.len() * layer.token_bytes() / 4];
+                let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut staged);
+                for (t, out) in positions.zip(bytes.chunks_exact_mut(layer.token_bytes())) {
+                    let v: Vec<f32> = value(t);
+                    layer.stage(&key(&v), &v, out);
+                }
+                staged
+            };
+            for layer in [&mut whole, &mut shared] {
+                let staged = stage(layer, 0..4);
+                layer.commit(bytemuck::cast_slice(&staged), 0);
+            }
+            let staged = [&whole, &shared].map(|layer| stage(layer, 4..6));
+            for head in 0..2 {
+                let read = |i: usize, layer: &LayerKv| {
+                    let view = layer.view(bytemuck::cast_slice(&staged[i]), 4, &norm, isa);
+                    let (mut k, mut v) = ([0.0; 48], [0.0; 48]);
+                    view.keys(head, 1..5, &mut k);
+                    view.values(head, 1..5, &mut v);
+                    (k, v)
+                };
+                let (wanted, found) = (read(0, &whole), read(1, &shared));
+                assert_eq!(wanted.1, found.1, "{kind:?}");
+                for (wanted, found) in wanted.0.iter().zip(found.0) {
+                    assert!((wanted - found).abs() <= error, "{kind:?}: {found}, not {wanted}");
+                }
+                let exact: Vec<f32> =
+                    (1..5).flat_map(|t| key(&value(t))[head * 12..][..12].to_vec()).collect();
+                assert!(kind != KvType::F32 || exact == found.0);
             }
         }
     }

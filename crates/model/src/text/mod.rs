@@ -30,7 +30,15 @@ pub(crate) struct Span<'a> {
 }
 
 /// Scratch for passes of at most `tokens` tokens, residual stream included.
+///
+/// A few tokens share out their keys where many share out themselves, and may need more.
 pub(crate) fn need(config: &Config, limits: KvLimits, tokens: usize) -> Need {
+    let few = 1..tokens.min(COLUMNS_MAX + 1);
+    few.chain([tokens]).map(|n| pass_need(config, limits, n)).fold(Need::default(), Need::or)
+}
+
+/// Scratch for a pass of `tokens` tokens.
+fn pass_need(config: &Config, limits: KvLimits, tokens: usize) -> Need {
     let layer = |l: &LayerConfig| {
         attention::need(config, l, limits, tokens).or(feed_forward::need(config, l, tokens))
     };

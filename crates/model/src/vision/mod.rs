@@ -56,12 +56,12 @@ impl Vision {
     ///
     /// # Errors
     /// If a tensor or key is missing or of the wrong shape.
-    pub(crate) fn load(file: &mut ProjectorFile<'_, '_>, hidden: usize) -> Result<Self> {
+    pub(crate) fn load(file: &ProjectorFile<'_>, hidden: usize) -> Result<Self> {
         file.expect_string("clip.vision.projector_type", "gemma4uv")?;
         file.expect_uint("clip.vision.patch_size", PATCH_SIDE as u64 / 3)?;
         let length = file.rows("v.patch_embd.weight")?;
         let positions = file.rows("v.position_embd.weight")?;
-        let mut norm = |i: usize, length| -> Result<LayerNorm> {
+        let norm = |i: usize, length| -> Result<LayerNorm> {
             Ok(LayerNorm {
                 weight: file.vector(&format!("v.patch_norm.{i}.weight"), &[length])?,
                 bias: file.vector(&format!("v.patch_norm.{i}.bias"), &[length])?,

@@ -20,9 +20,10 @@ use crate::text::kv_cache::KvView;
 
 /// Scratch of [`softmax`].
 pub(super) fn need(config: &Config, layer: &LayerConfig, context: usize, tokens: usize) -> Need {
-    let few = Need::of::<f32>(few_len(config, layer, context));
-    let many = if tokens > few_tokens(layer.group()) { many_len(layer, tokens) } else { 0 };
-    few.or(Need::of::<f32>(many))
+    Need::of::<f32>(match tokens <= few_tokens(layer.group()) {
+        true => few_len(config, layer, context),
+        false => many_len(layer, tokens),
+    })
 }
 
 /// Length of the partial results of a few tokens, for all spans.
@@ -318,8 +319,7 @@ fn span(kind: LayerKind, index: usize) -> Range<usize> {
     if kind == LayerKind::Sliding || index < SPANS_EQUAL {
         return index * SPAN..(index + 1) * SPAN;
     }
-    let (octaves, i) =
-        ((index - SPANS_EQUAL) / OCTAVE_SPANS, (index - SPANS_EQUAL) % OCTAVE_SPANS);
+    let (octaves, i) = ((index - SPANS_EQUAL) / OCTAVE_SPANS, (index - SPANS_EQUAL) % OCTAVE_SPANS);
     let octave = (SPANS_EQUAL * SPAN) << octaves;
     let len = octave / OCTAVE_SPANS;
     octave + i * len..octave + (i + 1) * len
@@ -369,7 +369,9 @@ mod tests {
         }
         assert_eq!(tile_positions(512), 16); // full layers of the 12B
         for group in [1, 2, 3, 16, 100, GROUP_MAX] {
-            assert!(block_tokens(group) * group <= ROWS_MAX && few_tokens(group) * group <= ROWS_MAX);
+            assert!(
+                block_tokens(group) * group <= ROWS_MAX && few_tokens(group) * group <= ROWS_MAX
+            );
         }
     }
 
