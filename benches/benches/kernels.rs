@@ -195,7 +195,7 @@ fn elementwise(group: &mut BenchmarkGroup<'_, WallTime>, table: &mut Table, isa:
         is_int8: false,
     };
     for columns in [1, COLUMNS_MAX] {
-        let x = values(COLS * columns);
+        let x = Xorshift::normals(COLS * columns);
         let mut out = vec![0; int8_dwords(COLS, columns)];
         let (full, id) = names(&format!("quantize_columns {columns}"), isa);
         table.time(group, (&full, id), (isa, work(x.len(), 0)), &mut || {
@@ -217,7 +217,7 @@ fn elementwise(group: &mut BenchmarkGroup<'_, WallTime>, table: &mut Table, isa:
         ("exp_sub_sum", COLS, 0, |isa, x, _| _ = black_box(isa.exp_sub_sum(x, 1.0))),
     ];
     for (name, count, macs, run) in operations {
-        let (mut row, other) = (values(COLS), values(COLS));
+        let (mut row, other) = (Xorshift::normals(COLS), Xorshift::normals(COLS));
         let (full, id) = names(name, isa);
         table.time(group, (&full, id), (isa, work(count, macs)), &mut || {
             run(isa, black_box(&mut row), &other);
@@ -228,9 +228,9 @@ fn elementwise(group: &mut BenchmarkGroup<'_, WallTime>, table: &mut Table, isa:
 /// One query, as in decoding, and as many as share a tile of keys.
 fn attention(group: &mut BenchmarkGroup<'_, WallTime>, table: &mut Table, isa: Isa) {
     for rows in [1, ATTENTION_ROWS] {
-        let (queries, keys) = (values(rows * HEAD), values(WINDOW * HEAD));
+        let (queries, keys) = (Xorshift::normals(rows * HEAD), Xorshift::normals(WINDOW * HEAD));
         let queries: Vec<&[f32]> = queries.chunks_exact(HEAD).collect();
-        let (mut scores, mut out) = (values(rows * WINDOW), vec![0.0; rows * HEAD]);
+        let (mut scores, mut out) = (Xorshift::normals(rows * WINDOW), vec![0.0; rows * HEAD]);
         let work = Work {
             bytes: (4 * WINDOW * HEAD) as u64,
             is_memory: false,
@@ -251,11 +251,6 @@ fn attention(group: &mut BenchmarkGroup<'_, WallTime>, table: &mut Table, isa: I
 /// As the table has it, and as criterion does.
 fn names(operation: &str, isa: Isa) -> (String, BenchmarkId) {
     (format!("f32/{operation}/{}", isa.name()), BenchmarkId::new(operation, isa.name()))
-}
-
-fn values(count: usize) -> Vec<f32> {
-    let mut random = Xorshift::default();
-    (0..count).map(|_| random.normal()).collect()
 }
 
 /// Gemma 4 12B's hidden size.

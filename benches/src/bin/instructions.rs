@@ -12,6 +12,7 @@
 use std::hint::black_box;
 use std::process::ExitCode;
 
+use carat_bench::random::Xorshift;
 use carat_bench::{Activations, Matrix};
 use carat_kernels::{COLUMNS_MAX, Format, GROUP_ROWS, Isa, int8_dwords};
 
@@ -65,14 +66,14 @@ fn kernels() -> Vec<Kernel> {
         }
     }
     for columns in [1, COLUMNS_MAX] {
-        let x = values(COLS * columns);
+        let x = Xorshift::normals(COLS * columns);
         let mut out = vec![0; int8_dwords(COLS, columns)];
         let work = move |isa: Isa| isa.quantize_columns(&x, COLS, black_box(&mut out));
         kernels.push((format!("quantize/{columns}"), Box::new(work)));
     }
     for rows in [1, ATTENTION_ROWS] {
-        let queries = values(rows * HEAD);
-        let (keys, mut scores) = (values(KEYS * HEAD), values(rows * KEYS));
+        let queries = Xorshift::normals(rows * HEAD);
+        let (keys, mut scores) = (Xorshift::normals(KEYS * HEAD), Xorshift::normals(rows * KEYS));
         let weights = scores.clone();
         let work = move |isa: Isa| {
             let queries: [&[f32]; ATTENTION_ROWS] =
@@ -80,7 +81,7 @@ fn kernels() -> Vec<Kernel> {
             isa.attention_scores(black_box(&mut scores), KEYS, &queries[..rows], &keys, HEAD);
         };
         kernels.push((format!("attention_scores/{rows}"), Box::new(work)));
-        let (values, mut out) = (values(KEYS * HEAD), vec![0.0; rows * HEAD]);
+        let (values, mut out) = (Xorshift::normals(KEYS * HEAD), vec![0.0; rows * HEAD]);
         let work = move |isa: Isa| {
             isa.attention_values(black_box(&mut out), &weights, KEYS, &values, HEAD);
         };
@@ -95,16 +96,11 @@ fn kernels() -> Vec<Kernel> {
         ("softcap", |isa, x, _| isa.softcap(x, 30.0)),
     ];
     for (name, run) in operations {
-        let (mut x, y) = (values(COLS), values(COLS));
+        let (mut x, y) = (Xorshift::normals(COLS), Xorshift::normals(COLS));
         let work = move |isa: Isa| run(isa, black_box(&mut x), &y);
         kernels.push((name.to_owned(), Box::new(work)));
     }
     kernels
-}
-
-fn values(count: usize) -> Vec<f32> {
-    let mut random = carat_bench::random::Xorshift::default();
-    (0..count).map(|_| random.normal()).collect()
 }
 
 /// Eight groups of rows of ten K-quant superblocks: enough to drown what happens once.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use carat::vision::{Budget, ImageError, Picture};
-use carat::{Error, Input, Medium, Part, Progress};
+use carat::{Error, Input, Medium, Part, Progress, Session};
 
 use super::{Bench, Kind, Task, Test, VERIFY_DEPTH, VERIFY_PASSES, VERIFY_TOKENS, WARM_UP};
 use crate::random::Xorshift;
@@ -93,26 +93,30 @@ impl Bench<'_, '_> {
 
     fn run_image(&mut self) -> Result<(), Error> {
         let picture = picture()?;
-        let mut test = self.test(Kind::Image, (picture.tokens(), 0, 0), 0);
-        while self.wants(&test) {
-            self.session.truncate(0)?;
-            let clock = self.start();
-            let medium = Medium::Image(self.session.embed_picture(&picture)?);
-            self.session.push(Input::Parts(&[Part::Medium(&medium)]))?;
-            self.stop(clock, &mut test);
-            test.tokens = self.session.len();
-        }
-        self.finish(test);
-        Ok(())
+        self.run_medium(Kind::Image, picture.tokens(), |session| {
+            session.embed_picture(&picture).map(Medium::Image)
+        })
     }
 
     fn run_audio(&mut self) -> Result<(), Error> {
         let samples = sound();
-        let mut test = self.test(Kind::Audio, (AUDIO_TOKENS, 0, 0), 0);
+        self.run_medium(Kind::Audio, AUDIO_TOKENS, |session| {
+            session.embed_samples(&samples).map(|sound| Medium::Audio(vec![sound]))
+        })
+    }
+
+    /// Embeds a medium and evaluates it, alone in the session.
+    fn run_medium(
+        &mut self,
+        kind: Kind,
+        tokens: usize,
+        embed: impl Fn(&mut Session<'_>) -> Result<Medium, Error>,
+    ) -> Result<(), Error> {
+        let mut test = self.test(kind, (tokens, 0, 0), 0);
         while self.wants(&test) {
             self.session.truncate(0)?;
             let clock = self.start();
-            let medium = Medium::Audio(vec![self.session.embed_samples(&samples)?]);
+            let medium = embed(&mut self.session)?;
             self.session.push(Input::Parts(&[Part::Medium(&medium)]))?;
             self.stop(clock, &mut test);
             test.tokens = self.session.len();

@@ -135,57 +135,58 @@ mod x86 {
         rounds * 8 * CHAINS_16 as u64 * 32
     }
 
-    #[target_feature(enable = "avx2,avxvnni")]
-    pub(super) fn vnni(rounds: u64) -> u64 {
-        let (w, a) = (_mm256_set1_epi8(black_box(3)), _mm256_set1_epi8(black_box(5)));
-        let mut sums = [_mm256_setzero_si256(); CHAINS];
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = _mm256_dpbusd_avx_epi32(*sum, w, a);
+    /// `sum = step(sum, w, a)` in [`CHAINS`] independent sums, of so many multiplications each.
+    macro_rules! chains {
+        ($name:ident, $features:literal, $zero:ident, $set:ident($w:literal, $a:literal),
+            |$sum:ident, $x:ident, $y:ident| $step:expr, $multiplications:literal) => {
+            #[target_feature(enable = $features)]
+            pub(super) fn $name(rounds: u64) -> u64 {
+                let ($x, $y) = ($set(black_box($w)), $set(black_box($a)));
+                let mut sums = [$zero(); CHAINS];
+                for _ in 0..rounds {
+                    for sum in &mut sums {
+                        let $sum = *sum;
+                        *sum = $step;
+                    }
+                }
+                black_box(sums);
+                rounds * CHAINS as u64 * $multiplications
             }
-        }
-        black_box(sums);
-        rounds * CHAINS as u64 * 32
+        };
     }
 
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) fn vnni_512(rounds: u64) -> u64 {
-        let (w, a) = (_mm512_set1_epi8(black_box(3)), _mm512_set1_epi8(black_box(5)));
-        let mut sums = [_mm512_setzero_si512(); CHAINS];
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = _mm512_dpbusd_epi32(*sum, w, a);
-            }
-        }
-        black_box(sums);
-        rounds * CHAINS as u64 * 64
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn fma(rounds: u64) -> u64 {
-        let (w, a) = (_mm256_set1_ps(black_box(0.3)), _mm256_set1_ps(black_box(0.5)));
-        let mut sums = [_mm256_setzero_ps(); CHAINS];
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = _mm256_fmadd_ps(w, a, *sum);
-            }
-        }
-        black_box(sums);
-        rounds * CHAINS as u64 * 8
-    }
-
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn fma_512(rounds: u64) -> u64 {
-        let (w, a) = (_mm512_set1_ps(black_box(0.3)), _mm512_set1_ps(black_box(0.5)));
-        let mut sums = [_mm512_setzero_ps(); CHAINS];
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = _mm512_fmadd_ps(w, a, *sum);
-            }
-        }
-        black_box(sums);
-        rounds * CHAINS as u64 * 16
-    }
+    chains!(
+        vnni,
+        "avx2,avxvnni",
+        _mm256_setzero_si256,
+        _mm256_set1_epi8(3, 5),
+        |sum, w, a| _mm256_dpbusd_avx_epi32(sum, w, a),
+        32
+    );
+    chains!(
+        vnni_512,
+        "avx512f,avx512vnni",
+        _mm512_setzero_si512,
+        _mm512_set1_epi8(3, 5),
+        |sum, w, a| _mm512_dpbusd_epi32(sum, w, a),
+        64
+    );
+    chains!(
+        fma,
+        "avx2,fma",
+        _mm256_setzero_ps,
+        _mm256_set1_ps(0.3, 0.5),
+        |sum, w, a| _mm256_fmadd_ps(w, a, sum),
+        8
+    );
+    chains!(
+        fma_512,
+        "avx512f",
+        _mm512_setzero_ps,
+        _mm512_set1_ps(0.3, 0.5),
+        |sum, w, a| _mm512_fmadd_ps(w, a, sum),
+        16
+    );
 
     /// Reads with a prefetch `AHEAD` bytes before each load; 0 is without.
     #[target_feature(enable = "avx2")]

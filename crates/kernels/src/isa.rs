@@ -49,30 +49,45 @@ enum Kind {
 
 /// Runs the kernel of that name; arguments are names, so nothing is evaluated inside `unsafe`.
 macro_rules! on {
-    ($isa:ident, $kernel:ident($($arg:ident),*)) => {
-        match $isa.0 {
-            Kind::Scalar => scalar::$kernel($($arg),*),
+    ($isa:ident, $kernel:ident($($arg:ident: $type:ty),*)) => {{
+        let kernel: unsafe fn($($type),*) = match $isa.0 {
+            Kind::Scalar => scalar::$kernel,
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kind::Avx2` is made only where `detect` saw avx2, fma and f16c.
-            Kind::Avx2(_) => unsafe { avx2::$kernel($($arg),*) },
+            Kind::Avx2(_) => avx2::$kernel,
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kind::AvxVnni` is made only where `detect` saw avxvnni as well.
-            Kind::AvxVnni(_) => unsafe { avxvnni::$kernel($($arg),*) },
+            Kind::AvxVnni(_) => avxvnni::$kernel,
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kind::Avx512Vnni` is made only where `detect` saw these parts of AVX-512.
-            Kind::Avx512Vnni(_) => unsafe { avx512vnni::$kernel($($arg),*) },
+            Kind::Avx512Vnni(_) => avx512vnni::$kernel,
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: `Kind::Neon` is made only where `detect` saw neon.
-            Kind::Neon(_) => unsafe { baseline::$kernel($($arg),*) },
+            Kind::Neon(_) => baseline::$kernel,
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: `Kind::NeonDotprod` is made only where `detect` saw dotprod as well.
-            Kind::NeonDotprod(_) => unsafe { dotprod::$kernel($($arg),*) },
+            Kind::NeonDotprod(_) => dotprod::$kernel,
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: `Kind::NeonI8mm` is made only where `detect` saw dotprod and i8mm as well.
-            Kind::NeonI8mm(_) => unsafe { i8mm::$kernel($($arg),*) },
+            Kind::NeonI8mm(_) => i8mm::$kernel,
+        };
+        // SAFETY: a `Kind` is made only where `detect` saw every feature that its kernels enable.
+        unsafe { kernel($($arg),*) }
+    }};
+}
+
+/// Calls the function compiled for that number of columns, one to [`COLUMNS_MAX`].
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! for_columns {
+    ($columns:expr, $($function:ident)::+($($arg:ident),*)) => {
+        match $columns {
+            1 => $($function)::+::<1>($($arg),*),
+            2 => $($function)::+::<2>($($arg),*),
+            3 => $($function)::+::<3>($($arg),*),
+            4 => $($function)::+::<4>($($arg),*),
+            5 => $($function)::+::<5>($($arg),*),
+            6 => $($function)::+::<6>($($arg),*),
+            7 => $($function)::+::<7>($($arg),*),
+            _ => $($function)::+::<8>($($arg),*),
         }
     };
 }
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use for_columns;
 
 impl Isa {
     /// Every instruction set this machine has, weakest first; the first one is scalar.
@@ -154,11 +169,11 @@ impl Isa {
     }
 
     fn matmul_checked(self, w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
-        on!(self, matmul(w, groups, x, out));
+        on!(self, matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]));
     }
 
     pub(crate) fn quantize_checked(self, x: &[f32], k: usize, out: &mut [u32]) {
-        on!(self, quantize(x, k, out));
+        on!(self, quantize(x: &[f32], k: usize, out: &mut [u32]));
     }
 
     /// Runs an element-wise operation compiled for this instruction set.

@@ -46,8 +46,8 @@ pub struct OpenOptions<'a> {
     pub projector: Option<&'a Path>,
     /// A cache file: the repacked weights on disk. The first start writes it (it is as large as the
     /// model), the next ones map it, which takes a fraction of a second whatever the size of the
-    /// model, and memory that the system can take back. Without one, weights are copied into
-    /// memory of their own, in huge pages where there are some, which is a little faster to read.
+    /// model, and memory that the system can take back. Without one, weights are repacked into
+    /// memory of their own, in huge pages where there are some.
     pub cache: Option<&'a Path>,
 }
 

@@ -1,8 +1,8 @@
 //! Memory by the page: large blocks of zeros, straight from the system.
 //!
 //! A block takes memory only where it was touched, so it may be made for the most that could ever
-//! be needed. Huge pages (2 MiB) are asked for, where the system knows them: with 4 KiB pages a core
-//! spends a third of its time on addresses when it reads weights.
+//! be needed. Huge pages (2 MiB) are asked for, where the system knows them: with pages of 4 KiB,
+//! whoever reads gigabytes of weights waits for page tables, too.
 
 use std::ops::{Deref, DerefMut};
 

@@ -57,7 +57,7 @@ impl Pool {
         &self,
         data: &mut [T],
         width: usize,
-        work: impl Fn(usize, &mut [T]) + Sync + Send,
+        work: impl Fn(usize, &mut [T]) + Sync,
     ) {
         let count = data.len().div_ceil(width);
         let chunks = Mutex::new(data.chunks_mut(width).enumerate());
@@ -70,7 +70,7 @@ impl Pool {
     }
 
     /// Calls `work(i)` for each `i` below `count`.
-    fn units(&self, count: usize, work: impl Fn(usize) + Sync + Send) {
+    fn units(&self, count: usize, work: impl Fn(usize) + Sync) {
         if self.threads == 1 || count <= 1 {
             return (0..count).for_each(work);
         }
@@ -297,9 +297,6 @@ struct Scatter<'a, T> {
 // exactly one unit: a unit of `Pool::matmul` and `Activations::gated` owns a range of rows (of
 // blocks of 32 rows, in the 8-bit form) of every token, and these ranges are disjoint.
 unsafe impl<T: Send> Sync for Scatter<'_, T> {}
-
-// SAFETY: as a `&mut [T]`, it may move to another thread.
-unsafe impl<T: Send> Send for Scatter<'_, T> {}
 
 impl<'a, T: Copy> Scatter<'a, T> {
     fn new(out: &'a mut [T]) -> Self {

@@ -3,21 +3,13 @@
 use std::arch::aarch64::*;
 
 use super::lanes::{F, store, widen_f16};
+use crate::isa::for_columns;
 use crate::{Columns, Format, GROUP_ROWS, Weights, scalar};
 
 /// The products of f32 columns.
 #[target_feature(enable = "neon")]
 pub(super) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
-    match x.columns() {
-        1 => matmul_n::<1>(w, groups, x, out),
-        2 => matmul_n::<2>(w, groups, x, out),
-        3 => matmul_n::<3>(w, groups, x, out),
-        4 => matmul_n::<4>(w, groups, x, out),
-        5 => matmul_n::<5>(w, groups, x, out),
-        6 => matmul_n::<6>(w, groups, x, out),
-        7 => matmul_n::<7>(w, groups, x, out),
-        _ => matmul_n::<8>(w, groups, x, out),
-    }
+    for_columns!(x.columns(), matmul_n(w, groups, x, out));
 }
 
 #[target_feature(enable = "neon")]

@@ -433,8 +433,11 @@ mod tests {
             }
             k
         };
-        // Values are at most 5 and weights at most 2: half a unit of f16 at 8, half a step of 1/127.
-        let kinds = [(KvType::F32, 0.0), (KvType::F16, 0.008), (KvType::Q8, 0.09)];
+        // Keys are below 9.2, values times weights below 8.4, values below 4.4 and weights below 1.9.
+        // Each reading is off by half a unit of f16 (1/256 of a key, 1/512 of a value), or by half a
+        // step of 1/127.
+        let (f16, q8) = (1.0 / 256.0 + 1.9 / 512.0, 2.0 * 9.2 / 254.0);
+        let kinds = [(KvType::F32, 0.0), (KvType::F16, f16), (KvType::Q8, q8)];
         for (kind, error) in kinds {
             let [mut whole, mut shared] = [None, Some(2)].map(|pairs| layer(kind, pairs));
             assert!(shared.token_bytes() <= whole.token_bytes());

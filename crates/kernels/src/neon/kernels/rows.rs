@@ -6,6 +6,7 @@ use std::arch::aarch64::*;
 use super::Int8Block;
 use super::kernels;
 use crate::activations::{SCALE, int8_blocks};
+use crate::isa::for_columns;
 use crate::neon::lanes::{F, store};
 use crate::neon::{Int8, float};
 use crate::{Columns, GROUP_ROWS, Weights};
@@ -18,16 +19,7 @@ kernels! {
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
     let Columns::Int8 { columns, data, .. } = x else { return float::matmul(w, groups, x, out) };
     let int8 = Int8 { columns, data };
-    match columns {
-        1 => kernels::matmul::<1>(w, groups, int8, out),
-        2 => kernels::matmul::<2>(w, groups, int8, out),
-        3 => kernels::matmul::<3>(w, groups, int8, out),
-        4 => kernels::matmul::<4>(w, groups, int8, out),
-        5 => kernels::matmul::<5>(w, groups, int8, out),
-        6 => kernels::matmul::<6>(w, groups, int8, out),
-        7 => kernels::matmul::<7>(w, groups, int8, out),
-        _ => kernels::matmul::<8>(w, groups, int8, out),
-    }
+    for_columns!(columns, kernels::matmul(w, groups, int8, out));
 }
 
 /// Walks the groups and their blocks; `step` adds the products of rows 0–3 (half 0) or 4–7 (half 1)

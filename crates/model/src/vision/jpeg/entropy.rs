@@ -197,22 +197,32 @@ pub(super) fn sequential(
     let size = bits.symbol(dc).into();
     *last_dc = last_dc.wrapping_add(bits.signed(u32::min(size, 16)));
     block[0] = *last_dc as i16;
-    let mut k = 1;
-    while k < 64 {
+    coefficients(bits, ac, Band { first: 1, last: 63, high: 0, low: 0 }, block);
+}
+
+/// Reads coefficients of a band until it is full or a symbol ends it early: the run of that symbol.
+fn coefficients(
+    bits: &mut Bits<'_>,
+    ac: &Huffman,
+    band: Band,
+    block: &mut [i16; 64],
+) -> Option<u32> {
+    let mut k = band.first;
+    while k <= band.last {
         let (run, size) = split(bits.symbol(ac));
         if size == 0 {
             if run < 15 {
-                return;
+                return Some(run);
             }
             k += 16;
             continue;
         }
         k += run as usize;
-        let value = bits.signed(size);
-        let Some(&at) = ZIGZAG.get(k) else { return };
-        block[at] = value as i16;
+        let value = bits.signed(size) << band.low;
+        block[*ZIGZAG.get(k)?] = value as i16;
         k += 1;
     }
+    None
 }
 
 /// Reads the DC of a block of a progressive picture: first its high bits, later one more.
@@ -245,22 +255,8 @@ pub(super) fn progressive_first(
         state.empty_blocks -= 1;
         return;
     }
-    let mut k = band.first;
-    while k <= band.last {
-        let (run, size) = split(bits.symbol(ac));
-        if size == 0 {
-            if run < 15 {
-                state.empty_blocks = (1 << run) - 1 + bits.take(run) as u32;
-                return;
-            }
-            k += 16;
-            continue;
-        }
-        k += run as usize;
-        let value = bits.signed(size) << band.low;
-        let Some(&at) = ZIGZAG.get(k) else { return };
-        block[at] = value as i16;
-        k += 1;
+    if let Some(run) = coefficients(bits, ac, band, block) {
+        state.empty_blocks = (1 << run) - 1 + bits.take(run) as u32;
     }
 }
 
