@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::Cost;
 use crate::machine::Machine;
-use crate::roof::Roof;
+use crate::roof::{Roof, is_speed};
 use crate::stats::Samples;
 use crate::text::printable;
 
@@ -99,6 +99,10 @@ pub struct Test {
     pub tokens: usize,
     /// Nanoseconds, one for each repetition.
     pub samples_ns: Vec<u64>,
+    /// Weights read by as many threads right before and right after each repetition of decoding, in
+    /// 10⁹ bytes a second; none where that was not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readings_gb_s: Vec<[f64; 2]>,
     /// Energy of the CPU packages for a token, where it can be measured.
     #[serde(default)]
     pub joules_per_token: Option<f64>,
@@ -145,6 +149,13 @@ impl Results {
             let what = printable(what, 40);
             return Err(format!("its roof `{what}` is {speed:e}, no speed of a machine"));
         }
+        for test in &results.tests {
+            let mut readings = test.readings_gb_s.as_flattened().iter();
+            if let Some(speed) = readings.find(|speed| !is_speed(**speed)) {
+                let name = test.name();
+                return Err(format!("memory around `{name}` is {speed:e}, no speed of a machine"));
+            }
+        }
         Ok(results)
     }
 
@@ -158,10 +169,22 @@ impl Results {
         Samples::new(self.load_ns.iter().map(|ns| *ns as f64))
     }
 
-    /// The part of the memory's read speed that reading the weights takes in a decoding test.
+    /// The part of the memory's read speed that reading the weights takes in a decoding test: the
+    /// median over its repetitions, each against [`Test::memory_gb_s`]. Where that was not measured
+    /// (by older versions and by other engines), the median speed against the roof of the run.
     pub fn read_share(&self, test: &Test) -> Option<f64> {
-        let roof = self.roof.as_ref().filter(|_| test.kind == Kind::Decode)?;
-        Some(self.gb_s(test)? / roof.read_gb_s).filter(|share| share.is_finite())
+        if test.kind != Kind::Decode {
+            return None;
+        }
+        let Some(memory) = test.memory_gb_s() else {
+            let share = self.gb_s(test)? / self.roof.as_ref()?.read_gb_s;
+            return Some(share).filter(|share| share.is_finite());
+        };
+        // Bytes a nanosecond are 10⁹ bytes a second.
+        let bytes = test.tokens as f64 * self.model.cost.decode_bytes as f64;
+        let samples = test.samples_ns.iter().zip(memory);
+        let shares = Samples::new(samples.map(|(ns, gb_s)| bytes / *ns as f64 / gb_s));
+        shares.map(|shares| shares.median())
     }
 
     /// Weights read in decoding, 10⁹ bytes a second.
@@ -208,6 +231,15 @@ impl Test {
         Samples::new(self.samples_ns.iter().map(|ns| self.tokens as f64 * 1e9 / *ns as f64))
     }
 
+    /// What memory gave at each repetition, in 10⁹ bytes a second: the mean of the readings around
+    /// it; none unless every repetition has them.
+    pub fn memory_gb_s(&self) -> Option<Vec<f64>> {
+        let readings = &self.readings_gb_s;
+        let is_whole = !readings.is_empty() && readings.len() == self.samples_ns.len();
+        let mean = |around: &[f64; 2]| f64::midpoint(around[0], around[1]);
+        is_whole.then(|| readings.iter().map(mean).collect())
+    }
+
     /// Nanoseconds, one value for each repetition.
     pub fn time_ns(&self) -> Option<Samples> {
         Samples::new(self.samples_ns.iter().map(|ns| *ns as f64))
@@ -243,6 +275,7 @@ pub(crate) mod tests {
             n_depth,
             tokens: n_prompt + n_gen,
             samples_ns: vec![2_000_000_000, 1_000_000_000, 4_000_000_000],
+            readings_gb_s: Vec::new(),
             joules_per_token: None,
         }
     }
@@ -316,6 +349,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_share_is_against_the_readings_around_each_sample() {
+        let mut results = results();
+        // 8 GB in 2 s, 1 s and 4 s are 4, 8 and 2 GB/s, of 5, 16 and 2.5: 80 %, 50 % and 80 %. Of the
+        // roof, 4 of 10, it would be 40 %.
+        results.tests[1].readings_gb_s = vec![[4.0, 6.0], [20.0, 12.0], [2.0, 3.0]];
+        let share = |results: &Results| results.read_share(&results.tests[1]);
+        assert_eq!(results.tests[1].memory_gb_s(), Some(vec![5.0, 16.0, 2.5]));
+        assert_eq!(share(&results), Some(0.8));
+        results.tests[1].readings_gb_s[2] = [2.5, 7.5];
+        // 80 %, 50 % and 40 %; the medians alone, 4 of 5, would be 80 %.
+        assert_eq!(share(&results), Some(0.5));
+        assert_eq!(share(&Results { roof: None, ..results.clone() }), Some(0.5));
+        results.tests[1].readings_gb_s.pop();
+        assert_eq!(share(&results), Some(0.4), "a reading is missing: the roof");
+        results.tests[1].kind = Kind::Verify;
+        assert_eq!(share(&results), None);
+    }
+
+    #[test]
     fn verifying_is_compared_pass_by_pass() {
         // 4 passes of 4 tokens and 8 passes of 1 take the same 2 s: a pass of 4 costs two of 1.
         assert_eq!(results().verify_ratios(), [(4, 2, 2.0)]);
@@ -323,9 +375,13 @@ pub(crate) mod tests {
 
     #[test]
     fn json_comes_back_equal() {
-        let results = results();
-        let text = serde_json::to_string_pretty(&results).expect("plain data");
-        assert_eq!(Results::from_json(&text), Ok(results));
+        let mut results = results();
+        let text = |results: &Results| serde_json::to_string_pretty(results).expect("plain data");
+        let before = text(&results);
+        assert!(!before.contains("readings"), "older files have none");
+        assert_eq!(Results::from_json(&before), Ok(results.clone()));
+        results.tests[1].readings_gb_s = vec![[1.5, 2.5]; 3];
+        assert_eq!(Results::from_json(&text(&results)), Ok(results));
     }
 
     #[test]
@@ -336,6 +392,9 @@ pub(crate) mod tests {
             let roof = Roof { read_gb_s, ..results().roof.expect("a roof") };
             text(&Results { roof: Some(roof), ..results() })
         };
+        let mut still = results();
+        still.tests[1].readings_gb_s = vec![[1.0, 0.0]];
+        let still = text(&still);
         // JSON has no NaN: what is none was written as null.
         let [zero, vast, nan] = [0.0, 1e300, f64::NAN].map(with_roof);
         let cases = [
@@ -346,6 +405,7 @@ pub(crate) mod tests {
             (&zero, "`read` is 0e0"),
             (&vast, "`read` is 1e300"),
             (&nan, "null"),
+            (&still, "`decode 8 at 0` is 0e0"),
         ];
         for (text, words) in cases {
             let said = Results::from_json(text).expect_err("it is no result");

@@ -16,6 +16,7 @@ use carat_gguf::Gguf;
 use crate::machine::Energy;
 use crate::random::Xorshift;
 use crate::results::{Kind, MemoryPoint, Skipped, Test};
+use crate::roof::WeightReader;
 
 mod work;
 
@@ -32,6 +33,8 @@ pub struct Options {
     pub verify: bool,
     /// Whether a picture and sound are measured, where the model has a projector for them.
     pub media: bool,
+    /// Whether memory is read before and after each sample of decoding, to know what it gave then.
+    pub readings: bool,
     /// Numbers of threads; 0 is the number of physical cores.
     pub threads: Vec<usize>,
     /// Samples of each test.
@@ -184,6 +187,8 @@ struct Bench<'m, 'o> {
     tasks: Vec<Task>,
     tokens: Tokens<'m>,
     energy: Energy,
+    /// Reads what decoding reads, if that is wanted.
+    reader: Option<WeightReader<'m>>,
     deadline: Instant,
     /// Seconds for a token of a prompt, and for a decoded one: the latest measured.
     prefill_seconds: f64,
@@ -215,6 +220,7 @@ impl<'m, 'o> Bench<'m, 'o> {
             tasks,
             tokens: Tokens::new(model),
             energy: Energy::find(),
+            reader: None,
             deadline,
             prefill_seconds: 0.0,
             decode_seconds: 0.0,

@@ -15,6 +15,7 @@ fn options() -> Options {
         generate: 4,
         verify: true,
         media: true,
+        readings: false,
         threads: vec![1],
         repetitions: 3,
         budget: Duration::from_secs(600),
@@ -49,6 +50,20 @@ fn everything_asked_for_is_measured_once_from_cheap_to_dear() {
     }
     let tokens: Vec<_> = measured.tests.iter().map(|test| test.tokens).collect();
     assert_eq!(tokens, [4, 16, 48, 4, 32, 8]);
+}
+
+#[test]
+fn each_sample_of_decoding_stands_between_two_readings() {
+    let measured = run(&Options { readings: true, ..options() }).0;
+    for test in &measured.tests {
+        let wanted = if test.kind == Kind::Decode { 3 } else { 0 };
+        assert_eq!(test.readings_gb_s.len(), wanted, "{}", test.name());
+        // Slower or faster than this is no computer.
+        let speeds = test.readings_gb_s.as_flattened();
+        assert!(speeds.iter().all(|gb_s| *gb_s > 0.05 && *gb_s < 1e5), "{speeds:?}");
+    }
+    let measured = run(&options()).0;
+    assert!(measured.tests.iter().all(|test| test.readings_gb_s.is_empty()));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use carat::{Error, Input, Medium, Part, Progress, Session};
 
 use super::{Bench, Kind, Task, Test, VERIFY_DEPTH, VERIFY_PASSES, VERIFY_TOKENS, WARM_UP};
 use crate::random::Xorshift;
+use crate::roof::WeightReader;
 
 /// Hears how far a prompt is, and may break off.
 type Flow<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
@@ -25,6 +26,11 @@ impl Bench<'_, '_> {
         let begun = Instant::now();
         self.decode(2)?;
         self.decode_seconds = begun.elapsed().as_secs_f64() / 2.0;
+        let decodes = self.tasks.iter().any(|task| matches!(task, Task::Decode(_)));
+        if self.options.readings && decodes {
+            // Not before: weights in a cache file are in memory only once they are used.
+            self.reader = WeightReader::new(self.model.packed_weights(), self.session.threads());
+        }
         Ok(())
     }
 
@@ -58,9 +64,11 @@ impl Bench<'_, '_> {
         let mut test = self.test(Kind::Decode, (0, count, depth), count);
         self.fill(depth)?;
         while self.wants(&test) {
+            let before = self.reading();
             let clock = self.start();
             self.decode(count)?;
             self.stop(clock, &mut test);
+            test.readings_gb_s.extend(before.zip(self.reading()).map(|(a, b)| [a, b]));
             self.back_to(depth)?;
         }
         self.decode_seconds = seconds(&test) / count as f64;
@@ -142,6 +150,11 @@ impl Bench<'_, '_> {
         Ok(())
     }
 
+    /// What memory gives now, in 10⁹ bytes a second.
+    fn reading(&self) -> Option<f64> {
+        self.reader.as_ref().map(WeightReader::gb_s)
+    }
+
     fn decode(&mut self, count: usize) -> Result<(), Error> {
         for _ in 0..count {
             let ids = self.tokens.take(1, self.session.is_empty());
@@ -198,6 +211,7 @@ impl Bench<'_, '_> {
             n_depth,
             tokens,
             samples_ns: Vec::new(),
+            readings_gb_s: Vec::new(),
             joules_per_token: None,
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::Results;
 use crate::results::{Kind, Test};
+use crate::stats::Samples;
 use crate::text::csv_field;
 
 /// A header and a row for each test of each result.
@@ -24,7 +25,7 @@ type Column = (&'static str, fn(&Results, &Test) -> String);
 
 /// The first 23 are llama-bench's (llama.cpp, `tools/llama-bench`, the fields that all its versions
 /// since `n_depth` have and that mean something on a CPU).
-const COLUMNS: [Column; 38] = [
+const COLUMNS: [Column; 39] = [
     ("build_commit", |r, _| r.commit.clone()),
     ("build_number", |_, _| "0".to_owned()),
     ("cpu_info", |r, _| r.machine.cpu.clone()),
@@ -65,6 +66,9 @@ const COLUMNS: [Column; 38] = [
     ("load_ns", |r, _| number(r.load().map(|ns| ns.median()), 0)),
     ("peak_rss", |r, _| r.peak_rss.map_or_else(String::new, |bytes| bytes.to_string())),
     ("notes", |r, _| r.notes.join("; ")),
+    ("read_gb_s", |_, t| {
+        number(t.memory_gb_s().and_then(Samples::new).map(|gb_s| gb_s.median()), 3)
+    }),
 ];
 
 fn number(x: Option<f64>, decimals: usize) -> String {
@@ -99,16 +103,19 @@ mod tests {
 
     #[test]
     fn a_row_has_a_value_for_every_column() {
-        let text = csv(&[results(), results()]);
+        let mut first = results();
+        first.tests[1].readings_gb_s = vec![[4.0, 6.0], [20.0, 12.0], [9.0, 11.0]];
+        let text = csv(&[first, results()]);
         assert_eq!(text.lines().count(), 1 + 2 * results().tests.len());
         let decode = text.lines().nth(2).expect("the second test");
-        // Mean of 2, 1 and 4 s; the deviation is that of n − 1; speeds are 4, 8 and 2 tokens/s.
+        // Mean of 2, 1 and 4 s; the deviation is that of n − 1; speeds are 4, 8 and 2 tokens/s,
+        // and as many GB/s of 5, 16 and 10: 80 %, 50 % and 20 %.
         let wanted = "\"abc\",\"0\",\"Fast & <Cheap>\",\"\",\"CPU\",\"a<b>.gguf\",\
             \"gemma4 2.0B Q4_0\",\"1000000000\",\"2000000000\",\"256\",\"256\",\"2\",\"f16\",\
             \"f16\",\"0\",\"0\",\"8\",\"0\",\"2026-01-31T12:00:00Z\",\"2333333333\",\
             \"1527525232\",\"4.666667\",\"3.055050\",\"decode\",\"carat\",\"0.1.0\",\"avx2\",\
-            \"3\",\"4.000000\",\"2.000000\",\"8.000000\",\"10.000\",\"200.000\",\"0.4000\",\"\",\
-            \"1500000000\",\"1073741824\",\"a note\"";
+            \"3\",\"4.000000\",\"2.000000\",\"8.000000\",\"10.000\",\"200.000\",\"0.5000\",\"\",\
+            \"1500000000\",\"1073741824\",\"a note\",\"10.000\"";
         assert_eq!(decode, wanted);
     }
 }

@@ -150,7 +150,9 @@ const TEST_HEADER: [&str; 8] = [
 
 const ROOFLINE: &str = "Each point is a test. The slope is what this machine reads from memory, the \
     level what it multiplies in 8 bits; both were measured in the same run. A point on the line \
-    leaves nothing to gain.";
+    leaves nothing to gain. The tables take decoding's share of `read` against readings of the \
+    weights right around each sample, where there are any: memory that others share is not always \
+    as fast as at its best.";
 const DEPTH: &str = "How fast the next token comes when so many came before.";
 const MEMORY: &str = "Weights, keys, values and scratch of one session whose context is full.";
 const PEERS: &str = "The same file and the same work; longer is faster.";

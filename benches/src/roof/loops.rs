@@ -26,7 +26,7 @@ impl Compute {
 }
 
 /// A way to read memory from front to back.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Read {
     pub(super) name: &'static str,
     run: fn(&[u8]) -> u64,

@@ -48,7 +48,8 @@ Examples:
   carat bench --synthetic 12b --keep synthetic.gguf -p 0 -n 0 --no-roof    only write and load it
 
 Shares are of what the same run found the machine can do at most: `read` is the memory, which limits
-decoding, `int8` the arithmetic of the instruction set in use, which limits prompts. Columns of
+decoding, `int8` the arithmetic of the instruction set in use, which limits prompts. Shares of `read`
+are against readings of the weights right before and right after each sample of decoding. Columns of
 -o csv are llama-bench's, and then more. Nothing else should run meanwhile, and a laptop should be
 on mains power.";
 

@@ -17,7 +17,7 @@ use crate::projector::{MediaTokens, Projector};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::{Loading, Weights, turning_pairs};
+use crate::weights::{Loading, Matrix, Weights, turning_pairs};
 
 /// A model that is ready to be used. It can be shared by threads; each conversation is a
 /// [`Session`](crate::Session).
@@ -124,6 +124,16 @@ impl Model {
     /// Bytes of all weights in memory.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The matrices that every decoded token is multiplied with, as they lie in memory and in the
+    /// order of the work: those of each layer, and the output head last. Together they are what
+    /// decoding reads for a token besides keys and values.
+    ///
+    /// They are here so that a benchmark can read the very memory that decoding reads. How weights
+    /// are laid out in these bytes is the kernels' business and may change with every version.
+    pub fn packed_weights(&self) -> impl Iterator<Item = &[u8]> {
+        self.weights.decoding().map(Matrix::bytes)
     }
 
     /// Whether the model was opened with a projector that sees pictures.

@@ -55,10 +55,22 @@ pub(crate) struct Layer {
     pub(crate) output_scale: f32,
 }
 
+impl Layer {
+    fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+        let Self { q, k, v, attn_output, gate, up, down, .. } = self;
+        [q, k].into_iter().chain(v).chain([attn_output, gate, up, down])
+    }
+}
+
 impl Weights {
     /// The output head.
     pub(crate) fn head(&self) -> &Matrix {
         self.output.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// The matrices that a decoded token is multiplied with, in this order.
+    pub(crate) fn decoding(&self) -> impl Iterator<Item = &Matrix> {
+        self.layers.iter().flat_map(Layer::matrices).chain([self.head()])
     }
 
     /// Loads all tensors of a file.

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::error::Error as _;
 use std::path::PathBuf;
 
@@ -22,6 +23,29 @@ enum Change {
 
 fn set(key: &'static str, value: impl Into<OwnedValue>) -> Change {
     Change::Set(key, value.into())
+}
+
+#[test]
+fn packed_weights_are_all_that_a_decoded_token_reads() {
+    for quant in ["f32", "q4_0"] {
+        let source = Source::open(&file(quant)).expect("tiny-s");
+        let gguf = source.parse().expect("tiny-s parses");
+        // Its rows are multiples of eight: no padding. The embedding is the head, and comes last.
+        let in_layer =
+            |t: &&carat_gguf::Tensor<'_>| t.name.starts_with("blk.") && t.shape.len() > 1;
+        let mut wanted: Vec<_> =
+            gguf.tensors().iter().filter(in_layer).map(|t| t.data.len()).collect();
+        let head = gguf.tensor("token_embd.weight").expect("an embedding").data.len();
+        let model = model(quant);
+        let mut found: Vec<_> = model.packed_weights().map(<[u8]>::len).collect();
+        assert_eq!(found.pop(), Some(head), "{quant}");
+        found.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted, "{quant}");
+        // They lie in one stretch, and none is named twice.
+        let starts: HashSet<_> = model.packed_weights().map(<[u8]>::as_ptr).collect();
+        assert_eq!(starts.len(), wanted.len() + 1);
+    }
 }
 
 /// tiny-s with a change, as the bytes of a file.

@@ -124,6 +124,7 @@ impl BenchArgs {
             generate: number(self.generate, 32, 4),
             verify: true,
             media: true,
+            readings: !self.no_roof,
             threads: list(&self.threads, &[0], &[0]),
             repetitions: number(self.repetitions, 5, 1),
             budget: Duration::from_secs(self.budget),

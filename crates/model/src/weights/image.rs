@@ -46,9 +46,13 @@ pub(crate) struct Matrix {
 impl Matrix {
     /// As the kernels take it.
     pub(crate) fn view(&self) -> carat_kernels::Weights<'_> {
+        carat_kernels::Weights::new(self.format, self.rows, self.cols, self.bytes())
+    }
+
+    /// As it lies in memory.
+    pub(crate) fn bytes(&self) -> &[u8] {
         let bytes = packed_bytes(self.format, self.rows, self.cols);
-        let data = &self.image.bytes()[self.at..][..bytes];
-        carat_kernels::Weights::new(self.format, self.rows, self.cols, data)
+        &self.image.bytes()[self.at..][..bytes]
     }
 }
 
