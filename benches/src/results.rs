@@ -30,6 +30,9 @@ pub struct Results {
     /// Nanoseconds from opening the file to a model that is ready, one for each time.
     #[serde(default)]
     pub load_ns: Vec<u64>,
+    /// The same where the weights came from a cache file: the second start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cached_load_ns: Vec<u64>,
     /// What was measured.
     pub tests: Vec<Test>,
     /// What was not, and why.
@@ -167,6 +170,11 @@ impl Results {
     /// Nanoseconds of loading.
     pub fn load(&self) -> Option<Samples> {
         Samples::new(self.load_ns.iter().map(|ns| *ns as f64))
+    }
+
+    /// Nanoseconds of loading from a cache file.
+    pub fn cached_load(&self) -> Option<Samples> {
+        Samples::new(self.cached_load_ns.iter().map(|ns| *ns as f64))
     }
 
     /// The part of the memory's read speed that reading the weights takes in a decoding test: the
@@ -316,6 +324,7 @@ pub(crate) mod tests {
                 peaks: vec![peak("maddubs", true, 200.0), peak("fma", false, 50.0)],
             }),
             load_ns: vec![1_500_000_000],
+            cached_load_ns: Vec::new(),
             tests: vec![
                 test(Kind::Prefill, (64, 0, 0)),
                 test(Kind::Decode, (0, 8, 0)),

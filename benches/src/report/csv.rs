@@ -25,7 +25,7 @@ type Column = (&'static str, fn(&Results, &Test) -> String);
 
 /// The first 23 are llama-bench's (llama.cpp, `tools/llama-bench`, the fields that all its versions
 /// since `n_depth` have and that mean something on a CPU).
-const COLUMNS: [Column; 39] = [
+const COLUMNS: [Column; 40] = [
     ("build_commit", |r, _| r.commit.clone()),
     ("build_number", |_, _| "0".to_owned()),
     ("cpu_info", |r, _| r.machine.cpu.clone()),
@@ -69,6 +69,7 @@ const COLUMNS: [Column; 39] = [
     ("read_gb_s", |_, t| {
         number(t.memory_gb_s().and_then(Samples::new).map(|gb_s| gb_s.median()), 3)
     }),
+    ("cached_load_ns", |r, _| number(r.cached_load().map(|ns| ns.median()), 0)),
 ];
 
 fn number(x: Option<f64>, decimals: usize) -> String {
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_row_has_a_value_for_every_column() {
-        let mut first = results();
+        let mut first = Results { cached_load_ns: vec![140_000_000], ..results() };
         first.tests[1].readings_gb_s = vec![[4.0, 6.0], [20.0, 12.0], [9.0, 11.0]];
         let text = csv(&[first, results()]);
         assert_eq!(text.lines().count(), 1 + 2 * results().tests.len());
@@ -115,7 +116,7 @@ mod tests {
             \"f16\",\"0\",\"0\",\"8\",\"0\",\"2026-01-31T12:00:00Z\",\"2333333333\",\
             \"1527525232\",\"4.666667\",\"3.055050\",\"decode\",\"carat\",\"0.1.0\",\"avx2\",\
             \"3\",\"4.000000\",\"2.000000\",\"8.000000\",\"10.000\",\"200.000\",\"0.5000\",\"\",\
-            \"1500000000\",\"1073741824\",\"a note\",\"10.000\"";
+            \"1500000000\",\"1073741824\",\"a note\",\"10.000\",\"140000000\"";
         assert_eq!(decode, wanted);
     }
 }

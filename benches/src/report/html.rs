@@ -106,8 +106,10 @@ fn one(out: &mut String, result: &Results) {
             facts.push((name, format!("{} × 10⁹/s, {}", digits(peak.gmac_s), peak.name)));
         }
     }
-    if let Some(load) = result.load() {
-        facts.push(("Load", format!("{} s", digits(load.median() / 1e9))));
+    for (name, load) in
+        [("Load", result.load()), ("Load from the cache file", result.cached_load())]
+    {
+        facts.extend(load.map(|ns| (name, format!("{} s", digits(ns.median() / 1e9)))));
     }
     facts.extend(result.peak_rss.map(|peak| ("Peak memory", bytes(peak))));
     for (width, threads, ratio) in result.verify_ratios() {
@@ -215,7 +217,8 @@ mod tests {
 
     #[test]
     fn the_page_has_every_chart_and_every_figure() {
-        let page = html(&[results(), Results { engine: "peer".to_owned(), ..results() }]);
+        let first = Results { cached_load_ns: vec![140_000_000], ..results() };
+        let page = html(&[first, Results { engine: "peer".to_owned(), ..results() }]);
         for words in [
             "Under the roof",
             "Decoding by depth",
@@ -226,6 +229,7 @@ mod tests {
             "too &lt;long&gt;",
             "40 % of read",
             "4.00 (1.00 ×)",
+            "<td>Load from the cache file</td><td>0.14 s</td>",
         ] {
             assert!(page.contains(words), "{words}");
         }

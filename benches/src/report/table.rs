@@ -49,8 +49,12 @@ fn one(out: &mut String, result: &Results) -> std::fmt::Result {
         let isa = if test.isa.is_empty() { "as it was built" } else { &test.isa };
         writeln!(out, "engine   {isa}, keys and values {}, chunks of {}", test.kv, test.chunk)?;
     }
-    if let Some(load) = result.load() {
-        write!(out, "load     {} s", digits(load.median() / 1e9))?;
+    let loads = [(result.load(), ""), (result.cached_load(), "from the cache file ")];
+    let loads = loads.into_iter().filter_map(|(ns, how)| Some((ns?, how)));
+    let loads: Vec<_> =
+        loads.map(|(ns, how)| format!("{how}{} s", digits(ns.median() / 1e9))).collect();
+    if !loads.is_empty() {
+        write!(out, "load     {}", loads.join(", "))?;
         match result.peak_rss {
             Some(peak) => writeln!(out, ", then at most {} of memory", bytes(peak))?,
             None => writeln!(out)?,
@@ -141,6 +145,28 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn each_way_of_loading_has_its_time() {
+        let line = |load_ns: &[u64], cached_load_ns: &[u64]| {
+            let (load_ns, cached_load_ns) = (load_ns.to_vec(), cached_load_ns.to_vec());
+            let text = table(&[Results { load_ns, cached_load_ns, peak_rss: None, ..results() }]);
+            text.lines().find(|line| line.starts_with("load")).map(str::to_owned)
+        };
+        let found = [
+            line(&[3_600_000_000], &[140_000_000]),
+            line(&[], &[140_000_000]),
+            line(&[3_600_000_000], &[]),
+            line(&[], &[]),
+        ];
+        let wanted = [
+            "load     3.60 s, from the cache file 0.14 s",
+            "load     from the cache file 0.14 s",
+            "load     3.60 s",
+        ];
+        assert_eq!(found[..3], wanted.map(|text| Some(text.to_owned())));
+        assert_eq!(found[3], None);
     }
 
     #[test]

@@ -356,12 +356,7 @@ impl SamplingArgs {
 impl EngineArgs {
     /// The cache file of the model at `model`, where one is wished for.
     pub(crate) fn cache(&self, model: &Path) -> Option<PathBuf> {
-        let beside = || {
-            let mut path = model.as_os_str().to_owned();
-            path.push(".cache");
-            PathBuf::from(path)
-        };
-        self.cache.as_ref().map(|named| named.clone().unwrap_or_else(beside))
+        self.cache.as_ref().map(|named| cache_file(named.as_deref(), model))
     }
 
     pub(crate) fn open<'a>(
@@ -377,6 +372,16 @@ impl EngineArgs {
         let context = self.ctx.unwrap_or(CONTEXT_DEFAULT.max(tokens_min).min(tokens_max));
         self.cpu.session(context, self.kv)
     }
+}
+
+/// The cache file that `--cache[=FILE]` means for the model at `model`.
+pub(crate) fn cache_file(named: Option<&Path>, model: &Path) -> PathBuf {
+    let beside = || {
+        let mut path = model.as_os_str().to_owned();
+        path.push(".cache");
+        PathBuf::from(path)
+    };
+    named.map_or_else(beside, Path::to_owned)
 }
 
 impl CpuArgs {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 mod common;
 
-use common::{Folder, kit, run, tiny};
+use common::{Folder, kit, run, text, tiny};
 
 fn quick(rest: &str) -> String {
     let args = format!("bench -m {} --quick -p 24 -d 0,24 -n 4 -t 1 --no-roof {rest}", tiny());
@@ -39,6 +39,37 @@ fn the_roof_stands_above_the_tests() {
     let csv = quick("-o csv");
     assert_eq!(csv.lines().count(), 8);
     assert!(csv.starts_with("build_commit,build_number,cpu_info,"), "{csv}");
+}
+
+#[test]
+fn a_cache_file_makes_a_second_start() {
+    let folder = Folder::new();
+    let cache = folder.path("weights.cache");
+    let results = |rest: &str| -> Value {
+        serde_json::from_str(&quick(&format!("-o json {rest}"))).expect("JSON")
+    };
+    let starts = |results: &Value| {
+        let count = |key| results[key].as_array().map_or(0, Vec::len);
+        let is_told = results["notes"].to_string().contains("lie in a cache file");
+        (count("load_ns"), count("cached_load_ns"), is_told)
+    };
+    assert_eq!(starts(&results("")), (1, 0, false));
+    let named = format!("--cache={cache}");
+    assert_eq!(starts(&results(&named)), (1, 1, true), "the first start writes it");
+    assert!(std::fs::metadata(&cache).is_ok_and(|file| file.len() > 4096));
+    assert_eq!(starts(&results(&named)), (0, 1, true), "there is one: no first start");
+    let table = quick(&named);
+    assert!(table.contains("\nload     from the cache file 0."), "{table}");
+
+    // One of another model is replaced.
+    let other = text(&kit("text-q4_0.gguf"));
+    let args = format!("bench -m {other} --quick -p 8 -d 0 -n 1 --no-roof -o json {named}");
+    let replaced: Value = serde_json::from_str(&run(&args).ok()).expect("JSON");
+    assert_eq!(starts(&replaced), (1, 1, true));
+    let occupied = folder.file("notes.txt", "no cache at all");
+    let args = format!("bench -m {} --quick --no-roof --cache={occupied}", tiny());
+    run(&args).fails(1, &["notes.txt"]);
+    run(&format!("bench --from {occupied} --cache")).fails(2, &["--cache"]);
 }
 
 #[test]

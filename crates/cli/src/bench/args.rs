@@ -29,6 +29,12 @@ pub(crate) struct BenchArgs {
     /// once they are loaded]
     #[arg(long, value_name = "FILE", requires = "synthetic")]
     pub(super) keep: Option<PathBuf>,
+    /// Measure the second start as well, and everything else, with the repacked weights in a cache
+    /// file, which the first start writes if there is none [default FILE: the model's name with
+    /// .cache added, gone with a model that is not kept]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
+          conflicts_with = "from")]
+    pub(super) cache: Option<Option<PathBuf>>,
     /// Measure nothing: make one report of results that `-o json` wrote
     #[arg(long, value_name = "JSON", num_args = 1.., conflicts_with_all = ["model", "synthetic"])]
     pub(super) from: Vec<PathBuf>,

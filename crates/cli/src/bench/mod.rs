@@ -16,6 +16,7 @@ use carat_bench::synthetic::{self, Mix, Size};
 use carat_bench::{ModelFacts, Results, Roof, RoofOptions, report};
 use carat_gguf::Source;
 
+use crate::args::cache_file;
 use crate::interrupt::{self, Temporary};
 use crate::progress::{Progress, Unit};
 use crate::{Usage, load};
@@ -63,6 +64,9 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         machine: Machine::this(),
         ..Results::default()
     };
+    if args.synthetic.is_some() || args.cache.is_some() {
+        interrupt::install()?;
+    }
     let file = ModelFile::find(args, &results.machine)?;
     describe(&mut results, &file, &options)?;
     let roof = RoofMeter::new(args, &results.machine);
@@ -74,13 +78,13 @@ fn measure(args: &BenchArgs) -> Result<Results> {
     status.clear();
     // The roof's memory is gone; from here on it is the model's.
     machine::reset_peak_rss();
-    let model = open(&mut results, file, &options)?;
-    let measured = measure::measure(&model, &options, &mut |step| status.step(&step))?;
+    let opened = open(&mut results, file, &options)?;
+    let measured = measure::measure(&opened.model, &options, &mut |step| status.step(&step))?;
     status.clear();
     results.tests = measured.tests;
     results.skipped = measured.skipped;
     results.peak_rss = machine::peak_rss();
-    drop(model);
+    drop(opened);
     if let Some(roof) = roof {
         status.say("the roof once more");
         roof.measure_again(args, &mut results)?;
@@ -107,14 +111,44 @@ fn describe(results: &mut Results, file: &ModelFile, options: &Options) -> Resul
     Ok(())
 }
 
-/// Loads the model and notes the time; a file that is not to be kept is gone after that.
-fn open(results: &mut Results, file: ModelFile, options: &Options) -> Result<Model> {
+/// A model that is ready.
+struct Opened {
+    model: Model,
+    /// Gone after the model, since some systems remove no file that is mapped.
+    _cache: Option<CacheFile>,
+}
+
+/// Loads the model and notes the time, with a cache file once more from that; a model file that is
+/// not to be kept is gone after that.
+fn open(results: &mut Results, file: ModelFile, options: &Options) -> Result<Opened> {
     let threads = options.threads.iter().copied().max().unwrap_or(0);
     let projector = file.projector.as_deref();
-    let begun = Instant::now();
-    let model = load::model(&file.path, OpenOptions { threads, projector, ..Default::default() });
-    results.load_ns.push(begun.elapsed().as_nanos() as u64);
-    model
+    let cache = file.cache.as_ref().map(|cache| cache.path.as_path());
+    let open = || -> Result<(Model, u64)> {
+        let options = OpenOptions { threads, projector, cache, ..Default::default() };
+        let begun = Instant::now();
+        let model = load::model(&file.path, options)?;
+        Ok((model, begun.elapsed().as_nanos() as u64))
+    };
+    let written = || cache.and_then(|path| path.metadata().ok()?.modified().ok());
+    let before = written();
+    let (mut model, mut ns) = open()?;
+    if cache.is_some() {
+        let mut note = "the weights lie in a cache file".to_owned();
+        // One of another model is replaced.
+        if before.is_none() || written() != before {
+            results.load_ns.push(ns);
+            note += ", and the time of loading is with writing it";
+            drop(model);
+            machine::reset_peak_rss();
+            (model, ns) = open()?;
+        }
+        results.cached_load_ns.push(ns);
+        results.notes.push(note);
+    } else {
+        results.load_ns.push(ns);
+    }
+    Ok(Opened { model, _cache: file.cache })
 }
 
 fn notes(args: &BenchArgs, results: &mut Results) {
@@ -136,20 +170,32 @@ struct ModelFile {
     /// As it stands in the results.
     name: String,
     projector: Option<PathBuf>,
+    cache: Option<CacheFile>,
+    /// Removes the file with this.
+    _temporary: Option<Temporary>,
+}
+
+/// Where the repacked weights are kept.
+struct CacheFile {
+    path: PathBuf,
     /// Removes the file with this.
     _temporary: Option<Temporary>,
 }
 
 impl ModelFile {
     fn find(args: &BenchArgs, machine: &Machine) -> Result<Self> {
-        let Some(size) = args.synthetic else {
-            let path = args.model.clone().unwrap_or_default();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let beside = || carat::projectors_beside(&path).ok()?.into_iter().next();
-            let projector = args.mmproj.clone().or_else(beside);
-            return Ok(Self { path, name, projector, _temporary: None });
-        };
-        let (size, mix) = (Size::from(size), Mix::from(args.mix));
+        if let Some(size) = args.synthetic {
+            return Self::synthetic(args, Size::from(size), Mix::from(args.mix), machine);
+        }
+        let path = args.model.clone().unwrap_or_default();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let beside = || carat::projectors_beside(&path).ok()?.into_iter().next();
+        let projector = args.mmproj.clone().or_else(beside);
+        let cache = CacheFile::find(args, &path, true);
+        Ok(Self { path, name, projector, cache, _temporary: None })
+    }
+
+    fn synthetic(args: &BenchArgs, size: Size, mix: Mix, machine: &Machine) -> Result<Self> {
         let (wanted, found) = (synthetic::bytes(size, mix), machine.memory);
         if found > 0 && found < wanted {
             let [wanted, found] = [wanted, found].map(|bytes| bytes as f64 / 1e9);
@@ -158,7 +204,6 @@ impl ModelFile {
                  measure another size or mix"
             );
         }
-        interrupt::install()?;
         let (path, temporary) = match &args.keep {
             Some(path) => (path.clone(), None),
             None => {
@@ -177,7 +222,19 @@ impl ModelFile {
             })?;
         }
         let name = format!("synthetic {} {}", size.name(), mix.name());
-        Ok(Self { path, name, projector: None, _temporary: temporary })
+        let cache = CacheFile::find(args, &path, temporary.is_none());
+        Ok(Self { path, name, projector: None, cache, _temporary: temporary })
+    }
+}
+
+impl CacheFile {
+    /// `is_kept` says whether the model stays: if not, its cache file stays only where it was named.
+    fn find(args: &BenchArgs, model: &Path, is_kept: bool) -> Option<Self> {
+        let named = args.cache.as_ref()?.as_deref();
+        let path = cache_file(named, model);
+        let is_temporary = named.is_none() && !is_kept;
+        let temporary = is_temporary.then(|| Temporary::new(path.clone()));
+        Some(Self { path, _temporary: temporary })
     }
 }
 
