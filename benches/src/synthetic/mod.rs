@@ -19,7 +19,7 @@ use crate::random::Xorshift;
 
 mod shape;
 
-use shape::{Fill, Shape};
+use shape::{Fill, Planned, Shape};
 pub use shape::{Mix, Size};
 
 /// Why there is no synthetic model.
@@ -82,6 +82,26 @@ pub fn write(
     })
 }
 
+/// Writes the projector of a model to `path`, for pictures and sound: 0.2 GB at most.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_projector(size: Size, path: &Path) -> Result<(), SyntheticError> {
+    let shape = size.shape();
+    let tensors = shape.projector();
+    let stretches = Stretches::new(&shape, &tensors);
+    let writer = with_tensors(projector_metadata(size, &shape), tensors, &stretches);
+    let write = || {
+        let file = File::create(path)?;
+        match writer.write_to(BufWriter::with_capacity(BUFFER_BYTES, &file)) {
+            Ok(()) => file.sync_all(),
+            Err(WriteError::Io(source)) => Err(source),
+            Err(other) => Err(io::Error::other(other)),
+        }
+    };
+    write().map_err(|source| SyntheticError::Io { path: path.to_owned(), source })
+}
+
 /// Where a model lies while it is written.
 pub fn part_of(path: &Path) -> PathBuf {
     let mut part = path.as_os_str().to_owned();
@@ -91,7 +111,7 @@ pub fn part_of(path: &Path) -> PathBuf {
 
 /// Bytes of a model's tensors: what it takes of the disk, and of memory when it is loaded.
 pub fn bytes(size: Size, mix: Mix) -> u64 {
-    size.shape().tensors(mix).iter().map(shape::Planned::bytes).sum()
+    size.shape().tensors(mix).iter().map(Planned::bytes).sum()
 }
 
 /// Whether `path` holds this very model, whole.
@@ -106,7 +126,7 @@ pub fn exists(size: Size, mix: Mix, path: &Path) -> Result<bool, SyntheticError>
         let source = Source::open(path).ok()?;
         // A file that was cut off does not parse: its tensors would lie beyond its end.
         let gguf = source.parse().ok()?;
-        let same = |planned: &shape::Planned| {
+        let same = |planned: &Planned| {
             let found = gguf.tensor(&planned.name);
             found.is_some_and(|t| {
                 (t.tensor_type, &t.shape[..]) == (planned.tensor_type, &planned.dims[..])
@@ -142,8 +162,11 @@ fn write_part(
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), Stopped> {
     let file = File::create(part).map_err(Stopped::Io)?;
-    let stretches = Stretches::new(size, mix);
-    let writer = writer(size, mix, &stretches);
+    let shape = size.shape();
+    let tensors = shape.tensors(mix);
+    let stretches = Stretches::new(&shape, &tensors);
+    let writer = vocabulary(metadata(size, mix, &shape), shape.vocab as usize);
+    let writer = with_tensors(writer, tensors, &stretches);
     let mut counted = Counted { file, done: 0, synced: 0, total, cancelled: false, progress };
     let written = writer.write_to(BufWriter::with_capacity(BUFFER_BYTES, &mut counted));
     let cancelled = counted.cancelled;
@@ -156,10 +179,12 @@ fn write_part(
 }
 
 /// The whole file, its large tensors by reference.
-fn writer<'a>(size: Size, mix: Mix, stretches: &'a Stretches) -> Writer<'a> {
-    let shape = size.shape();
-    let writer = vocabulary(metadata(size, mix, &shape), shape.vocab as usize);
-    shape.tensors(mix).into_iter().fold(writer, |writer, tensor| {
+fn with_tensors<'a>(
+    writer: Writer<'a>,
+    tensors: Vec<Planned>,
+    stretches: &'a Stretches,
+) -> Writer<'a> {
+    tensors.into_iter().fold(writer, |writer, tensor| {
         let count = tensor.dims.iter().product::<u64>() as usize;
         let values = |value: f32| value.to_le_bytes().repeat(count);
         let (dims, tensor_type) = (&tensor.dims, tensor.tensor_type);
@@ -225,6 +250,26 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
         .metadata("gemma4.final_logit_softcapping", 30f32)
 }
 
+/// The keys of a projector that say what it is, and its lengths.
+fn projector_metadata(size: Size, shape: &Shape) -> Writer<'static> {
+    let hidden = shape.hidden as u32;
+    Writer::new(Endian::Little, 3)
+        .metadata("general.architecture", "clip")
+        .metadata("general.type", "mmproj")
+        .metadata("general.name", format!("carat-synthetic-{}", size.name()).as_str())
+        .metadata("clip.has_vision_encoder", true)
+        .metadata("clip.has_audio_encoder", true)
+        .metadata("clip.vision.projector_type", "gemma4uv")
+        .metadata("clip.vision.patch_size", 16u32)
+        .metadata("clip.vision.embedding_length", hidden)
+        .metadata("clip.vision.projection_dim", hidden)
+        .metadata("clip.vision.attention.layer_norm_epsilon", 1e-6f32)
+        .metadata("clip.audio.projector_type", "gemma4ua")
+        .metadata("clip.audio.embedding_length", 640u32)
+        .metadata("clip.audio.projection_dim", hidden)
+        .metadata("clip.audio.attention.layer_norm_epsilon", 1e-6f32)
+}
+
 /// As many tokens as are wanted: those that the family needs, bytes, and made-up words.
 fn vocabulary(writer: Writer<'_>, count: usize) -> Writer<'_> {
     const CONTROL: i32 = 3;
@@ -256,16 +301,19 @@ fn vocabulary(writer: Writer<'_>, count: usize) -> Writer<'_> {
 struct Stretches(HashMap<TensorType, Vec<u8>>);
 
 impl Stretches {
-    fn new(size: Size, mix: Mix) -> Self {
-        let shape = size.shape();
+    fn new(shape: &Shape, tensors: &[Planned]) -> Self {
         let deviation = 1.0 / (shape.hidden as f32).sqrt();
         let mut random = Xorshift::default();
         let mut stretches = HashMap::new();
-        for tensor in shape.tensors(mix).iter().filter(|t| t.fill == Fill::Random) {
+        for tensor in tensors.iter().filter(|t| t.fill == Fill::Random) {
             stretches.entry(tensor.tensor_type).or_insert_with(|| {
                 let format = Format::from_ggml_id(tensor.tensor_type.id()).unwrap_or(Format::F32);
                 // A prime number of blocks is no multiple of a row's: rows differ.
-                let blocks = if format.block_weights() == 32 { 32_771 } else { 4099 };
+                let blocks = match format.block_weights() {
+                    1 => 1_048_583,
+                    32 => 32_771,
+                    _ => 4099,
+                };
                 let weights: Vec<f32> = (0..blocks * format.block_weights())
                     .map(|_| deviation * random.normal())
                     .collect();
@@ -349,7 +397,8 @@ const SYNC_BYTES: u64 = 128 << 20;
 
 #[cfg(test)]
 mod tests {
-    use carat::{Input, Model, Session, SessionConfig};
+    use carat::vision::{Budget, Picture};
+    use carat::{Input, Medium, Model, OpenOptions, Part, Session, SessionConfig};
 
     use super::*;
 
@@ -370,8 +419,11 @@ mod tests {
         assert!(matches!(exists(Size::B1, Mix::Q8_0, &path), Err(SyntheticError::Occupied { .. })));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "no part is left");
 
-        let model = Model::open(&path).expect("a model that loads");
-        let config = SessionConfig { context: 64, ..Default::default() };
+        let projector = folder.path().join("small.mmproj");
+        write_projector(Size::B1, &projector).expect("a projector");
+        let options = OpenOptions { projector: Some(&projector), ..Default::default() };
+        let model = Model::open_with(&path, options).expect("a model that loads");
+        let config = SessionConfig { context: 320, ..Default::default() };
         let mut session = Session::new(&model, config).expect("a session");
         session.push(Input::Text("a b c")).expect("a push");
         let logits = session.logits().expect("logits");
@@ -386,6 +438,17 @@ mod tests {
             4,
             "BOS, and one merged token for each letter but the first"
         );
+
+        // Embeddings of words have variance 1; those of media are of that order.
+        let picture = Picture::from_rgb(96, 96, &[128; 96 * 96 * 3], Budget::default());
+        let seen = session.embed_picture(&picture.expect("a picture")).expect("an embedding");
+        let heard = session.embed_samples(&[0.25; 1280]).expect("an embedding");
+        let media = [Medium::Image(seen), Medium::Audio(vec![heard])];
+        for medium in &media {
+            session.truncate(0).expect("a session from the start");
+            session.push(Input::Parts(&[Part::Medium(medium)])).expect("a push");
+            assert!(session.logits().expect("logits").iter().all(|x| x.is_finite()));
+        }
     }
 
     #[test]
@@ -413,8 +476,9 @@ mod tests {
     #[test]
     fn every_mix_can_be_quantised() {
         for mix in [Mix::Q4_0, Mix::Q4_K_M, Mix::Q8_0] {
-            let stretches = Stretches::new(Size::B1, mix);
-            for tensor in Size::B1.shape().tensors(mix) {
+            let shape = Size::B1.shape();
+            let stretches = Stretches::new(&shape, &shape.tensors(mix));
+            for tensor in shape.tensors(mix) {
                 if tensor.fill == Fill::Random {
                     assert!(!stretches.of(tensor.tensor_type).is_empty(), "{}", tensor.name);
                 }

@@ -147,6 +147,36 @@ impl Shape {
         i % 6 != 5
     }
 
+    /// The projector's tensors: 48 x 48 pixels of three colours and 640 samples of sound become rows
+    /// of the decoder. Formats and lengths are those of Gemma 4 12B's own file.
+    pub(super) fn projector(&self) -> Vec<Planned> {
+        const PATCH: u64 = 48 * 48 * 3;
+        const POSITIONS: u64 = 1120;
+        const FRAME: u64 = 640;
+        use TensorType::{BF16, F32};
+        let hidden = self.hidden;
+        let tensor = |(name, tensor_type, dims, fill): (&str, TensorType, &[u64], Fill)| Planned {
+            name: name.to_owned(),
+            tensor_type,
+            dims: dims.to_vec(),
+            fill,
+        };
+        let all: [(&str, TensorType, &[u64], Fill); 11] = [
+            ("mm.a.input_projection.weight", BF16, &[FRAME, hidden], Fill::Random),
+            ("mm.input_projection.weight", BF16, &[hidden, hidden], Fill::Random),
+            ("v.patch_embd.bias", F32, &[hidden], Fill::Random),
+            ("v.patch_embd.weight", F32, &[PATCH, hidden], Fill::Random),
+            ("v.patch_norm.1.bias", F32, &[PATCH], Fill::Random),
+            ("v.patch_norm.1.weight", F32, &[PATCH], Fill::Ones),
+            ("v.patch_norm.2.bias", F32, &[hidden], Fill::Random),
+            ("v.patch_norm.2.weight", F32, &[hidden], Fill::Ones),
+            ("v.patch_norm.3.bias", F32, &[hidden], Fill::Random),
+            ("v.patch_norm.3.weight", F32, &[hidden], Fill::Ones),
+            ("v.position_embd.weight", F32, &[hidden, POSITIONS, 2], Fill::Random),
+        ];
+        all.into_iter().map(tensor).collect()
+    }
+
     /// All tensors, in the order of the file.
     pub(super) fn tensors(&self, mix: Mix) -> Vec<Planned> {
         let mut all = Vec::new();
@@ -216,6 +246,15 @@ mod tests {
         // The official file has 6 975 879 296 bytes, vocabulary and template included.
         let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
         assert!((6_950_000_000..6_975_879_296).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn the_projector_is_the_official_file_tensor_for_tensor() {
+        let tensors = Size::B12.shape().projector();
+        assert_eq!([TensorType::F32, TensorType::BF16].map(|t| count(&tensors, t)), [9, 2]);
+        // The official file has 175 115 616 bytes with its keys and names.
+        let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
+        assert!((175_110_000..175_115_616).contains(&bytes), "{bytes}");
     }
 
     #[test]

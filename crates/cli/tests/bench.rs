@@ -14,11 +14,9 @@ fn quick(rest: &str) -> String {
 #[test]
 fn a_quick_run_has_every_test_once() {
     let results: Value = serde_json::from_str(&quick("-o json")).expect("JSON");
-    let tests = results["tests"].as_array().expect("tests");
-    let names: Vec<_> = tests.iter().map(|t| t["kind"].as_str().expect("a name")).collect();
     // The kit's folder has a projector, which is found by itself.
     let wanted = ["decode", "prefill", "decode", "verify", "verify", "audio", "image"];
-    assert_eq!(names, wanted);
+    assert_eq!(kinds(&results), wanted);
     assert_eq!(results["model"]["name"], "gemma4 0M F32");
     assert_eq!(
         (&results["roof"], results["load_ns"].as_array().map(Vec::len)),
@@ -26,6 +24,18 @@ fn a_quick_run_has_every_test_once() {
     );
     let notes = results["notes"].to_string();
     assert!(notes.contains("a quick run"), "{notes}");
+}
+
+fn kinds(results: &Value) -> Vec<&str> {
+    let tests = results["tests"].as_array().expect("tests");
+    tests.iter().map(|test| test["kind"].as_str().expect("a name")).collect()
+}
+
+#[test]
+fn without_prompts_there_are_no_pictures_and_no_sound() {
+    let args = format!("bench -m {} --quick -p 0 -d 0 -n 2 -t 1 --no-roof -o json", tiny());
+    let results: Value = serde_json::from_str(&run(&args).ok()).expect("JSON");
+    assert_eq!(kinds(&results), ["decode", "verify", "verify"]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
 
-    /// Lengths of prompts; 0 for none [default: 128,512,2048,8192]
+    /// Lengths of prompts; 0 for none, and no pictures and sound either [default: 128,512,2048,8192]
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', help_heading = "Work")]
     prompt: Vec<usize>,
     /// Tokens in the session before decoding [default: 0,2048,8192,32768]
@@ -124,12 +124,13 @@ impl BenchArgs {
         let number = |given: Option<usize>, usual, quick| {
             given.unwrap_or(if self.quick { quick } else { usual })
         };
+        let prompts = list(&self.prompt, &[128, 512, 2048, 8192], &[64]);
         Options {
-            prompts: list(&self.prompt, &[128, 512, 2048, 8192], &[64]),
+            media: prompts.iter().any(|n| *n > 0),
+            prompts,
             depths: list(&self.depth, &[0, 2048, 8192, 32_768], &[0, 64]),
             generate: number(self.generate, 32, 4),
             verify: true,
-            media: true,
             readings: !self.no_roof,
             threads: list(&self.threads, &[0], &[0]),
             repetitions: number(self.repetitions, 5, 1),

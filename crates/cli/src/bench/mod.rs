@@ -67,7 +67,7 @@ fn measure(args: &BenchArgs) -> Result<Results> {
     if args.synthetic.is_some() || args.cache.is_some() {
         interrupt::install()?;
     }
-    let file = ModelFile::find(args, &results.machine)?;
+    let file = ModelFile::find(args, &options, &results.machine)?;
     describe(&mut results, &file, &options)?;
     let roof = RoofMeter::new(args, &results.machine);
     let mut status = Status::default();
@@ -171,8 +171,8 @@ struct ModelFile {
     name: String,
     projector: Option<PathBuf>,
     cache: Option<CacheFile>,
-    /// Removes the file with this.
-    _temporary: Option<Temporary>,
+    /// Removes what is not to be kept with this.
+    temporary: Vec<Temporary>,
 }
 
 /// Where the repacked weights are kept.
@@ -183,16 +183,21 @@ struct CacheFile {
 }
 
 impl ModelFile {
-    fn find(args: &BenchArgs, machine: &Machine) -> Result<Self> {
+    fn find(args: &BenchArgs, options: &Options, machine: &Machine) -> Result<Self> {
         if let Some(size) = args.synthetic {
-            return Self::synthetic(args, Size::from(size), Mix::from(args.mix), machine);
+            let size = Size::from(size);
+            let mut file = Self::synthetic(args, size, Mix::from(args.mix), machine)?;
+            if options.media {
+                file.add_projector(size)?;
+            }
+            return Ok(file);
         }
         let path = args.model.clone().unwrap_or_default();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let beside = || carat::projectors_beside(&path).ok()?.into_iter().next();
         let projector = args.mmproj.clone().or_else(beside);
         let cache = CacheFile::find(args, &path, true);
-        Ok(Self { path, name, projector, cache, _temporary: None })
+        Ok(Self { path, name, projector, cache, temporary: Vec::new() })
     }
 
     fn synthetic(args: &BenchArgs, size: Size, mix: Mix, machine: &Machine) -> Result<Self> {
@@ -223,7 +228,20 @@ impl ModelFile {
         }
         let name = format!("synthetic {} {}", size.name(), mix.name());
         let cache = CacheFile::find(args, &path, temporary.is_none());
-        Ok(Self { path, name, projector: None, cache, _temporary: temporary })
+        let temporary = temporary.into_iter().collect();
+        Ok(Self { path, name, projector: None, cache, temporary })
+    }
+
+    /// Writes a projector beside the synthetic model. It is small and never kept; its name is not
+    /// one that other models beside it would take for theirs.
+    fn add_projector(&mut self, size: Size) -> Result<()> {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(format!(".{}.mmproj", std::process::id()));
+        let path = PathBuf::from(path);
+        self.temporary.push(Temporary::new(path.clone()));
+        synthetic::write_projector(size, &path)?;
+        self.projector = Some(path);
+        Ok(())
     }
 }
 
