@@ -36,54 +36,62 @@ mod kernels;
 pub(crate) use super::quantize::quantize;
 pub(crate) use kernels::matmul;
 
-/// Adds the products of unsigned weights up to `MAX` and of activations to the sums of columns.
+/// Sums the products of unsigned weights up to `MAX` and of activations.
 ///
 /// `four(i)`, for `i` in `0..LEN`, is four weights of each row and the dword of activations of each
-/// column that they meet. Where `MAX` is 255, `sums` must be the offset of 128.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn products<'x, const MAX: usize, const LEN: usize, const N: usize>(
-    mut sums: [V; N],
-    four: impl Fn(usize) -> (V, &'x [u32; N]),
-) -> [V; N] {
-    match MAX {
-        0..=15 => chain::<LEN, N>(&mut sums, four),
-        16..=31 => {
-            for from in (0..LEN).step_by(4) {
-                chain::<4, N>(&mut sums, |i| four(from + i));
-            }
-        }
-        32..=63 => {
-            for from in (0..LEN).step_by(2) {
-                chain::<2, N>(&mut sums, |i| four(from + i));
-            }
-        }
-        _ => return signed::<LEN, N>(four),
-    }
-    sums
-}
-
-/// Products whose sums of pairs fit an i16.
+/// column that they meet; `start(c)` is what the sum of a column begins with, and `done(c, sum)`
+/// takes it. Where `MAX` is 255, `start` must be the offset of 128, and is not asked.
 ///
-/// One column after the other, all of its weights in registers: sixteen registers do not hold the
-/// sums of eight columns and what they are made of.
+/// `T` columns after the other, all weights in registers: sixteen of them do not hold the sums of
+/// eight columns and what they are made of. A column is a long chain of instructions that wait for
+/// each other, and `T` chains side by side keep the core busy; what else a kernel wants registers
+/// for decides how many there can be.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn chain<'x, const LEN: usize, const N: usize>(
-    sums: &mut [V; N],
+fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usize>(
+    start: impl Fn(usize) -> V,
     four: impl Fn(usize) -> (V, &'x [u32; N]),
+    mut done: impl FnMut(usize, V),
 ) {
+    if MAX > 63 {
+        return signed::<LEN, N>(four, done);
+    }
     let mut w = [splat(0); LEN];
     let mut q = [&[0; N]; LEN];
     for i in 0..LEN {
         (w[i], q[i]) = four(i);
     }
-    for c in 0..N {
-        let mut s16 = _mm256_maddubs_epi16(w[0], splat(q[0][c]));
-        for i in 1..LEN {
-            s16 = _mm256_add_epi16(s16, _mm256_maddubs_epi16(w[i], splat(q[i][c])));
+    for first in (0..N).step_by(T) {
+        let columns = first..N.min(first + T);
+        let mut sums = [splat(0); T];
+        for c in columns.clone() {
+            for from in (0..LEN).step_by(fits_i16(MAX)) {
+                let mut s16 = _mm256_maddubs_epi16(w[from], splat(q[from][c]));
+                for i in from + 1..LEN.min(from + fits_i16(MAX)) {
+                    s16 = _mm256_add_epi16(s16, _mm256_maddubs_epi16(w[i], splat(q[i][c])));
+                }
+                let whole = fits_i16(MAX) >= LEN;
+                sums[c - first] = match from {
+                    _ if whole => s16,
+                    0 => add_pairs(s16),
+                    _ => _mm256_add_epi32(sums[c - first], add_pairs(s16)),
+                };
+            }
         }
-        sums[c] = _mm256_add_epi32(sums[c], add_pairs(s16));
+        for c in columns {
+            let sum = sums[c - first];
+            let sum = if fits_i16(MAX) >= LEN { add_pairs(sum) } else { sum };
+            done(c, _mm256_add_epi32(start(c), sum));
+        }
+    }
+}
+
+/// How many sums of pairs of products with weights up to `max` an i16 holds: the table above.
+const fn fits_i16(max: usize) -> usize {
+    match max {
+        0..=15 => 8,
+        16..=31 => 4,
+        _ => 2,
     }
 }
 
@@ -92,7 +100,8 @@ fn chain<'x, const LEN: usize, const N: usize>(
 #[inline]
 fn signed<'x, const LEN: usize, const N: usize>(
     four: impl Fn(usize) -> (V, &'x [u32; N]),
-) -> [V; N] {
+    mut done: impl FnMut(usize, V),
+) {
     let mut sums = [splat(0); N];
     for i in 0..LEN {
         let (w, q) = four(i);
@@ -103,7 +112,9 @@ fn signed<'x, const LEN: usize, const N: usize>(
             sums[c] = _mm256_add_epi32(sums[c], add_pairs(_mm256_maddubs_epi16(magnitude, q)));
         }
     }
-    sums
+    for c in 0..N {
+        done(c, sums[c]);
+    }
 }
 
 /// The sum of the pairs of i16 in each dword.

@@ -1,10 +1,12 @@
-//! The crew: threads that take units of work from one counter, and wait for more.
+//! The crew: threads that take units of work, and wait for more.
 //!
 //! A forward pass has some 250 pieces of work that all threads share, a few microseconds to a
 //! millisecond each. The thread that owns the crew publishes one piece at a time and takes part in
-//! it. Units are claimed one by one, so that a slow core, or one that is busy with something else,
-//! holds up no more than the unit it has. Whoever finds nothing to do spins for a while, which
-//! answers within a fraction of a microsecond, and then parks, which leaves the core to others.
+//! it. Every thread has a share of neighbouring units, since memory is read fastest from front to
+//! back, and helps others when its own is done. Units are claimed one by one, so that a slow core,
+//! or one that is busy with something else, holds up no more than the unit it has. Whoever finds
+//! nothing to do spins for a while, which answers within a fraction of a microsecond, and then
+//! parks, which leaves the core to others.
 
 #![expect(
     unsafe_code,
@@ -12,6 +14,7 @@
 )]
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,10 +29,11 @@ pub(super) struct Crew {
     workers: Vec<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Shared {
-    /// Units of the current work that nobody has claimed.
-    unclaimed: Padded<AtomicUsize>,
+    /// Units of each thread's share that nobody has claimed; the owner's is the first.
+    unclaimed: Vec<Padded<AtomicUsize>>,
+    /// Pieces of work until now.
+    published: Padded<AtomicUsize>,
     /// Units of the current work that are finished.
     finished: Padded<AtomicUsize>,
     /// The current work; there is one as long as a unit is claimed and not finished.
@@ -61,11 +65,12 @@ struct Padded<T>(T);
 impl Crew {
     /// Starts `workers` threads, which join the thread that owns the crew.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
-        let mut crew = Self { shared: Arc::default(), workers: Vec::with_capacity(workers) };
+        let shared = Arc::new(Shared::new(1 + workers));
+        let mut crew = Self { shared, workers: Vec::with_capacity(workers) };
         for i in 1..=workers {
             let shared = Arc::clone(&crew.shared);
             let thread = thread::Builder::new().name(format!("carat-{i}"));
-            crew.workers.push(thread.spawn(move || shared.serve())?);
+            crew.workers.push(thread.spawn(move || shared.serve(i))?);
         }
         // Whoever is made with threads finds them at work, and all memory that they take taken.
         while crew.shared.ready.load(Ordering::SeqCst) < workers {
@@ -81,7 +86,7 @@ impl Crew {
         }
     }
 
-    /// Calls `call(i)` for each `i` below `count`, in rising order, on all threads at once.
+    /// Calls `call(i)` for each `i` below `count`, on all threads at once.
     ///
     /// # Panics
     /// If `call` does, after all other units have ended.
@@ -95,9 +100,12 @@ impl Crew {
         let call = unsafe { mem::transmute::<&(dyn Fn(usize) + Sync), &'static _>(call) };
         *lock(&shared.work.0) = Some(Work { call, count });
         shared.finished.0.store(0, Ordering::Relaxed);
-        shared.unclaimed.0.store(count, Ordering::SeqCst);
+        for (i, unclaimed) in shared.unclaimed.iter().enumerate() {
+            unclaimed.0.store(shared.share(count, i).len(), Ordering::SeqCst);
+        }
+        shared.published.0.fetch_add(1, Ordering::SeqCst);
         self.wake();
-        shared.take_part();
+        shared.take_part(0);
         shared.wait_for(count);
         *lock(&shared.work.0) = None;
         let panic = lock(&shared.panic).take();
@@ -119,40 +127,70 @@ impl Drop for Crew {
 }
 
 impl Shared {
-    /// What a worker does all its life.
-    fn serve(&self) {
+    fn new(threads: usize) -> Self {
+        Self {
+            unclaimed: (0..threads).map(|_| Padded::default()).collect(),
+            published: Padded::default(),
+            finished: Padded::default(),
+            work: Padded::default(),
+            ready: AtomicUsize::default(),
+            asleep: AtomicUsize::default(),
+            owner: Mutex::default(),
+            owner_asleep: AtomicBool::default(),
+            closed: AtomicBool::default(),
+            panic: Mutex::default(),
+        }
+    }
+
+    /// The units that thread `i` begins with.
+    fn share(&self, count: usize, i: usize) -> Range<usize> {
+        let threads = self.unclaimed.len();
+        i * count / threads..(i + 1) * count / threads
+    }
+
+    /// What worker `i` does all its life.
+    fn serve(&self, i: usize) {
         self.ready.fetch_add(1, Ordering::SeqCst);
+        let mut seen = 0;
         while !self.closed.load(Ordering::SeqCst) {
-            self.take_part();
-            let has_work = || self.unclaimed.0.load(Ordering::Relaxed) > 0;
-            if !spin_until(has_work) {
+            let news = |order| self.published.0.load(order) != seen;
+            if !spin_until(|| news(Ordering::Relaxed)) {
                 self.asleep.fetch_add(1, Ordering::SeqCst);
-                // Who publishes work stores it and then looks for sleepers; this is the reverse.
-                let unclaimed = self.unclaimed.0.load(Ordering::SeqCst);
-                if unclaimed == 0 && !self.closed.load(Ordering::SeqCst) {
+                // Who publishes work counts it and then looks for sleepers; this is the reverse.
+                if !news(Ordering::SeqCst) && !self.closed.load(Ordering::SeqCst) {
                     thread::park();
                 }
                 self.asleep.fetch_sub(1, Ordering::SeqCst);
             }
+            seen = self.published.0.load(Ordering::SeqCst);
+            self.take_part(i);
         }
     }
 
-    /// Claims units and runs them until none is left.
-    fn take_part(&self) {
-        let less = |unclaimed: usize| unclaimed.checked_sub(1);
-        let claim = || self.unclaimed.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less);
-        while let Ok(unclaimed) = claim() {
-            // The claim keeps the work from ending, so this is the work that the unit is of.
-            let Some(Work { call, count }) = *lock(&self.work.0) else { return };
-            let unit = AssertUnwindSafe(|| call(count - unclaimed));
-            if let Err(panic) = catch_unwind(unit) {
-                *lock(&self.panic) = Some(panic);
+    /// Claims units and runs them until none is left: those of thread `i` first.
+    fn take_part(&self, i: usize) {
+        let threads = self.unclaimed.len();
+        for share in (i..threads).chain(0..i) {
+            let less = |unclaimed: usize| unclaimed.checked_sub(1);
+            let unclaimed = &self.unclaimed[share].0;
+            let claim = || unclaimed.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less);
+            while let Ok(unclaimed) = claim() {
+                // The claim keeps the work from ending, so this is the work that the unit is of.
+                let Some(work) = *lock(&self.work.0) else { return };
+                self.unit(work, self.share(work.count, share).end - unclaimed);
             }
-            let finished = self.finished.0.fetch_add(1, Ordering::SeqCst) + 1;
-            if finished == count && self.owner_asleep.load(Ordering::SeqCst) {
-                let owner = lock(&self.owner);
-                owner.iter().for_each(Thread::unpark);
-            }
+        }
+    }
+
+    /// Runs one unit that was claimed.
+    fn unit(&self, Work { call, count }: Work, unit: usize) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(unit))) {
+            *lock(&self.panic) = Some(panic);
+        }
+        let finished = self.finished.0.fetch_add(1, Ordering::SeqCst) + 1;
+        if finished == count && self.owner_asleep.load(Ordering::SeqCst) {
+            let owner = lock(&self.owner);
+            owner.iter().for_each(Thread::unpark);
         }
     }
 

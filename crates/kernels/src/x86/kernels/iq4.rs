@@ -3,33 +3,36 @@
 use super::super::lanes::*;
 use super::super::products;
 use super::{add_scaled, for_blocks, nibbles, offset, prefetch, simple::step};
-use crate::activations::{Int8Block, SUM};
+use crate::activations::{Int8Block, SCALE, SUM};
 use crate::block::IQ4_VALUES;
 use crate::packed_blocks::{Dwords, IQ4NLx8, IQ4XSx8};
 
 kernels! {
 pub(super) fn iq4_nl<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&IQ4NLx8; GROUPS], x: &Int8Block<N>, acc| {
+    for_blocks(groups, x, out, |block: [&IQ4NLx8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
         let four = |i: usize| (look_up(block.map(|b| &b.qs[i / 2]), i), &x[step(i)]);
-        let s = products::<255, 8, N>(offset::<4, N>(&x[SUM]), four);
-        add_scaled(s, load_f16(block.map(|b| &b.d)), x, acc);
+        let d = load_f16(block.map(|b| &b.d));
+        products::<255, 8, 1, N>(|c| offset::<4>(x[SUM][c]), four, |c, s| {
+            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
+        });
     });
 }
 
 pub(super) fn iq4_xs<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
     let x = x.as_chunks::<8>().0;
-    for_blocks(groups, x, out, |block: [&IQ4XSx8; GROUPS], x: &[Int8Block<N>; 8], acc| {
+    for_blocks(groups, x, out, |block: [&IQ4XSx8; GROUPS], x: &[Int8Block<N>; 8], acc: &mut [F; N]| {
         let d = load_f16(block.map(|b| &b.d));
         let low = load(block.map(|b| &b.scales_l));
         let high = load_u16(block.map(|b| &b.scales_h));
         for j in 0..8 {
             prefetch::<IQ4XSx8, 8, N>(block, j);
             let four = |i: usize| (look_up(block.map(|b| &b.qs[4 * j + i / 2]), i), &x[j][step(i)]);
-            let s = products::<255, 8, N>(offset::<4, N>(&x[j][SUM]), four);
             let low = and(shr_by(low, bits(4 * j)), splat(15));
             let scale = or(low, shl::<4>(and(shr_by(high, bits(2 * j)), splat(3))));
             let scale = mul(d, to_f32(sub32(scale, splat(32))));
-            add_scaled(s, scale, &x[j], acc);
+            products::<255, 8, 1, N>(|c| offset::<4>(x[j][SUM][c]), four, |c, s| {
+                add_scaled(s, scale, x[j][SCALE][c], &mut acc[c]);
+            });
         }
     });
 }

@@ -6,13 +6,13 @@
 use super::super::lanes::*;
 use super::super::products;
 use super::{add_scaled, for_blocks, nibbles, offset, prefetch, subtract_min};
-use crate::activations::{HALF_SUMS, Int8Block, SCALE};
+use crate::activations::{HALF_SUMS, Int8Block, SCALE, SCALED_SUM};
 use crate::packed_blocks::{Dwords, Q2Kx8, Q3Kx8, Q4Kx8, Q5Kx8, Q6Kx8};
 
 kernels! {
 pub(super) fn q2_k<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
     let x = x.as_chunks::<8>().0;
-    for_blocks(groups, x, out, |block: [&Q2Kx8; GROUPS], x: &[Int8Block<N>; 8], acc| {
+    for_blocks(groups, x, out, |block: [&Q2Kx8; GROUPS], x: &[Int8Block<N>; 8], acc: &mut [F; N]| {
         let (d, dmin) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.dmin)));
         let bytes = load4(block.map(|b| &b.scales));
         let scales: [F; 16] = products_of_bytes(d, bytes.map(|b| nibbles::<false>(b)));
@@ -37,18 +37,20 @@ fn q2_k_half<const HALF: usize, const N: usize>(
     acc: &mut [F; N],
 ) {
     let to_bit_0 = bits(j % 4 * 2);
-    let s = products::<3, 4, N>([splat(0); N], |i| {
+    let four = |i: usize| {
         let g = 4 * HALF + i;
         let two = shr_by(load(block.map(|b| &b.qs[j / 4 * 8 + g])), to_bit_0);
         (and(two, splat_byte(3)), &x[g])
+    };
+    products::<3, 4, 2, N>(|_| splat(0), four, |c, s| {
+        add_scaled(s, scale, x[SCALE][c], &mut acc[c]);
+        subtract_half_min(min, x[SCALE][c], x[HALF_SUMS[HALF]][c], &mut acc[c]);
     });
-    add_scaled(s, scale, x, acc);
-    subtract_half_min::<HALF, N>(min, x, acc);
 }
 
 pub(super) fn q3_k<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
     let x = x.as_chunks::<8>().0;
-    for_blocks(groups, x, out, |block: [&Q3Kx8; GROUPS], x: &[Int8Block<N>; 8], acc| {
+    for_blocks(groups, x, out, |block: [&Q3Kx8; GROUPS], x: &[Int8Block<N>; 8], acc: &mut [F; N]| {
         let scales = q3_scales(load_f16(block.map(|b| &b.d)), block.map(|b| &b.scales));
         for j in 0..8 {
             let x = &x[j];
@@ -68,43 +70,46 @@ fn q3_k_half<const HALF: usize, const N: usize>(
     acc: &mut [F; N],
 ) {
     let (to_bit_0, third_to_bit_0) = (bits(j % 4 * 2), bits(j));
-    let mut start = [splat(0); N];
-    for c in 0..N {
-        start[c] = sar::<1>(splat(x[HALF_SUMS[HALF]][c])); // offset 4
-    }
-    let s = products::<7, 4, N>(start, |i| {
+    let offset_4 = |c: usize| sar::<1>(splat(x[HALF_SUMS[HALF]][c]));
+    let four = |i: usize| {
         let g = 4 * HALF + i;
         let two = shr_by(load(block.map(|b| &b.qs[j / 4 * 8 + g])), to_bit_0);
         let third = shl::<2>(shr_by(load(block.map(|b| &b.hmask[g])), third_to_bit_0));
         (or(and(two, splat_byte(3)), and(third, splat_byte(4))), &x[g])
+    };
+    products::<7, 4, 2, N>(offset_4, four, |c, s| {
+        add_scaled(s, scale, x[SCALE][c], &mut acc[c]);
     });
-    add_scaled(s, scale, x, acc);
 }
 
 pub(super) fn q4_k<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
     let x = x.as_chunks::<8>().0;
-    for_blocks(groups, x, out, |block: [&Q4Kx8; GROUPS], x: &[Int8Block<N>; 8], acc| {
+    for_blocks(groups, x, out, |block: [&Q4Kx8; GROUPS], x: &[Int8Block<N>; 8], acc: &mut [F; N]| {
         let (d, dmin) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.dmin)));
         let (scales, mins) = scales_and_mins(d, dmin, block.map(|b| &b.scales));
         for p in 0..4 {
             let both = |g: usize| load(block.map(|b| &b.qs[8 * p + g]));
             let (j, low) = (2 * p, &x[2 * p]);
             prefetch::<Q4Kx8, 8, N>(block, j);
-            let s = products::<15, 8, N>([splat(0); N], |g| (nibbles::<false>(both(g)), &low[g]));
-            add_scaled(s, scales[j], low, acc);
-            subtract_min(mins[j], low, acc);
+            let four = |g| (nibbles::<false>(both(g)), &low[g]);
+            products::<15, 8, 2, N>(|_| splat(0), four, |c, s| {
+                add_scaled(s, scales[j], low[SCALE][c], &mut acc[c]);
+                subtract_min(mins[j], low[SCALED_SUM][c], &mut acc[c]);
+            });
             let (j, high) = (2 * p + 1, &x[2 * p + 1]);
             prefetch::<Q4Kx8, 8, N>(block, j);
-            let s = products::<15, 8, N>([splat(0); N], |g| (nibbles::<true>(both(g)), &high[g]));
-            add_scaled(s, scales[j], high, acc);
-            subtract_min(mins[j], high, acc);
+            let four = |g| (nibbles::<true>(both(g)), &high[g]);
+            products::<15, 8, 2, N>(|_| splat(0), four, |c, s| {
+                add_scaled(s, scales[j], high[SCALE][c], &mut acc[c]);
+                subtract_min(mins[j], high[SCALED_SUM][c], &mut acc[c]);
+            });
         }
     });
 }
 
 pub(super) fn q5_k<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
     let x = x.as_chunks::<8>().0;
-    for_blocks(groups, x, out, |block: [&Q5Kx8; GROUPS], x: &[Int8Block<N>; 8], acc| {
+    for_blocks(groups, x, out, |block: [&Q5Kx8; GROUPS], x: &[Int8Block<N>; 8], acc: &mut [F; N]| {
         let (d, dmin) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.dmin)));
         let (scales, mins) = scales_and_mins(d, dmin, block.map(|b| &b.scales));
         for p in 0..4 {
@@ -113,27 +118,31 @@ pub(super) fn q5_k<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut 
             let fifth = |g: usize| shr_by(load(block.map(|b| &b.qh[g])), to_bit_0);
             let (j, low) = (2 * p, &x[2 * p]);
             prefetch::<Q5Kx8, 8, N>(block, j);
-            let s = products::<31, 8, N>([splat(0); N], |g| {
+            let four = |g| {
                 let fifth = and(shl::<4>(fifth(g)), splat_byte(16));
                 (or(nibbles::<false>(both(g)), fifth), &low[g])
+            };
+            products::<31, 8, 2, N>(|_| splat(0), four, |c, s| {
+                add_scaled(s, scales[j], low[SCALE][c], &mut acc[c]);
+                subtract_min(mins[j], low[SCALED_SUM][c], &mut acc[c]);
             });
-            add_scaled(s, scales[j], low, acc);
-            subtract_min(mins[j], low, acc);
             let (j, high) = (2 * p + 1, &x[2 * p + 1]);
             prefetch::<Q5Kx8, 8, N>(block, j);
-            let s = products::<31, 8, N>([splat(0); N], |g| {
+            let four = |g| {
                 let fifth = and(shl::<3>(fifth(g)), splat_byte(16));
                 (or(nibbles::<true>(both(g)), fifth), &high[g])
+            };
+            products::<31, 8, 2, N>(|_| splat(0), four, |c, s| {
+                add_scaled(s, scales[j], high[SCALE][c], &mut acc[c]);
+                subtract_min(mins[j], high[SCALED_SUM][c], &mut acc[c]);
             });
-            add_scaled(s, scales[j], high, acc);
-            subtract_min(mins[j], high, acc);
         }
     });
 }
 
 pub(super) fn q6_k<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
     let x = x.as_chunks::<8>().0;
-    for_blocks(groups, x, out, |block: [&Q6Kx8; GROUPS], x: &[Int8Block<N>; 8], acc| {
+    for_blocks(groups, x, out, |block: [&Q6Kx8; GROUPS], x: &[Int8Block<N>; 8], acc: &mut [F; N]| {
         let d = load_f16(block.map(|b| &b.d));
         let scales = products_of_signed_bytes(d, load4(block.map(|b| &b.scales)));
         for u in 0..2 {
@@ -163,27 +172,23 @@ fn q6_k_half<const HIGH: bool, const HALF: usize, const N: usize>(
     prefetch::<Q6Kx8, 16, N>(block, part);
     let (u, r) = (part / 8, part / 2 % 2);
     let to_bit_0_or_4 = bits(2 * r);
-    let s = products::<63, 4, N>(offset::<2, N>(&x[HALF_SUMS[HALF]]), |i| {
+    let four = |i: usize| {
         let g = 4 * HALF + i;
         let both = load(block.map(|b| &b.ql[16 * u + 8 * r + g]));
         let upper = shr_by(load(block.map(|b| &b.qh[8 * u + g])), to_bit_0_or_4);
         let upper = and(if HIGH { upper } else { shl::<4>(upper) }, splat_byte(48));
         (or(nibbles::<HIGH>(both), upper), &x[g])
+    };
+    products::<63, 4, 2, N>(|c| offset::<2>(x[HALF_SUMS[HALF]][c]), four, |c, s| {
+        add_scaled(s, scale, x[SCALE][c], &mut acc[c]);
     });
-    add_scaled(s, scale, x, acc);
 }
 
-/// `acc = fma(−min, d·Σq, acc)` for 16 weights.
+/// `acc = fma(−min, d·Σq, acc)` for 16 weights, of which `sum` is `−8 · Σq`.
 #[inline]
-fn subtract_half_min<const HALF: usize, const N: usize>(
-    min: F,
-    x: &Int8Block<N>,
-    acc: &mut [F; N],
-) {
-    for c in 0..N {
-        let sum = sar::<3>(sub32(splat(0), splat(x[HALF_SUMS[HALF]][c])));
-        acc[c] = mul_sub_from(min, mul(splat_f32(x[SCALE][c]), to_f32(sum)), acc[c]);
-    }
+fn subtract_half_min(min: F, d: u32, sum: u32, acc: &mut F) {
+    let sum = sar::<3>(sub32(splat(0), splat(sum)));
+    *acc = mul_sub_from(min, mul(splat_f32(d), to_f32(sum)), *acc);
 }
 
 /// `d · sc` and `dmin · m` of the eight sub-blocks of Q4_K or Q5_K.

@@ -5,7 +5,7 @@
 //! into that macro.)
 
 use super::lanes::*;
-use crate::activations::{Int8Block, SCALE, SCALED_SUM, int8_blocks};
+use crate::activations::int8_blocks;
 use crate::isa::for_columns;
 use crate::{Columns, Format, GROUP_ROWS, Weights, isa, scalar, x86::float};
 
@@ -93,37 +93,29 @@ fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(block: [&B; GR
     }
 }
 
-/// `−8·2^SHIFT · Σq` of each column: the sums at their start, where unsigned weights are too large
-/// by that offset. `sums` is a row of the block that has `−8 · Σq`.
+/// `−8·2^SHIFT · Σq`: a sum at its start, where unsigned weights are too large by that offset. `sum`
+/// is the column's `−8 · Σq`.
 #[inline]
-fn offset<const SHIFT: u32, const N: usize>(sums: &[u32; N]) -> [V; N] {
-    let mut s = [splat(0); N];
-    for c in 0..N {
-        s[c] = splat(sums[c]);
-        s[c] = match SHIFT {
-            0 => s[c],
-            1 => shl::<1>(s[c]),
-            2 => shl::<2>(s[c]),
-            _ => shl::<4>(s[c]),
-        };
-    }
-    s
-}
-
-/// `acc = fma(sums, scale·d, acc)`.
-#[inline]
-fn add_scaled<const N: usize>(sums: [V; N], scale: F, x: &Int8Block<N>, acc: &mut [F; N]) {
-    for c in 0..N {
-        acc[c] = mul_add(to_f32(sums[c]), mul(scale, splat_f32(x[SCALE][c])), acc[c]);
+fn offset<const SHIFT: u32>(sum: u32) -> V {
+    let sum = splat(sum);
+    match SHIFT {
+        0 => sum,
+        1 => shl::<1>(sum),
+        2 => shl::<2>(sum),
+        _ => shl::<4>(sum),
     }
 }
 
-/// `acc = fma(−min, d·Σq, acc)`.
+/// `acc = fma(sum, scale·d, acc)`, for one column.
 #[inline]
-fn subtract_min<const N: usize>(min: F, x: &Int8Block<N>, acc: &mut [F; N]) {
-    for c in 0..N {
-        acc[c] = mul_sub_from(min, splat_f32(x[SCALED_SUM][c]), acc[c]);
-    }
+fn add_scaled(sum: V, scale: F, d: u32, acc: &mut F) {
+    *acc = mul_add(to_f32(sum), mul(scale, splat_f32(d)), *acc);
+}
+
+/// `acc = fma(−min, d·Σq, acc)`, for one column.
+#[inline]
+fn subtract_min(min: F, scaled_sum: u32, acc: &mut F) {
+    *acc = mul_sub_from(min, splat_f32(scaled_sum), *acc);
 }
 
 /// The nibbles, low or high.

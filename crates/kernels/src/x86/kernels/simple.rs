@@ -3,66 +3,69 @@
 use super::super::lanes::*;
 use super::super::products;
 use super::{add_scaled, for_blocks, nibbles, offset, prefetch};
-use crate::activations::{Int8Block, SCALED_SUM, SUM};
+use crate::activations::{Int8Block, SCALE, SCALED_SUM, SUM};
 use crate::packed_blocks::{Dwords, Q4_0x8, Q4_1x8, Q5_0x8, Q5_1x8, Q8_0x8};
 
 kernels! {
 pub(super) fn q4_0<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q4_0x8; GROUPS], x: &Int8Block<N>, acc| {
+    for_blocks(groups, x, out, |block: [&Q4_0x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
         prefetch::<Q4_0x8, 1, N>(block, 0);
         let four = |i| (four_bits(block.map(|b| &b.qs), i), &x[step(i)]);
-        let s = products::<15, 8, N>(offset::<0, N>(&x[SUM]), four);
-        add_scaled(s, load_f16(block.map(|b| &b.d)), x, acc);
+        let d = load_f16(block.map(|b| &b.d));
+        products::<15, 8, 4, N>(|c| offset::<0>(x[SUM][c]), four, |c, s| {
+            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
+        });
     });
 }
 
 pub(super) fn q4_1<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q4_1x8; GROUPS], x: &Int8Block<N>, acc| {
+    for_blocks(groups, x, out, |block: [&Q4_1x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
         prefetch::<Q4_1x8, 1, N>(block, 0);
         let four = |i| (four_bits(block.map(|b| &b.qs), i), &x[step(i)]);
-        let s = products::<15, 8, N>([splat(0); N], four);
-        add_scaled(s, load_f16(block.map(|b| &b.d)), x, acc);
-        add_min(load_f16(block.map(|b| &b.m)), x, acc);
+        let (d, m) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.m)));
+        products::<15, 8, 4, N>(|_| splat(0), four, |c, s| {
+            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
+            acc[c] = mul_add(m, splat_f32(x[SCALED_SUM][c]), acc[c]);
+        });
     });
 }
 
 pub(super) fn q5_0<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q5_0x8; GROUPS], x: &Int8Block<N>, acc| {
+    for_blocks(groups, x, out, |block: [&Q5_0x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
         prefetch::<Q5_0x8, 1, N>(block, 0);
         let high = load(block.map(|b| &b.qh));
         let four = |i| (five_bits(block.map(|b| &b.qs), high, i), &x[step(i)]);
-        let s = products::<31, 8, N>(offset::<1, N>(&x[SUM]), four); // offset 16
-        add_scaled(s, load_f16(block.map(|b| &b.d)), x, acc);
+        let d = load_f16(block.map(|b| &b.d));
+        // Offset 16.
+        products::<31, 8, 2, N>(|c| offset::<1>(x[SUM][c]), four, |c, s| {
+            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
+        });
     });
 }
 
 pub(super) fn q5_1<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q5_1x8; GROUPS], x: &Int8Block<N>, acc| {
+    for_blocks(groups, x, out, |block: [&Q5_1x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
         prefetch::<Q5_1x8, 1, N>(block, 0);
         let high = load(block.map(|b| &b.qh));
         let four = |i| (five_bits(block.map(|b| &b.qs), high, i), &x[step(i)]);
-        let s = products::<31, 8, N>([splat(0); N], four);
-        add_scaled(s, load_f16(block.map(|b| &b.d)), x, acc);
-        add_min(load_f16(block.map(|b| &b.m)), x, acc);
+        let (d, m) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.m)));
+        products::<31, 8, 2, N>(|_| splat(0), four, |c, s| {
+            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
+            acc[c] = mul_add(m, splat_f32(x[SCALED_SUM][c]), acc[c]);
+        });
     });
 }
 
 pub(super) fn q8_0<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q8_0x8; GROUPS], x: &Int8Block<N>, acc| {
+    for_blocks(groups, x, out, |block: [&Q8_0x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
         prefetch::<Q8_0x8, 1, N>(block, 0);
         // Turning the sign bit over adds 128.
         let four = |i: usize| (xor(load(block.map(|b| &b.qs[i])), splat_byte(128)), &x[i]);
-        let s = products::<255, 8, N>(offset::<4, N>(&x[SUM]), four);
-        add_scaled(s, load_f16(block.map(|b| &b.d)), x, acc);
+        let d = load_f16(block.map(|b| &b.d));
+        products::<255, 8, 1, N>(|c| offset::<4>(x[SUM][c]), four, |c, s| {
+            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
+        });
     });
-}
-
-/// `acc = fma(m, d·Σq, acc)`.
-#[inline]
-fn add_min<const N: usize>(m: F, x: &Int8Block<N>, acc: &mut [F; N]) {
-    for c in 0..N {
-        acc[c] = mul_add(m, splat_f32(x[SCALED_SUM][c]), acc[c]);
-    }
 }
 
 /// The weights of step `i`: low and high nibbles of a vector follow each other.

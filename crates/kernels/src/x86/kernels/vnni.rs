@@ -12,21 +12,29 @@
 use super::{dpbusd, lanes::*};
 
 kernels! {
-/// Adds the products of unsigned weights and of activations to the sums of columns.
+/// Sums the products of unsigned weights and of activations, one column after the other.
 ///
 /// `four(i)`, for `i` in `0..LEN`, is four weights of each row and the dword of activations of each
-/// column that they meet. How large a weight may be does not matter here.
+/// column that they meet; `start(c)` is what the sum of a column begins with, and `done(c, sum)`
+/// takes it. `MAX` and `T` do not matter here.
 #[inline]
-pub(super) fn products<'x, const MAX: usize, const LEN: usize, const N: usize>(
-    mut sums: [V; N],
+pub(super) fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usize>(
+    start: impl Fn(usize) -> V,
     four: impl Fn(usize) -> (V, &'x [u32; N]),
-) -> [V; N] {
+    mut done: impl FnMut(usize, V),
+) {
+    let mut sums = [splat(0); N];
+    for c in 0..N {
+        sums[c] = start(c);
+    }
     for i in 0..LEN {
         let (w, q) = four(i);
         for c in 0..N {
             sums[c] = dpbusd(sums[c], w, splat(q[c]));
         }
     }
-    sums
+    for c in 0..N {
+        done(c, sums[c]);
+    }
 }
 }
