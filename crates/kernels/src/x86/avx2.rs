@@ -40,10 +40,10 @@ pub(crate) use kernels::matmul;
 ///
 /// `four(i)`, for `i` in `0..LEN`, is four weights of each row and the dword of activations of each
 /// column that they meet; `start(c)` is what the sum of a column begins with, and `done(c, sum)`
-/// takes it. Where `MAX` is 255, `start` must be the offset of 128, and is not asked.
+/// takes it. Where `MAX` is 255, `start` must be the offset of 128 and is not asked, nor is `T`.
 ///
-/// `T` columns after the other, all weights in registers: sixteen of them do not hold the sums of
-/// eight columns and what they are made of. A column is a long chain of instructions that wait for
+/// `T` columns at a time, all weights in registers: sixteen of them do not hold the sums of eight
+/// columns and what they are made of. A column is a long chain of instructions that wait for
 /// each other, and `T` chains side by side keep the core busy; what else a kernel wants registers
 /// for decides how many there can be.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -61,6 +61,7 @@ fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usi
     for i in 0..LEN {
         (w[i], q[i]) = four(i);
     }
+    let is_one_chain = fits_i16(MAX) >= LEN;
     for first in (0..N).step_by(T) {
         let columns = first..N.min(first + T);
         let mut sums = [splat(0); T];
@@ -70,9 +71,8 @@ fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usi
                 for i in from + 1..LEN.min(from + fits_i16(MAX)) {
                     s16 = _mm256_add_epi16(s16, _mm256_maddubs_epi16(w[i], splat(q[i][c])));
                 }
-                let whole = fits_i16(MAX) >= LEN;
                 sums[c - first] = match from {
-                    _ if whole => s16,
+                    _ if is_one_chain => s16,
                     0 => add_pairs(s16),
                     _ => _mm256_add_epi32(sums[c - first], add_pairs(s16)),
                 };
@@ -80,7 +80,7 @@ fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usi
         }
         for c in columns {
             let sum = sums[c - first];
-            let sum = if fits_i16(MAX) >= LEN { add_pairs(sum) } else { sum };
+            let sum = if is_one_chain { add_pairs(sum) } else { sum };
             done(c, _mm256_add_epi32(start(c), sum));
         }
     }

@@ -29,6 +29,7 @@ pub(super) struct Crew {
     workers: Vec<JoinHandle<()>>,
 }
 
+#[derive(Default)]
 struct Shared {
     /// Units of each thread's share that nobody has claimed; the owner's is the first.
     unclaimed: Vec<Padded<AtomicUsize>>,
@@ -65,7 +66,8 @@ struct Padded<T>(T);
 impl Crew {
     /// Starts `workers` threads, which join the thread that owns the crew.
     pub(super) fn new(workers: usize) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(1 + workers));
+        let unclaimed = (0..=workers).map(|_| Padded::default()).collect();
+        let shared = Arc::new(Shared { unclaimed, ..Shared::default() });
         let mut crew = Self { shared, workers: Vec::with_capacity(workers) };
         for i in 1..=workers {
             let shared = Arc::clone(&crew.shared);
@@ -127,21 +129,6 @@ impl Drop for Crew {
 }
 
 impl Shared {
-    fn new(threads: usize) -> Self {
-        Self {
-            unclaimed: (0..threads).map(|_| Padded::default()).collect(),
-            published: Padded::default(),
-            finished: Padded::default(),
-            work: Padded::default(),
-            ready: AtomicUsize::default(),
-            asleep: AtomicUsize::default(),
-            owner: Mutex::default(),
-            owner_asleep: AtomicBool::default(),
-            closed: AtomicBool::default(),
-            panic: Mutex::default(),
-        }
-    }
-
     /// The units that thread `i` begins with.
     fn share(&self, count: usize, i: usize) -> Range<usize> {
         let threads = self.unclaimed.len();

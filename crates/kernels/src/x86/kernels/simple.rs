@@ -25,7 +25,7 @@ pub(super) fn q4_1<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut 
         let (d, m) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.m)));
         products::<15, 8, 4, N>(|_| splat(0), four, |c, s| {
             add_scaled(s, d, x[SCALE][c], &mut acc[c]);
-            acc[c] = mul_add(m, splat_f32(x[SCALED_SUM][c]), acc[c]);
+            add_min(m, x[SCALED_SUM][c], &mut acc[c]);
         });
     });
 }
@@ -51,7 +51,7 @@ pub(super) fn q5_1<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut 
         let (d, m) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.m)));
         products::<31, 8, 2, N>(|_| splat(0), four, |c, s| {
             add_scaled(s, d, x[SCALE][c], &mut acc[c]);
-            acc[c] = mul_add(m, splat_f32(x[SCALED_SUM][c]), acc[c]);
+            add_min(m, x[SCALED_SUM][c], &mut acc[c]);
         });
     });
 }
@@ -66,6 +66,12 @@ pub(super) fn q8_0<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut 
             add_scaled(s, d, x[SCALE][c], &mut acc[c]);
         });
     });
+}
+
+/// `acc = fma(m, d·Σq, acc)`, for one column.
+#[inline]
+fn add_min(m: F, scaled_sum: u32, acc: &mut F) {
+    *acc = mul_add(m, splat_f32(scaled_sum), *acc);
 }
 
 /// The weights of step `i`: low and high nibbles of a vector follow each other.

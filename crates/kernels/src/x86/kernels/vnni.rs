@@ -12,11 +12,12 @@
 use super::{dpbusd, lanes::*};
 
 kernels! {
-/// Sums the products of unsigned weights and of activations, one column after the other.
+/// Sums the products of unsigned weights and of activations, all columns side by side.
 ///
 /// `four(i)`, for `i` in `0..LEN`, is four weights of each row and the dword of activations of each
 /// column that they meet; `start(c)` is what the sum of a column begins with, and `done(c, sum)`
-/// takes it. `MAX` and `T` do not matter here.
+/// takes it. How large a weight may be (`MAX`) and how many columns AVX2 takes at a time (`T`) do
+/// not matter here.
 #[inline]
 pub(super) fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usize>(
     start: impl Fn(usize) -> V,
