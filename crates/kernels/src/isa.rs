@@ -176,6 +176,14 @@ impl Isa {
         on!(self, quantize(x: &[f32], k: usize, out: &mut [u32]));
     }
 
+    pub(crate) fn widen_f16_checked(self, out: &mut [f32], bits: &[u16]) {
+        on!(self, widen_f16(out: &mut [f32], bits: &[u16]));
+    }
+
+    pub(crate) fn scale_int8_checked(self, out: &mut [f32], q: &[i8], scales: &[f32]) {
+        on!(self, scale_int8(out: &mut [f32], q: &[i8], scales: &[f32]));
+    }
+
     /// Runs an element-wise operation compiled for this instruction set.
     #[inline]
     pub(crate) fn run<Op: WithSimd>(self, op: Op) -> Op::Output {

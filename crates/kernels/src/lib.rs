@@ -42,6 +42,7 @@ mod packed_blocks;
 mod quantize;
 mod scalar;
 mod vector_ops;
+mod widen;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

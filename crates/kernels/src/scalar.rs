@@ -19,6 +19,7 @@ use crate::packed::{GROUP_ROWS, Weights, deinterleave};
 use crate::{Columns, Format, dequantize};
 
 pub(crate) use crate::activations::quantize;
+pub(crate) use crate::widen::{scale_int8, widen_f16};
 
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {

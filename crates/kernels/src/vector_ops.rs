@@ -94,16 +94,6 @@ impl Isa {
         self.run(Zip(x, y, ScaledProduct(1.0)));
     }
 
-    /// `out[i] = scales[i / 32] · q[i]`.
-    ///
-    /// # Panics
-    /// If the lengths do not fit.
-    pub fn scale_int8(self, out: &mut [f32], q: &[i8], scales: &[f32]) {
-        let blocks = out.len().div_ceil(INT8_BLOCK);
-        assert!(q.len() == out.len() && scales.len() == blocks, "a scale for 32 values");
-        self.run(ScaleInt8 { out, q, scales });
-    }
-
     /// `gate = gelu(gate) · up` with the tanh form of GELU,
     /// `gelu(x) = x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))` (Hendrycks and Gimpel 2016).
     ///
@@ -138,34 +128,6 @@ trait Unary: Copy {
 /// `f` of two vectors of values.
 trait Binary: Copy {
     fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s;
-}
-
-/// Values that share a scale.
-const INT8_BLOCK: usize = 32;
-
-struct ScaleInt8<'a> {
-    out: &'a mut [f32],
-    q: &'a [i8],
-    scales: &'a [f32],
-}
-
-impl WithSimd for ScaleInt8<'_> {
-    type Output = ();
-
-    /// pulp has no conversion of bytes; the compiler makes the vectors of this loop.
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let (out, out_tail) = self.out.as_chunks_mut::<INT8_BLOCK>();
-        let (q, q_tail) = self.q.as_chunks::<INT8_BLOCK>();
-        for ((out, q), scale) in out.iter_mut().zip(q).zip(self.scales) {
-            for i in 0..INT8_BLOCK {
-                out[i] = scale * f32::from(q[i]);
-            }
-        }
-        for (out, q) in out_tail.iter_mut().zip(q_tail) {
-            *out = self.scales[self.scales.len() - 1] * f32::from(*q);
-        }
-    }
 }
 
 struct Map<'a, F>(&'a mut [f32], F);

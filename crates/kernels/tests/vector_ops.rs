@@ -1,6 +1,7 @@
 //! The element-wise operations on every instruction set against f64, at lengths around every edge.
 
 use carat_kernels::Isa;
+use half::f16;
 
 fn isas() -> Vec<Isa> {
     match std::env::var("CARAT_TEST_ISA") {
@@ -68,6 +69,23 @@ fn products_are_rounded_once() {
             assert_eq!(scaled[i].to_bits(), want.to_bits(), "{isa:?} {len} at {i}");
         }
     });
+}
+
+/// All there are, and lengths that are no multiple of a vector.
+#[test]
+fn every_half_is_widened() {
+    let bits: Vec<u16> = (0..=u16::MAX).collect();
+    for isa in isas() {
+        for bits in [&bits[..], &bits[0x3c00..][..1], &bits[0x3c00..][..13]] {
+            let mut out = vec![f32::NAN; bits.len()];
+            isa.widen_f16(&mut out, bits);
+            for (bits, got) in bits.iter().zip(out) {
+                let want = f16::from_bits(*bits).to_f32_const();
+                let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                assert!(same, "{isa:?}: {bits:#x} is {want}, not {got}");
+            }
+        }
+    }
 }
 
 #[test]

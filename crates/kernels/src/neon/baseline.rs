@@ -30,6 +30,7 @@ mod kernels;
 mod rows;
 
 pub(crate) use super::quantize;
+pub(crate) use super::widen::{scale_int8, widen_f16};
 pub(crate) use rows::matmul;
 use rows::{X, for_blocks, halves, row, spread};
 

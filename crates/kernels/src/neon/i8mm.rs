@@ -32,6 +32,7 @@ macro_rules! kernels {
 mod kernels;
 
 pub(crate) use super::quantize;
+pub(crate) use super::widen::{scale_int8, widen_f16};
 
 /// Blocks of 32 weights whose activations are tiles at a time: they fit the first cache.
 const TILES: usize = 32;

@@ -46,6 +46,7 @@ pub(crate) mod dotprod;
 mod float;
 pub(crate) mod i8mm;
 mod lanes;
+mod widen;
 
 /// See [`Isa::quantize_columns`](crate::Isa::quantize_columns).
 #[target_feature(enable = "neon")]

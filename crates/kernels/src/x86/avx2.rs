@@ -34,6 +34,7 @@ macro_rules! kernels {
 #[path = "kernels/mod.rs"]
 mod kernels;
 pub(crate) use super::quantize::quantize;
+pub(crate) use super::widen::{scale_int8, widen_f16};
 pub(crate) use kernels::matmul;
 
 /// Sums the products of unsigned weights up to `MAX` and of activations.

@@ -25,6 +25,7 @@ mod kernels;
 mod vnni;
 
 pub(crate) use super::quantize::quantize;
+pub(crate) use super::widen::{scale_int8, widen_f16};
 use vnni::products;
 
 kernels! {

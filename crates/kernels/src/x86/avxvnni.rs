@@ -21,5 +21,6 @@ mod kernels;
 mod vnni;
 
 pub(crate) use super::quantize::quantize;
+pub(crate) use super::widen::{scale_int8, widen_f16};
 pub(crate) use kernels::matmul;
 use vnni::products;

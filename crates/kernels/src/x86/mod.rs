@@ -24,3 +24,4 @@ mod float;
 mod lanes256;
 mod lanes512;
 mod quantize;
+mod widen;

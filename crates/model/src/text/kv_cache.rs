@@ -70,7 +70,7 @@ impl KvType {
     fn load(self, isa: Isa, bytes: &[u8], head_dim: usize, out: &mut [f32]) {
         match self {
             Self::F32 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
-            Self::F16 => halves(bytes).convert_to_f32_slice(out),
+            Self::F16 => isa.widen_f16(out, bytemuck::cast_slice(bytes)),
             Self::Q8 => {
                 let vectors = bytes.chunks_exact(self.vector_bytes(head_dim));
                 for (out, bytes) in out.chunks_exact_mut(head_dim).zip(vectors) {
@@ -291,30 +291,31 @@ pub(crate) struct KvView<'a> {
 }
 
 impl KvView<'_> {
-    /// Keys of one head as f32, `[positions][head_dim]`.
-    pub(crate) fn keys(&self, head: usize, positions: Range<usize>, out: &mut [f32]) {
-        let (kind, dim, plane) = (self.layer.kind, self.layer.head_dim, self.layer.keys(head));
+    /// Keys and values of one head as f32, `[positions][head_dim]` each.
+    pub(crate) fn load(
+        &self,
+        head: usize,
+        positions: Range<usize>,
+        keys: &mut [f32],
+        values: &mut [f32],
+    ) {
+        let (kind, dim, isa) = (self.layer.kind, self.layer.head_dim, self.isa);
+        let whole = |bytes: &[u8], out: &mut [f32]| kind.load(isa, bytes, dim, out);
+        self.read(self.layer.values(head), positions.clone(), values, whole);
+        let plane = self.layer.keys(head);
         let Some(pairs) = self.layer.turning_pairs else {
-            return self
-                .read(plane, positions, out, |bytes, out| kind.load(self.isa, bytes, dim, out));
+            return self.read(plane, positions, keys, whole);
         };
-        self.values(head, positions.clone(), out);
-        self.read(plane, positions, out, |bytes, out| {
+        keys.copy_from_slice(values);
+        self.read(plane, positions, keys, |bytes, out| {
             let keys = bytes.chunks_exact(plane.vector).zip(out.chunks_exact_mut(dim));
             for (bytes, out) in keys {
-                self.isa.mul(out, self.key_norm);
+                isa.mul(out, self.key_norm);
                 let (first, second) = bytes.split_at(plane.vector / 2);
-                kind.load(self.isa, first, pairs, &mut out[..pairs]);
-                kind.load(self.isa, second, pairs, &mut out[dim / 2..][..pairs]);
+                kind.load(isa, first, pairs, &mut out[..pairs]);
+                kind.load(isa, second, pairs, &mut out[dim / 2..][..pairs]);
             }
         });
-    }
-
-    /// Values of one head as f32, `[positions][head_dim]`.
-    pub(crate) fn values(&self, head: usize, positions: Range<usize>, out: &mut [f32]) {
-        let (kind, head_dim) = (self.layer.kind, self.layer.head_dim);
-        let plane = self.layer.values(head);
-        self.read(plane, positions, out, |bytes, out| kind.load(self.isa, bytes, head_dim, out));
     }
 
     /// Hands the vectors of `positions` to `load`, as many at once as lie together, with their part
@@ -341,10 +342,6 @@ impl KvView<'_> {
             (out, at) = (rest, at + run);
         }
     }
-}
-
-fn halves(bytes: &[u8]) -> &[f16] {
-    bytemuck::cast_slice::<u8, u16>(bytes).reinterpret_cast()
 }
 
 fn halves_mut(bytes: &mut [u8]) -> &mut [f16] {
@@ -459,8 +456,7 @@ mod tests {
                 let read = |i: usize, layer: &LayerKv| {
                     let view = layer.view(bytemuck::cast_slice(&staged[i]), 4, &norm, isa);
                     let (mut k, mut v) = ([0.0; 48], [0.0; 48]);
-                    view.keys(head, 1..5, &mut k);
-                    view.values(head, 1..5, &mut v);
+                    view.load(head, 1..5, &mut k, &mut v);
                     (k, v)
                 };
                 let (wanted, found) = (read(0, &whole), read(1, &shared));

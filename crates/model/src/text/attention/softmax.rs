@@ -151,17 +151,18 @@ impl Softmax<'_> {
         });
         partial.clear();
         let tile = tile_positions(head_dim);
-        let mut buffer = [0.0; TILE_VALUES];
+        let [mut keys_of_tile, mut values_of_tile] = [[0.0; TILE_VALUES]; 2];
         let mut scores = [0.0; ROWS_MAX * TILE_POSITIONS_MAX];
         let scores = &mut scores[..rows * tile]; // [rows][tile]
         let mut at = keys.start;
         while at < keys.end {
             let start = at / tile * tile;
             let end = (start + tile).min(keys.end);
-            let buffer = &mut buffer[..(end - at) * head_dim];
+            let k = &mut keys_of_tile[..(end - at) * head_dim];
+            let v = &mut values_of_tile[..(end - at) * head_dim];
+            self.kv.load(head, at..end, k, v);
             scores.fill(f32::NEG_INFINITY);
-            self.kv.keys(head, at..end, buffer);
-            isa.attention_scores(&mut scores[at - start..], tile, &q[..rows], buffer, head_dim);
+            isa.attention_scores(&mut scores[at - start..], tile, &q[..rows], k, head_dim);
             for (t, scores) in scores.chunks_exact_mut(self.group * tile).enumerate() {
                 self.mask(block.first + t, start, scores);
             }
@@ -169,9 +170,8 @@ impl Softmax<'_> {
                 isa.scale(scores, self.pass.config.attention_scale);
             }
             partial.exponentials(isa, scores, tile);
-            self.kv.values(head, at..end, buffer);
             let out = &mut partial.out[..rows * head_dim];
-            isa.attention_values(out, &scores[at - start..], tile, buffer, head_dim);
+            isa.attention_values(out, &scores[at - start..], tile, v, head_dim);
             at = end;
         }
     }
@@ -341,7 +341,7 @@ const ROWS_MAX: usize = GROUP_MAX;
 /// A pass of no more tokens than this has too few blocks to go round.
 const FEW: usize = COLUMNS_MAX;
 
-/// A tile of keys or values on the stack: 32 KiB.
+/// A tile of keys, and as much of values, on the stack: 32 KiB each.
 const TILE_VALUES: usize = HEAD_DIM_MAX;
 
 /// Short heads would make tiles so long that hidden ends cost more than the loop saves.
