@@ -87,13 +87,17 @@ fn kernels() -> Vec<Kernel> {
         };
         kernels.push((format!("attention_values/{rows}"), Box::new(work)));
     }
-    let operations: [(&str, Operation); 6] = [
+    let operations: [(&str, Operation); 8] = [
         ("rms_norm", |isa, x, y| isa.rms_norm_in_place(x, Some(y), 1e-6)),
         ("gelu_mul", |isa, x, y| isa.gelu_mul(x, y)),
         ("exp_sub_sum", |isa, x, _| _ = black_box(isa.exp_sub_sum(x, 1.0))),
         ("rope", |isa, x, y| isa.rope(&mut x[..HEAD], &y[..HEAD / 2], &y[HEAD / 2..HEAD])),
         ("add", |isa, x, y| isa.add(x, y)),
         ("softcap", |isa, x, _| isa.softcap(x, 30.0)),
+        ("widen_f16", |isa, x, y| isa.widen_f16(x, &bytemuck::cast_slice(y)[..COLS])),
+        ("scale_int8", |isa, x, y| {
+            isa.scale_int8(x, &bytemuck::cast_slice(y)[..COLS], &y[..COLS / 32]);
+        }),
     ];
     for (name, run) in operations {
         let (mut x, y) = (Xorshift::normals(COLS), Xorshift::normals(COLS));

@@ -123,7 +123,14 @@ fn dots<S: Simd, const R: usize, const K: usize>(
             }
         }
     }
-    acc.map(|acc| acc.map(|acc| simd.reduce_sum_f32s(acc)))
+    // No `map`: the compiler may leave its closure outside of what has the instruction set.
+    let mut sums = [[0.0; K]; R];
+    for r in 0..R {
+        for c in 0..K {
+            sums[r][c] = simd.reduce_sum_f32s(acc[r][c]);
+        }
+    }
+    sums
 }
 
 struct Values<'a> {
