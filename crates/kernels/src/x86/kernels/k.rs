@@ -254,6 +254,10 @@ fn products_of_signed_bytes(d: F, bytes: [V; 4]) -> [F; 16] {
 
 #[inline]
 fn load4(bytes: [&[Dwords; 4]; GROUPS]) -> [V; 4] {
-    [0, 1, 2, 3].map(|i| load(bytes.map(|bytes| &bytes[i])))
+    let mut all = [splat(0); 4];
+    for i in 0..4 {
+        all[i] = load(bytes.map(|bytes| &bytes[i]));
+    }
+    all
 }
 }
