@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use carat_bench::random::Xorshift;
 use carat_bench::{Activations, Matrix, Roof, RoofOptions, read};
-use carat_kernels::{COLUMNS_MAX, Format, GROUP_ROWS, Isa, int8_dwords};
+use carat_kernels::{GROUP_COLUMNS, Format, GROUP_ROWS, Isa, int8_dwords};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 
@@ -138,7 +138,7 @@ fn products(criterion: &mut Criterion, table: &mut Table) {
         table.time(&mut group, names, (Isa::scalar(), work), &mut || {
             black_box(read(black_box(matrix.bytes())));
         });
-        for columns in [1, VERIFY_COLUMNS, COLUMNS_MAX] {
+        for columns in [1, VERIFY_COLUMNS, GROUP_COLUMNS] {
             let work = Work { macs: (rows * COLS * columns) as u64, ..work };
             let x = Activations::new(format, COLS, columns);
             let expected = multiply(Isa::scalar(), &matrix, &x);
@@ -194,7 +194,7 @@ fn elementwise(group: &mut BenchmarkGroup<'_, WallTime>, table: &mut Table, isa:
         macs: macs as u64,
         is_int8: false,
     };
-    for columns in [1, COLUMNS_MAX] {
+    for columns in [1, GROUP_COLUMNS] {
         let x = Xorshift::normals(COLS * columns);
         let mut out = vec![0; int8_dwords(COLS, columns)];
         let (full, id) = names(&format!("quantize_columns {columns}"), isa);

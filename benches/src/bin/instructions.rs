@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use carat_bench::random::Xorshift;
 use carat_bench::{Activations, Matrix};
-use carat_kernels::{COLUMNS_MAX, Format, GROUP_ROWS, Isa, int8_dwords};
+use carat_kernels::{GROUP_COLUMNS, Format, GROUP_ROWS, Isa, int8_dwords};
 
 /// Name and work; the work is done once and the result is not looked at.
 type Kernel = (String, Box<dyn FnMut(Isa)>);
@@ -52,7 +52,7 @@ fn kernels() -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
     // F32 is gemm's affair, which chooses its own instructions.
     for format in Format::ALL.into_iter().filter(|format| *format != Format::F32) {
-        for columns in [1, 4, COLUMNS_MAX] {
+        for columns in [1, 4, GROUP_COLUMNS] {
             let (matrix, x) =
                 (Matrix::new(format, ROWS, COLS), Activations::new(format, COLS, columns));
             let mut out = vec![0.0; ROWS.next_multiple_of(GROUP_ROWS) * columns];
@@ -65,7 +65,7 @@ fn kernels() -> Vec<Kernel> {
             ));
         }
     }
-    for columns in [1, COLUMNS_MAX] {
+    for columns in [1, GROUP_COLUMNS] {
         let x = Xorshift::normals(COLS * columns);
         let mut out = vec![0; int8_dwords(COLS, columns)];
         let work = move |isa: Isa| isa.quantize_columns(&x, COLS, black_box(&mut out));

@@ -1,4 +1,4 @@
-//! Activations as the matrix kernels want them: up to eight columns (tokens) at a time.
+//! Activations as the matrix kernels want them: columns (tokens) in groups of eight.
 //!
 //! Block formats multiply 8-bit activations. For each 32 values `x` of a column
 //!
@@ -6,7 +6,8 @@
 //! d = max|x| / 127        q[i] = round(x[i] / d) in -127 ..= 127, ties to even
 //! ```
 //!
-//! and a block of `n` columns is stored as 13 rows of `n` dwords: eight rows of four `q` each, `d`,
+//! Columns stand in groups of eight, the last of which may be smaller, one group after the other.
+//! A block of a group of `n` columns is 13 rows of `n` dwords: eight rows of four `q` each, `d`,
 //! `d · Σq`, `−8 · Σq`, and `−8 · Σq` of the two halves of 16. A kernel thus walks one array from
 //! front to back, a dword broadcast is one column's operand, and a sum that starts at a multiple of
 //! `−8 · Σq` takes the offset of unsigned weights off: 8 is that of Q4_0, the others are shifts.
@@ -16,8 +17,8 @@
 
 use crate::Isa;
 
-/// Columns that one call of [`Isa::matmul`](crate::Isa::matmul) takes at most.
-pub const COLUMNS_MAX: usize = 8;
+/// Columns that are interleaved; a last group may have fewer.
+pub const GROUP_COLUMNS: usize = 8;
 
 /// The columns of one matrix product.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,7 @@ pub enum Columns<'a> {
     Int8 {
         /// Values in a column.
         k: usize,
-        /// Number of columns, 1 to [`COLUMNS_MAX`].
+        /// Number of columns.
         columns: usize,
         /// [`int8_dwords`]`(k, columns)` dwords.
         data: &'a [u32],
@@ -35,7 +36,7 @@ pub enum Columns<'a> {
     F32 {
         /// Values in a column.
         k: usize,
-        /// `[columns][k]`, at most [`COLUMNS_MAX`] columns.
+        /// `[columns][k]`.
         values: &'a [f32],
     },
 }
@@ -53,6 +54,35 @@ impl Columns<'_> {
         match *self {
             Columns::Int8 { columns, .. } => columns,
             Columns::F32 { k, values } => values.len().checked_div(k).unwrap_or(0),
+        }
+    }
+
+    /// The first columns, whole groups of them, and the rest.
+    pub(crate) fn split_at(self, columns: usize) -> (Self, Self) {
+        match self {
+            Self::Int8 { k, columns: all, data } => {
+                let (head, tail) = data.split_at(int8_dwords(k, columns));
+                let part = |columns, data| Self::Int8 { k, columns, data };
+                (part(columns, head), part(all - columns, tail))
+            }
+            Self::F32 { k, values } => {
+                let (head, tail) = values.split_at(k * columns);
+                (Self::F32 { k, values: head }, Self::F32 { k, values: tail })
+            }
+        }
+    }
+
+    /// Hands each group to `multiply`, with its part of `out`, `[columns][stride]`.
+    pub(crate) fn for_groups(
+        mut self,
+        out: &mut [f32],
+        stride: usize,
+        mut multiply: impl FnMut(Self, &mut [f32]),
+    ) {
+        for out in out.chunks_mut(GROUP_COLUMNS * stride) {
+            let (group, rest) = self.split_at(GROUP_COLUMNS.min(self.columns()));
+            multiply(group, out);
+            self = rest;
         }
     }
 }
@@ -90,14 +120,17 @@ impl Isa {
     /// Values that are not finite give unspecified but reproducible results.
     ///
     /// # Panics
-    /// If `out` is not [`int8_dwords`] long or there are no or too many columns.
+    /// If `out` is not [`int8_dwords`] long or there are no columns.
     pub fn quantize_columns(self, x: &[f32], k: usize, out: &mut [u32]) {
         assert!(k > 0 && x.len().is_multiple_of(k), "{} values in columns of {k}", x.len());
         let columns = x.len() / k;
-        assert!((1..=COLUMNS_MAX).contains(&columns), "{columns} of at most {COLUMNS_MAX} columns");
+        assert!(columns > 0, "no columns");
         let need = int8_dwords(k, columns);
         assert_eq!(out.len(), need, "{} dwords where {need} are needed", out.len());
-        self.quantize_checked(x, k, out);
+        let group = int8_dwords(k, GROUP_COLUMNS);
+        for (x, out) in x.chunks(k * GROUP_COLUMNS).zip(out.chunks_mut(group)) {
+            self.quantize_checked(x, k, out);
+        }
     }
 }
 

@@ -46,7 +46,7 @@ mod widen;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use activations::{COLUMNS_MAX, Columns, int8_dwords};
+pub use activations::{GROUP_COLUMNS, Columns, int8_dwords};
 pub use format::{Format, dequantize};
 pub use isa::Isa;
 pub use packed::{GROUP_ROWS, Weights, pack, packed_bytes, unpack};

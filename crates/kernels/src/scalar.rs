@@ -23,6 +23,12 @@ pub(crate) use crate::widen::{scale_int8, widen_f16};
 
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
+    let stride = out.len() / x.columns();
+    x.for_groups(out, stride, |x, out| matmul_group(w, groups, x, out));
+}
+
+/// At most [`GROUP_COLUMNS`](crate::GROUP_COLUMNS) columns.
+fn matmul_group(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
     let (format, columns) = (w.format(), x.columns());
     let group_bytes = GROUP_ROWS * format.row_bytes(w.cols());
     let stride = out.len() / columns;

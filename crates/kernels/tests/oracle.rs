@@ -176,6 +176,20 @@ fn every_format_and_column_count_equals_scalar() {
     }
 }
 
+/// Many columns take another way on x86: weights are unpacked for all of them.
+#[test]
+fn many_columns_equal_scalar() {
+    for format in Format::ALL {
+        let block = format.block_weights().max(32);
+        // Columns that are no whole group; rows of more than one tile, and of more than are unpacked
+        // at once; k of less than a slab, and of one and a part.
+        for (rows, k, columns) in [(19, block, 32), (40, 3 * block, 37), (72, 1280, 33), (8, 800, 9)] {
+            let k = k.next_multiple_of(block);
+            check(&Case::new(format, rows, k, columns, 11, Extremes::None));
+        }
+    }
+}
+
 #[test]
 fn extreme_weights_and_activations_do_not_saturate() {
     let signs = [[127.0; 4], [-127.0; 4], [127.0, -127.0, 127.0, -127.0], [127., 127., 0., 0.]];
@@ -183,7 +197,7 @@ fn extreme_weights_and_activations_do_not_saturate() {
         for byte in [0x00, 0xFF, 0x80, 0x7F, 0xF0, 0x0F] {
             for signs in signs {
                 let k = 2 * format.block_weights();
-                for columns in [1, 3, 8] {
+                for columns in [1, 3, 8, 32] {
                     check(&Case::new(format, 24, k, columns, 7, Extremes::Full(byte, signs)));
                 }
             }
@@ -258,7 +272,7 @@ proptest! {
         which in 0..Format::ALL.len(),
         rows in 1usize..40,
         blocks in 1usize..9,
-        columns in 1usize..=8,
+        columns in prop_oneof![1usize..=8, 1usize..=70],
         seed: u64,
     ) {
         let format = Format::ALL[which];

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::{marker, ptr};
 
-use carat_kernels::{COLUMNS_MAX, Columns, Format, GROUP_ROWS, Isa, Weights, int8_dwords};
+use carat_kernels::{GROUP_COLUMNS, Columns, Format, GROUP_ROWS, Isa, Weights, int8_dwords};
 
 use crate::arena::{Frame, Need};
 use crate::error::{Error, Result};
@@ -110,25 +110,28 @@ impl Pool {
                 let units = weights.groups().div_ceil(unit);
                 if i < units {
                     let groups = i * unit..((i + 1) * unit).min(weights.groups());
-                    return self.product(x, weights, groups, out);
+                    return match x.tokens <= GROUP_COLUMNS {
+                        true => self.product::<FEW_TILE>(x, weights, groups, out),
+                        false => self.product::<TILE>(x, weights, groups, out),
+                    };
                 }
                 i -= units;
             }
         });
     }
 
-    /// One unit of a product: a range of groups of rows, all tokens.
-    fn product(
+    /// One unit of a product: a range of groups of rows, all tokens, `VALUES` products at a time.
+    fn product<const VALUES: usize>(
         &self,
         x: &Activations<'_>,
         w: &Weights<'_>,
         groups: Range<usize>,
         out: &Scatter<'_, f32>,
     ) {
-        let mut tile = [0.0; TILE];
+        let mut tile = [0.0; VALUES];
         let rows = groups.start * GROUP_ROWS..(groups.end * GROUP_ROWS).min(w.rows());
         let height = groups.len() * GROUP_ROWS;
-        for tokens in groups_of_tokens(x.tokens) {
+        for tokens in chunks_of_tokens(x.tokens) {
             let tile = &mut tile[..tokens.len() * height];
             self.tile(x, w, groups.clone(), tokens.clone(), tile);
             for (token, values) in tokens.zip(tile.chunks_exact(height)) {
@@ -137,7 +140,7 @@ impl Pool {
         }
     }
 
-    /// At most [`COLUMNS_MAX`] tokens of a unit, `[tokens][rows of the groups]`.
+    /// At most [`TILE_TOKENS`] tokens of a unit, `[tokens][rows of the groups]`.
     fn tile(
         &self,
         x: &Activations<'_>,
@@ -148,8 +151,11 @@ impl Pool {
     ) {
         // F32 products go one by one: the order in which `gemm` adds depends on the number of
         // columns, and a prompt must give the same bits however it is cut.
-        let alone = w.format() == Format::F32 && !x.together;
-        let step = if alone { 1 } else { COLUMNS_MAX };
+        let step = match w.format() {
+            Format::F32 if !x.together => 1,
+            Format::F32 => GROUP_COLUMNS,
+            _ => TILE_TOKENS,
+        };
         let height = groups.len() * GROUP_ROWS;
         for (i, tile) in tile.chunks_mut(step * height).enumerate() {
             let first = tokens.start + i * step;
@@ -169,7 +175,7 @@ pub(crate) struct Product<'a> {
 pub(crate) struct Activations<'a> {
     /// `[tokens][k]`.
     values: &'a [f32],
-    /// Groups of [`COLUMNS_MAX`] tokens one after the other; empty if `k` suits no block format.
+    /// Groups of [`GROUP_COLUMNS`] tokens one after the other; empty if `k` suits no block format.
     int8: &'a [u32],
     k: usize,
     tokens: usize,
@@ -192,9 +198,9 @@ impl<'a> Activations<'a> {
         let tokens = values.len() / k;
         let int8 = frame.take::<u32>(dwords(k, tokens));
         if !int8.is_empty() {
-            pool.chunks(int8, dwords(k, COLUMNS_MAX), |i, out| {
-                let first = i * COLUMNS_MAX * k;
-                let last = (first + COLUMNS_MAX * k).min(values.len());
+            pool.chunks(int8, dwords(k, GROUP_COLUMNS), |i, out| {
+                let first = i * GROUP_COLUMNS * k;
+                let last = (first + GROUP_COLUMNS * k).min(values.len());
                 pool.isa.quantize_columns(&values[first..last], k, out);
             });
         }
@@ -223,31 +229,14 @@ impl<'a> Activations<'a> {
             true => (&mut [], &mut room[..dwords(k, tokens)]),
             false => (bytemuck::cast_slice_mut(room), &mut []),
         };
-        {
-            let (values, int8) = (Scatter::new(&mut *values), Scatter::new(&mut *int8));
-            pool.units(gate.groups().div_ceil(GATED_GROUPS), |i| {
-                let groups = i * GATED_GROUPS..((i + 1) * GATED_GROUPS).min(gate.groups());
-                let rows = groups.start * GROUP_ROWS..(groups.end * GROUP_ROWS).min(k);
-                let height = groups.len() * GROUP_ROWS;
-                let (mut tiles, mut blocks) = ([[0.0; TILE]; 2], [0; GATED_DWORDS]);
-                for tokens in groups_of_tokens(tokens) {
-                    let [g, u] = tiles.each_mut().map(|tile| &mut tile[..tokens.len() * height]);
-                    pool.tile(x, &gate, groups.clone(), tokens.clone(), g);
-                    pool.tile(x, &up, groups.clone(), tokens.clone(), u);
-                    pool.isa.gelu_mul(g, u);
-                    if format.wants_int8() {
-                        let blocks = &mut blocks[..dwords(height, tokens.len())];
-                        pool.isa.quantize_columns(g, height, blocks);
-                        let before = dwords(rows.start, tokens.len());
-                        int8.write(dwords(k, tokens.start) + before, blocks);
-                    } else {
-                        for (token, g) in tokens.zip(g.chunks_exact(height)) {
-                            values.write(token * k + rows.start, &g[..rows.len()]);
-                        }
-                    }
-                }
-            });
-        }
+        let outputs = (Scatter::new(&mut *values), Scatter::new(&mut *int8));
+        pool.units(gate.groups().div_ceil(GATED_GROUPS), |i| {
+            let groups = i * GATED_GROUPS..((i + 1) * GATED_GROUPS).min(gate.groups());
+            match tokens <= GROUP_COLUMNS {
+                true => gated_unit::<FEW_TILE>(pool, x, [&gate, &up], groups, &outputs),
+                false => gated_unit::<TILE>(pool, x, [&gate, &up], groups, &outputs),
+            }
+        });
         Self { values, int8, k, tokens, together: false }
     }
 
@@ -256,7 +245,7 @@ impl<'a> Activations<'a> {
         Self { together: true, ..self }
     }
 
-    /// At most [`COLUMNS_MAX`] tokens; for block formats a whole group of them.
+    /// Some of the tokens; for block formats whole groups of them.
     fn columns(&self, format: Format, tokens: Range<usize>) -> Columns<'a> {
         let k = self.k;
         if format.wants_int8() {
@@ -270,19 +259,45 @@ impl<'a> Activations<'a> {
 
 /// Length of the 8-bit form of `tokens` vectors of `k` values.
 fn dwords(k: usize, tokens: usize) -> usize {
-    if !k.is_multiple_of(32) {
-        return 0;
-    }
-    int8_dwords(k, COLUMNS_MAX) * (tokens / COLUMNS_MAX)
-        + match tokens % COLUMNS_MAX {
-            0 => 0,
-            rest => int8_dwords(k, rest),
-        }
+    if k.is_multiple_of(32) { int8_dwords(k, tokens) } else { 0 }
 }
 
-/// The tokens of a pass, [`COLUMNS_MAX`] at a time.
-fn groups_of_tokens(tokens: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..tokens).step_by(COLUMNS_MAX).map(move |first| first..(first + COLUMNS_MAX).min(tokens))
+/// One unit of [`Activations::gated`]: a range of groups of rows of both products, all tokens. What
+/// comes of them is written as f32, or in the 8-bit form where that has room.
+fn gated_unit<const VALUES: usize>(
+    pool: &Pool,
+    x: &Activations<'_>,
+    [gate, up]: [&Weights<'_>; 2],
+    groups: Range<usize>,
+    (values, int8): &(Scatter<'_, f32>, Scatter<'_, u32>),
+) {
+    let (k, height) = (gate.rows(), groups.len() * GROUP_ROWS);
+    let rows = groups.start * GROUP_ROWS..(groups.end * GROUP_ROWS).min(k);
+    let mut tiles = [[0.0; VALUES]; 2];
+    for tokens in chunks_of_tokens(x.tokens) {
+        let [g, u] = tiles.each_mut().map(|tile| &mut tile[..tokens.len() * height]);
+        pool.tile(x, gate, groups.clone(), tokens.clone(), g);
+        pool.tile(x, up, groups.clone(), tokens.clone(), u);
+        pool.isa.gelu_mul(g, u);
+        if int8.len == 0 {
+            for (token, g) in tokens.zip(g.chunks_exact(height)) {
+                values.write(token * k + rows.start, &g[..rows.len()]);
+            }
+            continue;
+        }
+        let mut blocks = [0; GATED_DWORDS];
+        for (i, g) in g.chunks(GROUP_COLUMNS * height).enumerate() {
+            let (first, count) = (tokens.start + i * GROUP_COLUMNS, g.len() / height);
+            let blocks = &mut blocks[..dwords(height, count)];
+            pool.isa.quantize_columns(g, height, blocks);
+            int8.write(dwords(k, first) + dwords(rows.start, count), blocks);
+        }
+    }
+}
+
+/// The tokens of a pass, [`TILE_TOKENS`] at a time.
+fn chunks_of_tokens(tokens: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..tokens).step_by(TILE_TOKENS).map(move |first| first..(first + TILE_TOKENS).min(tokens))
 }
 
 /// The output of a product, written by several threads: each owns a range of rows, which is a
@@ -327,11 +342,15 @@ pub(crate) fn physical_cores() -> usize {
 /// Groups of rows in a unit of work: 64 rows of the 12B's longest input are 0.5 MB of Q4_0.
 const UNIT_GROUPS: usize = 8;
 
-/// Values of a unit for a group of tokens.
-const TILE: usize = COLUMNS_MAX * UNIT_GROUPS * GROUP_ROWS;
+/// Tokens of a unit that are multiplied by one call: enough to unpack weights for.
+const TILE_TOKENS: usize = 256;
 
-/// Groups of rows in a unit of [`Activations::gated`]: 32 rows, a whole block of the 8-bit form.
-const GATED_GROUPS: usize = 32 / GROUP_ROWS;
+/// Values of a unit for so many tokens, and for a few.
+const TILE: usize = TILE_TOKENS * UNIT_GROUPS * GROUP_ROWS;
+const FEW_TILE: usize = GROUP_COLUMNS * UNIT_GROUPS * GROUP_ROWS;
 
-/// Room for the 8-bit form of such a unit.
-const GATED_DWORDS: usize = 32 * COLUMNS_MAX;
+/// Groups of rows in a unit of [`Activations::gated`], whole blocks of the 8-bit form.
+const GATED_GROUPS: usize = UNIT_GROUPS;
+
+/// Room for the 8-bit form of such a unit and of a group of tokens.
+const GATED_DWORDS: usize = UNIT_GROUPS * GROUP_ROWS * 2 * GROUP_COLUMNS;

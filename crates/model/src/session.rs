@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::{fmt, mem};
 
-use carat_kernels::COLUMNS_MAX;
+use carat_kernels::GROUP_COLUMNS;
 
 use crate::arena::{Arena, Frame};
 use crate::chat::Rendered;
@@ -175,12 +175,12 @@ impl<'m> Session<'m> {
         let before = self.tokens.len();
         let vocab = self.model.config().vocab;
         self.extend(None, ids, media)?;
-        let mut rows = vec![0.0; vocab * COLUMNS_MAX]; // [tokens, vocab]
+        let mut rows = vec![0.0; vocab * GROUP_COLUMNS]; // [tokens, vocab]
         while self.kv.len() < self.tokens.len() {
             let mut position = self.kv.len();
             self.pass(|model, pool, x, mut frame| {
                 let hidden = model.config().hidden;
-                for x in x.chunks(COLUMNS_MAX * hidden) {
+                for x in x.chunks(GROUP_COLUMNS * hidden) {
                     let rows = &mut rows[..x.len() / hidden * vocab];
                     pool.enter(|| text::logits(model, pool, x, rows, frame.nested()));
                     for row in rows.chunks_exact(vocab) {
@@ -190,7 +190,7 @@ impl<'m> Session<'m> {
                         position += 1;
                     }
                 }
-                let last = (x.len() / hidden - 1) % COLUMNS_MAX;
+                let last = (x.len() / hidden - 1) % GROUP_COLUMNS;
                 rows.copy_within(last * vocab..(last + 1) * vocab, 0);
             });
             self.logits.copy_from_slice(&rows[..vocab]);

@@ -40,14 +40,19 @@ const TILES: usize = 32;
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
-    let Columns::Int8 { columns, data, .. } = x else { return float::matmul(w, groups, x, out) };
-    let int8 = Int8 { columns, data };
-    match columns {
-        1..=3 => dotprod::matmul(w, groups, x, out),
-        4 => kernels::matmul::<4>(w, groups, int8, out),
-        5 | 6 => kernels::matmul::<6>(w, groups, int8, out),
-        _ => kernels::matmul::<8>(w, groups, int8, out),
-    }
+    let stride = out.len() / x.columns();
+    x.for_groups(out, stride, |x, out| {
+        let Columns::Int8 { columns, data, .. } = x else {
+            return float::matmul(w, groups, x, out);
+        };
+        let int8 = Int8 { columns, data };
+        match columns {
+            1..=3 => dotprod::matmul(w, groups, x, out),
+            4 => kernels::matmul::<4>(w, groups, int8, out),
+            5 | 6 => kernels::matmul::<6>(w, groups, int8, out),
+            _ => kernels::matmul::<8>(w, groups, int8, out),
+        }
+    });
 }
 
 /// The activations of 32 weights and `N` columns, an even number.

@@ -22,9 +22,17 @@
 //! activation, so that no offset is left to be taken off.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use super::lanes256 as lanes;
 use lanes::{V, splat, splat_byte, xor};
+
+/// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
+const VECTORS: usize = 2;
+const TILE_COLUMNS: usize = 4;
+/// The greatest unsigned weight of panels: larger ones are made signed for each product, of which
+/// nothing is left to be done beforehand.
+const PANEL_WEIGHT_MAX: usize = 63;
 
 macro_rules! kernels {
     ($($function:item)+) => { $(#[target_feature(enable = "avx2,fma,f16c")] $function)+ };
@@ -85,6 +93,40 @@ fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usi
             done(c, _mm256_add_epi32(start(c), sum));
         }
     }
+}
+
+/// The sums of a tile of [`VECTORS`] vectors of rows and [`TILE_COLUMNS`] columns: `start(c)`, and
+/// the products of weights `w(i)` and activations `q(i, c)` for `i` in `0..LEN`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn tile_products<const MAX: usize, const LEN: usize>(
+    start: impl Fn(usize) -> V,
+    w: impl Fn(usize) -> [V; VECTORS],
+    q: impl Fn(usize, usize) -> u32,
+) -> [[V; TILE_COLUMNS]; VECTORS] {
+    // A number that the compiler does not know keeps the loop a loop: unrolled, it would be sorted by
+    // columns, and all weights would be spilled.
+    let steps = if MAX > 31 { LEN } else { black_box(LEN).min(LEN) };
+    let mut sums = [[splat(0); TILE_COLUMNS]; VECTORS];
+    for from in (0..steps).step_by(fits_i16(MAX)) {
+        let mut s16 = [[splat(0); TILE_COLUMNS]; VECTORS];
+        for i in from..steps.min(from + fits_i16(MAX)) {
+            let w = w(i);
+            for c in 0..TILE_COLUMNS {
+                let q = splat(q(i, c));
+                for m in 0..VECTORS {
+                    s16[m][c] = _mm256_add_epi16(s16[m][c], _mm256_maddubs_epi16(w[m], q));
+                }
+            }
+        }
+        for c in 0..TILE_COLUMNS {
+            for m in 0..VECTORS {
+                let before = if from == 0 { start(c) } else { sums[m][c] };
+                sums[m][c] = _mm256_add_epi32(before, add_pairs(s16[m][c]));
+            }
+        }
+    }
+    sums
 }
 
 /// How many sums of pairs of products with weights up to `max` an i16 holds: the table above.

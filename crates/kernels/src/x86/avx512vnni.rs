@@ -8,6 +8,12 @@ use std::arch::x86_64::_mm512_dpbusd_epi32 as dpbusd;
 use super::{avx512vnni_narrow, lanes512 as lanes};
 use crate::{Columns, Weights};
 
+/// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
+const VECTORS: usize = 2;
+const TILE_COLUMNS: usize = 8;
+/// The greatest unsigned weight of panels: any byte.
+const PANEL_WEIGHT_MAX: usize = 255;
+
 macro_rules! kernels {
     ($($function:item)+) => {
         $(
@@ -26,7 +32,7 @@ mod vnni;
 
 pub(crate) use super::quantize::quantize;
 pub(crate) use super::widen::{scale_int8, widen_f16};
-use vnni::products;
+use vnni::{products, tile_products};
 
 kernels! {
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).

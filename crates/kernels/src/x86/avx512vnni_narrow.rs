@@ -8,6 +8,12 @@ use std::arch::x86_64::_mm256_dpbusd_epi32 as dpbusd;
 
 use super::lanes256 as lanes;
 
+/// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
+const VECTORS: usize = 2;
+const TILE_COLUMNS: usize = 4;
+/// The greatest unsigned weight of panels: any byte.
+const PANEL_WEIGHT_MAX: usize = 255;
+
 macro_rules! kernels {
     ($($function:item)+) => {
         $(
@@ -28,4 +34,4 @@ mod vnni;
 #[cfg(test)]
 pub(crate) use kernels::matmul;
 pub(crate) use kernels::matmul_n;
-use vnni::products;
+use vnni::{products, tile_products};

@@ -4,6 +4,12 @@ use std::arch::x86_64::_mm256_dpbusd_avx_epi32 as dpbusd;
 
 use super::lanes256 as lanes;
 
+/// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
+const VECTORS: usize = 2;
+const TILE_COLUMNS: usize = 4;
+/// The greatest unsigned weight of panels: any byte.
+const PANEL_WEIGHT_MAX: usize = 255;
+
 macro_rules! kernels {
     ($($function:item)+) => {
         $(
@@ -23,4 +29,4 @@ mod vnni;
 pub(crate) use super::quantize::quantize;
 pub(crate) use super::widen::{scale_int8, widen_f16};
 pub(crate) use kernels::matmul;
-use vnni::products;
+use vnni::{products, tile_products};

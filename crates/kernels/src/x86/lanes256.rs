@@ -36,6 +36,13 @@ pub(crate) fn store(out: &mut [f32], values: F) {
     out[..8].copy_from_slice(&bytemuck::must_cast::<_, [f32; 8]>(values));
 }
 
+/// Eight values.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn load_f32(values: &[f32]) -> F {
+    bytemuck::must_cast(*values.first_chunk::<8>().expect("eight rows"))
+}
+
 #[target_feature(enable = "avx2")]
 #[inline]
 pub(crate) fn splat(dword: u32) -> V {
@@ -157,9 +164,8 @@ pub(crate) fn mul_add(a: F, b: F, c: F) -> F {
     _mm256_fmadd_ps(a, b, c)
 }
 
-/// `c − a·b`, rounded once.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2")]
 #[inline]
-pub(crate) fn mul_sub_from(a: F, b: F, c: F) -> F {
-    _mm256_fnmadd_ps(a, b, c)
+pub(crate) fn negate(a: F) -> F {
+    _mm256_xor_ps(a, _mm256_set1_ps(-0.0))
 }

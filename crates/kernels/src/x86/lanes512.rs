@@ -47,6 +47,16 @@ pub(crate) fn store(out: &mut [f32], values: F) {
     }
 }
 
+/// Sixteen values.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
+pub(crate) fn load_f32(values: &[f32]) -> F {
+    let [low, high] = values.first_chunk::<16>().expect("two groups of rows").as_chunks::<8>().0 else {
+        unreachable!("sixteen are two times eight")
+    };
+    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(bytemuck::must_cast(*low)), bytemuck::must_cast(*high))
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
 #[inline]
 pub(crate) fn splat(dword: u32) -> V {
@@ -168,9 +178,8 @@ pub(crate) fn mul_add(a: F, b: F, c: F) -> F {
     _mm512_fmadd_ps(a, b, c)
 }
 
-/// `c − a·b`, rounded once.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
 #[inline]
-pub(crate) fn mul_sub_from(a: F, b: F, c: F) -> F {
-    _mm512_fnmadd_ps(a, b, c)
+pub(crate) fn negate(a: F) -> F {
+    _mm512_xor_ps(a, _mm512_set1_ps(-0.0))
 }

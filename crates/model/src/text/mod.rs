@@ -8,7 +8,7 @@ mod feed_forward;
 pub(crate) mod kv_cache;
 pub(crate) mod rope;
 
-use carat_kernels::COLUMNS_MAX;
+use carat_kernels::GROUP_COLUMNS;
 
 use crate::TokenId;
 use crate::arena::{Frame, Need};
@@ -33,7 +33,7 @@ pub(crate) struct Span<'a> {
 ///
 /// A few tokens share out their keys where many share out themselves, and may need more.
 pub(crate) fn need(config: &Config, limits: KvLimits, tokens: usize) -> Need {
-    let few = 1..tokens.min(COLUMNS_MAX + 1);
+    let few = 1..tokens.min(GROUP_COLUMNS + 1);
     few.chain([tokens]).map(|n| pass_need(config, limits, n)).fold(Need::default(), Need::or)
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn forward(
     kv.advance(span.tokens);
 }
 
-/// Turns residual rows, `x` of at most [`COLUMNS_MAX`] `[rows, hidden]`, into logits
+/// Turns residual rows, `x` of at most [`GROUP_COLUMNS`] `[rows, hidden]`, into logits
 /// `[rows, vocab]`.
 pub(crate) fn logits(
     model: &Model,
@@ -116,7 +116,7 @@ pub(crate) fn logits(
 }
 
 fn logits_need(config: &Config) -> Need {
-    Need::of::<f32>(COLUMNS_MAX * config.hidden).and(Activations::need(config.hidden, COLUMNS_MAX))
+    Need::of::<f32>(GROUP_COLUMNS * config.hidden).and(Activations::need(config.hidden, GROUP_COLUMNS))
 }
 
 /// What all layers of one forward pass share.

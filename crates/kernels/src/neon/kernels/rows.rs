@@ -17,9 +17,14 @@ pub(super) type X<const N: usize> = Int8Block<N>;
 kernels! {
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
-    let Columns::Int8 { columns, data, .. } = x else { return float::matmul(w, groups, x, out) };
-    let int8 = Int8 { columns, data };
-    for_columns!(columns, kernels::matmul(w, groups, int8, out));
+    let stride = out.len() / x.columns();
+    x.for_groups(out, stride, |x, out| match x {
+        Columns::Int8 { columns, data, .. } => {
+            let int8 = Int8 { columns, data };
+            for_columns!(columns, kernels::matmul(w, groups, int8, out));
+        }
+        Columns::F32 { .. } => float::matmul(w, groups, x, out),
+    });
 }
 
 /// Walks the groups and their blocks; `step` adds the products of rows 0–3 (half 0) or 4–7 (half 1)

@@ -1,22 +1,44 @@
 //! The kernels, written once and compiled for each instruction set that includes this file.
 //!
 //! What includes it names its vectors in `super::lanes`, its integer sums in `super::products` and
-//! its target features in `kernels!`, which puts them before each function. (rustfmt does not look
-//! into that macro.)
+//! `super::tile_products`, and its target features in `kernels!`, which puts them before each
+//! function. (rustfmt does not look into that macro.)
+//!
+//! `simple`, `k` and `iq4` unpack weights. A product of a few columns multiplies them as they come
+//! out of their block; where there are many columns, `panel` keeps what was unpacked for all of them.
 
 use super::lanes::*;
-use crate::activations::int8_blocks;
+use crate::activations::{HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, int8_blocks};
 use crate::isa::for_columns;
-use crate::{Columns, Format, GROUP_ROWS, Weights, isa, scalar, x86::float};
+use crate::packed_blocks as packed;
+use crate::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Weights, isa, scalar, x86::float};
 
 mod iq4;
 mod k;
+mod panel;
 mod simple;
+
+/// What the integers of 32 weights of each row mean: `S` scales, of the 32 or of each 16, and `M`
+/// offsets that are added, none or as many.
+#[derive(Clone, Copy)]
+struct Scales<const S: usize, const M: usize> {
+    scale: [F; S],
+    min: [F; M],
+}
 
 kernels! {
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
-    for_columns!(x.columns(), matmul_n(w, groups, x, out));
+    let stride = out.len() / x.columns();
+    let (many, few) = x.split_at(match takes_panels(w.format(), x.columns()) {
+        true => x.columns() / GROUP_COLUMNS * GROUP_COLUMNS,
+        false => 0,
+    });
+    let (out_many, out_few) = out.split_at_mut(many.columns() * stride);
+    if let Columns::Int8 { data, .. } = many && !data.is_empty() {
+        multiply_panels(w.format(), groups, w.cols() / 32, int8_blocks(data), out_many);
+    }
+    few.for_groups(out_few, stride, |x, out| for_columns!(x.columns(), matmul_n(w, groups, x, out)));
 }
 
 pub(crate) fn matmul_n<const N: usize>(
@@ -26,24 +48,7 @@ pub(crate) fn matmul_n<const N: usize>(
     out: &mut [f32],
 ) {
     match x {
-        Columns::Int8 { data, .. } => {
-            let blocks = int8_blocks::<N>(data);
-            match w.format() {
-                Format::Q4_0 => simple::q4_0(groups, blocks, out),
-                Format::Q4_1 => simple::q4_1(groups, blocks, out),
-                Format::Q5_0 => simple::q5_0(groups, blocks, out),
-                Format::Q5_1 => simple::q5_1(groups, blocks, out),
-                Format::Q8_0 => simple::q8_0(groups, blocks, out),
-                Format::Q2_K => k::q2_k(groups, blocks, out),
-                Format::Q3_K => k::q3_k(groups, blocks, out),
-                Format::Q4_K => k::q4_k(groups, blocks, out),
-                Format::Q5_K => k::q5_k(groups, blocks, out),
-                Format::Q6_K => k::q6_k(groups, blocks, out),
-                Format::IQ4_NL => iq4::iq4_nl(groups, blocks, out),
-                Format::IQ4_XS => iq4::iq4_xs(groups, blocks, out),
-                Format::F32 | Format::F16 | Format::BF16 => scalar::matmul(w, groups, x, out),
-            }
-        }
+        Columns::Int8 { data, .. } => multiply(w.format(), groups, int8_blocks::<N>(data), out),
         Columns::F32 { k, values } => match w.format() {
             Format::F16 => float::f16::<N>(groups, k, values, out),
             Format::BF16 => float::bf16::<N>(groups, k, values, out),
@@ -51,7 +56,120 @@ pub(crate) fn matmul_n<const N: usize>(
         },
     }
 }
+}
 
+/// Whether weights of a format are unpacked once for so many columns.
+fn takes_panels(format: Format, columns: usize) -> bool {
+    columns >= PANEL_COLUMNS && weight_max(format) <= super::PANEL_WEIGHT_MAX
+}
+
+/// The block formats: how each is unpacked, the greatest unsigned weight, what was added to make it
+/// unsigned, and how many columns AVX2 takes side by side.
+macro_rules! formats {
+    ($($format:ident: $module:ident::$name:ident($block:ident), $max:literal, $offset:literal, $t:literal;)+) => {
+        /// The greatest unsigned weight.
+        fn weight_max(format: Format) -> usize {
+            match format {
+                $(Format::$format => $max,)+
+                Format::F32 | Format::F16 | Format::BF16 => usize::MAX,
+            }
+        }
+
+        kernels! {
+        fn multiply<const N: usize>(
+            format: Format,
+            groups: &[u8],
+            x: &[Int8Block<N>],
+            out: &mut [f32],
+        ) {
+            match format {
+                $(Format::$format => few::$name(groups, x, out),)+
+                Format::F32 | Format::F16 | Format::BF16 => (), // they multiply f32
+            }
+        }
+
+        /// `in_row` are the blocks of 32 weights of a row.
+        fn multiply_panels(
+            format: Format,
+            groups: &[u8],
+            in_row: usize,
+            x: &[Int8Block<GROUP_COLUMNS>],
+            out: &mut [f32],
+        ) {
+            match format {
+                $(Format::$format => many::$name(groups, in_row, x, out),)+
+                Format::F32 | Format::F16 | Format::BF16 => (),
+            }
+        }
+        }
+
+        /// Products with one to eight columns.
+        mod few {
+            use super::*;
+
+            kernels! {
+            $(
+                #[inline(never)]
+                pub(super) fn $name<const N: usize>(
+                    groups: &[u8],
+                    x: &[Int8Block<N>],
+                    out: &mut [f32],
+                ) {
+                    const PER: usize = Format::$format.block_weights() / 32;
+                    type Block = packed::$block;
+                    let x = x.as_chunks::<PER>().0;
+                    for_blocks(groups, x, out, |block: [&Block; GROUPS], x: &[Int8Block<N>; PER], acc| {
+                        $module::$name(block, |j, w, scales| {
+                            prefetch::<Block, PER, N>(block, j);
+                            add::<$max, $offset, $t, _, _, N>(&w, scales, &x[j], acc);
+                        });
+                    });
+                }
+            )+
+            }
+        }
+
+        /// Products with groups of eight columns.
+        mod many {
+            use super::*;
+
+            kernels! {
+            $(
+                #[inline(never)]
+                pub(super) fn $name(
+                    groups: &[u8],
+                    in_row: usize,
+                    x: &[Int8Block<GROUP_COLUMNS>],
+                    out: &mut [f32],
+                ) {
+                    const PER: usize = Format::$format.block_weights() / 32;
+                    type Block = packed::$block;
+                    panel::multiply::<Block, PER, $max, $offset, _, _>(groups, in_row, x, out, |block, panels, m| {
+                        $module::$name(block, |j, w, scales| panel::set(&mut panels[j], m, w, scales));
+                    });
+                }
+            )+
+            }
+        }
+    };
+}
+
+formats! {
+    Q4_0: simple::q4_0(Q4_0x8), 15, 8, 4;
+    Q4_1: simple::q4_1(Q4_1x8), 15, 0, 4;
+    Q5_0: simple::q5_0(Q5_0x8), 31, 16, 2;
+    Q5_1: simple::q5_1(Q5_1x8), 31, 0, 2;
+    Q8_0: simple::q8_0(Q8_0x8), 255, 128, 1;
+    Q2_K: k::q2_k(Q2Kx8), 3, 0, 2;
+    Q3_K: k::q3_k(Q3Kx8), 7, 4, 2;
+    Q4_K: k::q4_k(Q4Kx8), 15, 0, 2;
+    Q5_K: k::q5_k(Q5Kx8), 31, 0, 2;
+    Q6_K: k::q6_k(Q6Kx8), 63, 32, 2;
+    IQ4_NL: iq4::iq4_nl(IQ4NLx8), 255, 128, 1;
+    IQ4_XS: iq4::iq4_xs(IQ4XSx8), 255, 128, 1;
+}
+
+kernels! {
 /// Walks the groups and their blocks; `step` adds one block's products to the accumulators.
 ///
 /// `B` is a packed block, `X` the activations of as many weights. Where a vector has two groups of
@@ -79,6 +197,48 @@ fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
     }
 }
 
+/// Adds the products of 32 weights of each row to the accumulators.
+#[inline]
+fn add<
+    const MAX: usize,
+    const OFFSET: usize,
+    const T: usize,
+    const S: usize,
+    const M: usize,
+    const N: usize,
+>(
+    w: &[V; 8],
+    Scales { scale, min }: Scales<S, M>,
+    x: &Int8Block<N>,
+    acc: &mut [F; N],
+) {
+    if S == 1 {
+        let four = |i: usize| (w[i], &x[i]);
+        super::products::<MAX, 8, T, N>(|c| offset::<OFFSET>(x[SUM][c]), four, |c, s| {
+            acc[c] = mul_add(to_f32(s), mul(scale[0], splat_f32(x[SCALE][c])), acc[c]);
+            if M > 0 {
+                acc[c] = mul_add(min[0], splat_f32(x[SCALED_SUM][c]), acc[c]);
+            }
+        });
+        return;
+    }
+    for half in 0..2 {
+        let four = |i: usize| (w[4 * half + i], &x[4 * half + i]);
+        super::products::<MAX, 4, T, N>(|c| offset::<OFFSET>(x[HALF_SUMS[half]][c]), four, |c, s| {
+            acc[c] = mul_add(to_f32(s), mul(scale[half], splat_f32(x[SCALE][c])), acc[c]);
+            if M > 0 {
+                acc[c] = mul_add(min[half], half_sum(x[HALF_SUMS[half]][c], x[SCALE][c]), acc[c]);
+            }
+        });
+    }
+}
+
+/// `d · Σq` of 16 values, of which `sum` is `−8 · Σq`.
+#[inline]
+fn half_sum(sum: u32, d: u32) -> F {
+    mul(splat_f32(d), to_f32(sar::<3>(sub32(splat(0), splat(sum)))))
+}
+
 /// Asks for one of the `PARTS` parts of what lies behind `block`.
 ///
 /// Spread over the work on a block, since a burst of requests would stop at the core's limit of
@@ -93,29 +253,18 @@ fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(block: [&B; GR
     }
 }
 
-/// `−8·2^SHIFT · Σq`: a sum at its start, where unsigned weights are too large by that offset. `sum`
+/// `−OFFSET · Σq`: a sum at its start, where unsigned weights are too large by that offset. `sum`
 /// is the column's `−8 · Σq`.
 #[inline]
-fn offset<const SHIFT: u32>(sum: u32) -> V {
-    let sum = splat(sum);
-    match SHIFT {
-        0 => sum,
-        1 => shl::<1>(sum),
-        2 => shl::<2>(sum),
-        _ => shl::<4>(sum),
+fn offset<const OFFSET: usize>(sum: u32) -> V {
+    match OFFSET {
+        0 => splat(0),
+        4 => sar::<1>(splat(sum)),
+        8 => splat(sum),
+        16 => shl::<1>(splat(sum)),
+        32 => shl::<2>(splat(sum)),
+        _ => shl::<4>(splat(sum)),
     }
-}
-
-/// `acc = fma(sum, scale·d, acc)`, for one column.
-#[inline]
-fn add_scaled(sum: V, scale: F, d: u32, acc: &mut F) {
-    *acc = mul_add(to_f32(sum), mul(scale, splat_f32(d)), *acc);
-}
-
-/// `acc = fma(−min, d·Σq, acc)`, for one column.
-#[inline]
-fn subtract_min(min: F, scaled_sum: u32, acc: &mut F) {
-    *acc = mul_sub_from(min, splat_f32(scaled_sum), *acc);
 }
 
 /// The nibbles, low or high.
@@ -127,3 +276,7 @@ fn nibbles<const HIGH: bool>(bytes: V) -> V {
 
 /// The most columns for which memory, not arithmetic, is the limit.
 const PREFETCH_COLUMNS: usize = 4;
+
+/// From so many columns on it pays to unpack weights for all of them: with fewer, unpacking takes
+/// more time than multiplying what is unpacked saves.
+const PANEL_COLUMNS: usize = 4 * GROUP_COLUMNS;

@@ -1,90 +1,66 @@
 //! Blocks of 32 weights with an f16 scale of their own.
 
 use super::super::lanes::*;
-use super::super::products;
-use super::{add_scaled, for_blocks, nibbles, offset, prefetch};
-use crate::activations::{Int8Block, SCALE, SCALED_SUM, SUM};
+use super::{Scales, nibbles};
 use crate::packed_blocks::{Dwords, Q4_0x8, Q4_1x8, Q5_0x8, Q5_1x8, Q8_0x8};
 
 kernels! {
-pub(super) fn q4_0<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q4_0x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
-        prefetch::<Q4_0x8, 1, N>(block, 0);
-        let four = |i| (four_bits(block.map(|b| &b.qs), i), &x[step(i)]);
-        let d = load_f16(block.map(|b| &b.d));
-        products::<15, 8, 4, N>(|c| offset::<0>(x[SUM][c]), four, |c, s| {
-            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
-        });
-    });
+#[inline]
+pub(super) fn q4_0(b: [&Q4_0x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
+    let scale = [load_f16(b.map(|b| &b.d))];
+    each(0, four_bits(b.map(|b| &b.qs)), Scales { scale, min: [] });
 }
 
-pub(super) fn q4_1<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q4_1x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
-        prefetch::<Q4_1x8, 1, N>(block, 0);
-        let four = |i| (four_bits(block.map(|b| &b.qs), i), &x[step(i)]);
-        let (d, m) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.m)));
-        products::<15, 8, 4, N>(|_| splat(0), four, |c, s| {
-            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
-            add_min(m, x[SCALED_SUM][c], &mut acc[c]);
-        });
-    });
+#[inline]
+pub(super) fn q4_1(b: [&Q4_1x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 1>)) {
+    let (scale, min) = ([load_f16(b.map(|b| &b.d))], [load_f16(b.map(|b| &b.m))]);
+    each(0, four_bits(b.map(|b| &b.qs)), Scales { scale, min });
 }
 
-pub(super) fn q5_0<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q5_0x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
-        prefetch::<Q5_0x8, 1, N>(block, 0);
-        let high = load(block.map(|b| &b.qh));
-        let four = |i| (five_bits(block.map(|b| &b.qs), high, i), &x[step(i)]);
-        let d = load_f16(block.map(|b| &b.d));
-        // Offset 16.
-        products::<31, 8, 2, N>(|c| offset::<1>(x[SUM][c]), four, |c, s| {
-            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
-        });
-    });
+#[inline]
+pub(super) fn q5_0(b: [&Q5_0x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
+    let scale = [load_f16(b.map(|b| &b.d))];
+    each(0, five_bits(b.map(|b| &b.qs), b.map(|b| &b.qh)), Scales { scale, min: [] });
 }
 
-pub(super) fn q5_1<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q5_1x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
-        prefetch::<Q5_1x8, 1, N>(block, 0);
-        let high = load(block.map(|b| &b.qh));
-        let four = |i| (five_bits(block.map(|b| &b.qs), high, i), &x[step(i)]);
-        let (d, m) = (load_f16(block.map(|b| &b.d)), load_f16(block.map(|b| &b.m)));
-        products::<31, 8, 2, N>(|_| splat(0), four, |c, s| {
-            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
-            add_min(m, x[SCALED_SUM][c], &mut acc[c]);
-        });
-    });
+#[inline]
+pub(super) fn q5_1(b: [&Q5_1x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 1>)) {
+    let (scale, min) = ([load_f16(b.map(|b| &b.d))], [load_f16(b.map(|b| &b.m))]);
+    each(0, five_bits(b.map(|b| &b.qs), b.map(|b| &b.qh)), Scales { scale, min });
 }
 
-pub(super) fn q8_0<const N: usize>(groups: &[u8], x: &[Int8Block<N>], out: &mut [f32]) {
-    for_blocks(groups, x, out, |block: [&Q8_0x8; GROUPS], x: &Int8Block<N>, acc: &mut [F; N]| {
-        prefetch::<Q8_0x8, 1, N>(block, 0);
+#[inline]
+pub(super) fn q8_0(b: [&Q8_0x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
+    let mut w = [splat(0); 8];
+    for g in 0..8 {
         // Turning the sign bit over adds 128.
-        let four = |i: usize| (xor(load(block.map(|b| &b.qs[i])), splat_byte(128)), &x[i]);
-        let d = load_f16(block.map(|b| &b.d));
-        products::<255, 8, 1, N>(|c| offset::<4>(x[SUM][c]), four, |c, s| {
-            add_scaled(s, d, x[SCALE][c], &mut acc[c]);
-        });
-    });
+        w[g] = xor(load(b.map(|b| &b.qs[g])), splat_byte(128));
+    }
+    let scale = [load_f16(b.map(|b| &b.d))];
+    each(0, w, Scales { scale, min: [] });
 }
 
-/// `acc = fma(m, d·Σq, acc)`, for one column.
+/// Low nibbles are the first 16 weights, high ones the last.
 #[inline]
-fn add_min(m: F, scaled_sum: u32, acc: &mut F) {
-    *acc = mul_add(m, splat_f32(scaled_sum), *acc);
-}
-
-/// The weights of step `i`: low and high nibbles of a vector follow each other.
-#[inline]
-fn four_bits(qs: [&[Dwords; 4]; GROUPS], i: usize) -> V {
-    let both = load(qs.map(|qs| &qs[i / 2]));
-    if i.is_multiple_of(2) { nibbles::<false>(both) } else { nibbles::<true>(both) }
+fn four_bits(qs: [&[Dwords; 4]; GROUPS]) -> [V; 8] {
+    let mut w = [splat(0); 8];
+    for h in 0..4 {
+        let both = load(qs.map(|qs| &qs[h]));
+        w[h] = nibbles::<false>(both);
+        w[h + 4] = nibbles::<true>(both);
+    }
+    w
 }
 
 /// As [`four_bits`], with the fifth bits from `high`.
 #[inline]
-fn five_bits(qs: [&[Dwords; 4]; GROUPS], high: V, i: usize) -> V {
-    or(four_bits(qs, i), fifth_bits(high, step(i)))
+fn five_bits(qs: [&[Dwords; 4]; GROUPS], high: [&Dwords; GROUPS]) -> [V; 8] {
+    let high = load(high);
+    let mut w = four_bits(qs);
+    for g in 0..8 {
+        w[g] = or(w[g], fifth_bits(high, g));
+    }
+    w
 }
 
 /// Bits `4g .. 4g + 4` of each dword, as bit 4 of the dword's four bytes.
@@ -95,9 +71,4 @@ fn fifth_bits(bits: V, g: usize) -> V {
     let pick = splat(if g.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010 });
     sixteen_where(shuffle(bits, splat_quad(lane)), pick)
 }
-}
-
-/// The dword of activations that step `i` multiplies: 0 4 1 5 2 6 3 7.
-pub(super) const fn step(i: usize) -> usize {
-    i / 2 + i % 2 * 4
 }

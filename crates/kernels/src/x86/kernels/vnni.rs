@@ -9,7 +9,7 @@
 //! unsigned weights up to 255 a sum of 32 products is at most `32·255·127`, the offset 128 at most
 //! `32·128·127`, together below 2²¹.
 
-use super::{dpbusd, lanes::*};
+use super::{TILE_COLUMNS, VECTORS, dpbusd, lanes::*};
 
 kernels! {
 /// Sums the products of unsigned weights and of activations, all columns side by side.
@@ -37,5 +37,30 @@ pub(super) fn products<'x, const MAX: usize, const LEN: usize, const T: usize, c
     for c in 0..N {
         done(c, sums[c]);
     }
+}
+/// The sums of a tile of [`VECTORS`] vectors of rows and [`TILE_COLUMNS`] columns: `start(c)`, and
+/// the products of weights `w(i)` and activations `q(i, c)` for `i` in `0..LEN`.
+#[inline]
+pub(super) fn tile_products<const MAX: usize, const LEN: usize>(
+    start: impl Fn(usize) -> V,
+    w: impl Fn(usize) -> [V; VECTORS],
+    q: impl Fn(usize, usize) -> u32,
+) -> [[V; TILE_COLUMNS]; VECTORS] {
+    let mut sums = [[splat(0); TILE_COLUMNS]; VECTORS];
+    for c in 0..TILE_COLUMNS {
+        for m in 0..VECTORS {
+            sums[m][c] = start(c);
+        }
+    }
+    for i in 0..LEN {
+        let w = w(i);
+        for c in 0..TILE_COLUMNS {
+            let q = splat(q(i, c));
+            for m in 0..VECTORS {
+                sums[m][c] = dpbusd(sums[m][c], w[m], q);
+            }
+        }
+    }
+    sums
 }
 }

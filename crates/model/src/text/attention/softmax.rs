@@ -11,7 +11,7 @@
 use std::array;
 use std::ops::Range;
 
-use carat_kernels::{COLUMNS_MAX, Isa};
+use carat_kernels::{GROUP_COLUMNS, Isa};
 
 use crate::arena::{Frame, Need};
 use crate::config::{Config, GROUP_MAX, HEAD_DIM_MAX, LayerConfig, LayerKind};
@@ -339,7 +339,7 @@ const BLOCK_TOKENS_MAX: usize = 32;
 const ROWS_MAX: usize = GROUP_MAX;
 
 /// A pass of no more tokens than this has too few blocks to go round.
-const FEW: usize = COLUMNS_MAX;
+const FEW: usize = GROUP_COLUMNS;
 
 /// A tile of keys, and as much of values, on the stack: 32 KiB each.
 const TILE_VALUES: usize = HEAD_DIM_MAX;

@@ -1,0 +1,225 @@
+//! Products with many columns: weights are unpacked once for all of them.
+//!
+//! What is unpacked is bytes in the order of multiplication, the same for every format:
+//!
+//! ```text
+//! panel    w[8][VECTORS]  scale[S][VECTORS]  min[M][VECTORS]     32 weights of a tile's rows
+//! slab     panels of SLAB · 32 weights of up to ROWS_MAX rows: they stay in the first caches
+//! ```
+//!
+//! Slab by slab, all columns pass by. A tile of `VECTORS` vectors of rows and `TILE_COLUMNS` columns,
+//! which the instruction set chooses, has its sums in registers; accumulators wait in `out` from one
+//! slab to the next. Each of them still adds blocks in order of `k`, so that no bit is different
+//! from what it is with few columns.
+
+use std::array;
+use std::ops::Range;
+
+use super::super::{TILE_COLUMNS, VECTORS, tile_products};
+use super::super::lanes::*;
+use super::{
+    GROUP_COLUMNS, GROUP_ROWS, HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, Scales, half_sum, isa, offset,
+};
+
+/// 32 weights of each row of a tile, unpacked.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<const S: usize, const M: usize> {
+    /// Weights `4g ..` of the rows of each vector.
+    w: [[V; VECTORS]; 8],
+    scale: [[F; VECTORS]; S],
+    min: [[F; VECTORS]; M],
+}
+
+/// Rows of a vector and of a tile.
+const VECTOR_ROWS: usize = GROUPS * GROUP_ROWS;
+const TILE_ROWS: usize = VECTORS * VECTOR_ROWS;
+/// Rows whose panels are there at once.
+const ROWS_MAX: usize = 64;
+/// Blocks of 32 weights that are unpacked at once: a block of the K-quants.
+const SLAB: usize = 16;
+
+kernels! {
+/// `out[columns][rows of the groups]` for groups of eight columns, `x` of `[columns / 8][in_row]`.
+///
+/// `unpack` fills vector `m` of the panels of a block, `PER` times 32 weights.
+#[inline]
+pub(super) fn multiply<
+    B: bytemuck::Pod,
+    const PER: usize,
+    const MAX: usize,
+    const OFFSET: usize,
+    const S: usize,
+    const M: usize,
+>(
+    groups: &[u8],
+    in_row: usize,
+    x: &[Int8Block<GROUP_COLUMNS>],
+    out: &mut [f32],
+    unpack: impl Fn([&B; GROUPS], &mut [Panel<S, M>; PER], usize),
+) {
+    let blocks = bytemuck::cast_slice::<u8, B>(groups);
+    let per_row = in_row / PER;
+    let stride = blocks.len() / per_row * GROUP_ROWS;
+    let none = [splat_f32(0); VECTORS];
+    let empty = Panel { w: [[splat(0); VECTORS]; 8], scale: [none; S], min: [none; M] };
+    let mut tiles = [[empty; SLAB]; ROWS_MAX / TILE_ROWS];
+    for first_row in (0..stride).step_by(ROWS_MAX) {
+        let rows = ROWS_MAX.min(stride - first_row);
+        let tiles = &mut tiles[..rows.div_ceil(TILE_ROWS)];
+        let blocks = &blocks[first_row / GROUP_ROWS * per_row..][..rows / GROUP_ROWS * per_row];
+        for from in (0..in_row).step_by(SLAB) {
+            let slab = SLAB.min(in_row - from);
+            unpack_slab::<B, PER, S, M>(blocks, per_row, from / PER..(from + slab) / PER, tiles, &unpack);
+            for (x, out) in x.chunks_exact(in_row).zip(out.chunks_exact_mut(GROUP_COLUMNS * stride)) {
+                let x = &x[from..][..slab];
+                for (t, tile) in tiles.iter().enumerate() {
+                    let (at, is_first) = (first_row + t * TILE_ROWS, from == 0);
+                    add_tile::<MAX, OFFSET, S, M, 0>(&tile[..slab], x, is_first, out, stride, at);
+                    if TILE_COLUMNS < GROUP_COLUMNS {
+                        add_tile::<MAX, OFFSET, S, M, 1>(&tile[..slab], x, is_first, out, stride, at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Unpacks a range of the blocks of each row, and asks for one that is unpacked later: one of the
+/// slabs that follow, for which the tiles of this one leave memory time enough. Where rows end within a tile, the last ones stand in
+/// for those that are missing.
+#[inline]
+fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usize>(
+    blocks: &[B],
+    per_row: usize,
+    range: Range<usize>,
+    tiles: &mut [[Panel<S, M>; SLAB]],
+    unpack: impl Fn([&B; GROUPS], &mut [Panel<S, M>; PER], usize),
+) {
+    let last = blocks.len() / per_row - 1;
+    for (t, tile) in tiles.iter_mut().enumerate() {
+        for m in 0..VECTORS {
+            let first = (t * VECTORS + m) * GROUPS;
+            let groups: [&[B]; GROUPS] =
+                array::from_fn(|g| &blocks[last.min(first + g) * per_row..][range.clone()]);
+            for (b, panels) in tile.as_chunks_mut::<PER>().0.iter_mut().take(range.len()).enumerate() {
+                let block = groups.map(|group| &group[b]);
+                block.iter().for_each(|block| isa::prefetch(bytemuck::bytes_of(*block)));
+                unpack(block, panels, m);
+            }
+        }
+    }
+}
+
+/// Fills vector `m` of a panel.
+#[inline]
+pub(super) fn set<const S: usize, const M: usize>(
+    panel: &mut Panel<S, M>,
+    m: usize,
+    w: [V; 8],
+    scales: Scales<S, M>,
+) {
+    for g in 0..8 {
+        panel.w[g][m] = w[g];
+    }
+    for i in 0..S {
+        panel.scale[i][m] = scales.scale[i];
+    }
+    for i in 0..M {
+        panel.min[i][m] = scales.min[i];
+    }
+}
+
+/// Adds the products of a tile's rows, from row `at` on, and of `TILE_COLUMNS` columns, the first or
+/// (`PART` 1) the second of the group, to what `out` holds.
+#[inline]
+fn add_tile<const MAX: usize, const OFFSET: usize, const S: usize, const M: usize, const PART: usize>(
+    panels: &[Panel<S, M>],
+    x: &[Int8Block<GROUP_COLUMNS>],
+    is_first: bool,
+    out: &mut [f32],
+    stride: usize,
+    at: usize,
+) {
+    let out = &mut out[PART * TILE_COLUMNS * stride + at..];
+    if at + TILE_ROWS <= stride {
+        return add_whole_tile::<MAX, OFFSET, S, M, PART>(panels, x, is_first, out, stride);
+    }
+    let rows = stride - at;
+    let mut whole = [0.0; TILE_COLUMNS * TILE_ROWS];
+    for c in 0..TILE_COLUMNS {
+        whole[c * TILE_ROWS..][..rows].copy_from_slice(&out[c * stride..][..rows]);
+    }
+    add_whole_tile::<MAX, OFFSET, S, M, PART>(panels, x, is_first, &mut whole, TILE_ROWS);
+    for c in 0..TILE_COLUMNS {
+        out[c * stride..][..rows].copy_from_slice(&whole[c * TILE_ROWS..][..rows]);
+    }
+}
+
+/// [`add_tile`] where `out` has all rows, its first one first.
+#[inline(never)]
+fn add_whole_tile<
+    const MAX: usize,
+    const OFFSET: usize,
+    const S: usize,
+    const M: usize,
+    const PART: usize,
+>(
+    panels: &[Panel<S, M>],
+    x: &[Int8Block<GROUP_COLUMNS>],
+    is_first: bool,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let mut acc = [[splat_f32(0); TILE_COLUMNS]; VECTORS];
+    if !is_first {
+        for c in 0..TILE_COLUMNS {
+            let out = &out[c * stride..][..TILE_ROWS];
+            for m in 0..VECTORS {
+                acc[m][c] = load_f32(&out[m * VECTOR_ROWS..][..VECTOR_ROWS]);
+            }
+        }
+    }
+    for (panel, x) in panels.iter().zip(x) {
+        let column = |row: usize, c: usize| x[row][(PART * TILE_COLUMNS + c) % GROUP_COLUMNS];
+        if S == 1 {
+            let start = |c| offset::<OFFSET>(column(SUM, c));
+            let sums = tile_products::<MAX, 8>(start, |i| panel.w[i], column);
+            for c in 0..TILE_COLUMNS {
+                for m in 0..VECTORS {
+                    let scale = mul(panel.scale[0][m], splat_f32(column(SCALE, c)));
+                    acc[m][c] = mul_add(to_f32(sums[m][c]), scale, acc[m][c]);
+                    if M > 0 {
+                        let sum = splat_f32(column(SCALED_SUM, c));
+                        acc[m][c] = mul_add(panel.min[0][m], sum, acc[m][c]);
+                    }
+                }
+            }
+            continue;
+        }
+        for half in 0..2 {
+            let start = |c| offset::<OFFSET>(column(HALF_SUMS[half], c));
+            let sums = tile_products::<MAX, 4>(
+                start,
+                |i| panel.w[4 * half + i],
+                |i, c| column(4 * half + i, c),
+            );
+            for c in 0..TILE_COLUMNS {
+                for m in 0..VECTORS {
+                    let scale = mul(panel.scale[half][m], splat_f32(column(SCALE, c)));
+                    acc[m][c] = mul_add(to_f32(sums[m][c]), scale, acc[m][c]);
+                    if M > 0 {
+                        let sum = half_sum(column(HALF_SUMS[half], c), column(SCALE, c));
+                        acc[m][c] = mul_add(panel.min[half][m], sum, acc[m][c]);
+                    }
+                }
+            }
+        }
+    }
+    for c in 0..TILE_COLUMNS {
+        let out = &mut out[c * stride..][..TILE_ROWS];
+        for m in 0..VECTORS {
+            store(&mut out[m * VECTOR_ROWS..][..VECTOR_ROWS], acc[m][c]);
+        }
+    }
+}
+}
