@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use carat_bench::random::Xorshift;
 use carat_bench::{Activations, Matrix, Roof, RoofOptions, read};
-use carat_kernels::{GROUP_COLUMNS, Format, GROUP_ROWS, Isa, int8_dwords};
+use carat_kernels::{Format, GROUP_COLUMNS, GROUP_ROWS, Isa, int8_dwords};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 

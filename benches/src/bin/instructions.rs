@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use carat_bench::random::Xorshift;
 use carat_bench::{Activations, Matrix};
-use carat_kernels::{GROUP_COLUMNS, Format, GROUP_ROWS, Isa, int8_dwords};
+use carat_kernels::{Format, GROUP_COLUMNS, GROUP_ROWS, Isa, int8_dwords};
 
 /// Name and work; the work is done once and the result is not looked at.
 type Kernel = (String, Box<dyn FnMut(Isa)>);

@@ -5,7 +5,7 @@
 //! it runs on is a value: an [`Isa`] can only be had from [`Isa::available`], which asks the CPU.
 //!
 //! A product takes three steps: weights are brought into the eight-row container once ([`pack`]),
-//! up to eight activation columns are quantised ([`Isa::quantize_columns`]), and ranges of rows are
+//! activation columns are quantised ([`Isa::quantize_columns`]), and ranges of rows are
 //! multiplied ([`Isa::matmul`]).
 //!
 //! ```
@@ -46,7 +46,7 @@ mod widen;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use activations::{GROUP_COLUMNS, Columns, int8_dwords};
+pub use activations::{Columns, GROUP_COLUMNS, int8_dwords};
 pub use format::{Format, dequantize};
 pub use isa::Isa;
 pub use packed::{GROUP_ROWS, Weights, pack, packed_bytes, unpack};

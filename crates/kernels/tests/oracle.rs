@@ -183,7 +183,9 @@ fn many_columns_equal_scalar() {
         let block = format.block_weights().max(32);
         // Columns that are no whole group; rows of more than one tile, and of more than are unpacked
         // at once; k of less than a slab, and of one and a part.
-        for (rows, k, columns) in [(19, block, 32), (40, 3 * block, 37), (72, 1280, 33), (8, 800, 9)] {
+        for (rows, k, columns) in
+            [(19, block, 32), (40, 3 * block, 37), (72, 1280, 33), (8, 800, 9)]
+        {
             let k = k.next_multiple_of(block);
             check(&Case::new(format, rows, k, columns, 11, Extremes::None));
         }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::{marker, ptr};
 
-use carat_kernels::{GROUP_COLUMNS, Columns, Format, GROUP_ROWS, Isa, Weights, int8_dwords};
+use carat_kernels::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Isa, Weights, int8_dwords};
 
 use crate::arena::{Frame, Need};
 use crate::error::{Error, Result};

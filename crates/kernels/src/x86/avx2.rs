@@ -104,9 +104,9 @@ fn tile_products<const MAX: usize, const LEN: usize>(
     w: impl Fn(usize) -> [V; VECTORS],
     q: impl Fn(usize, usize) -> u32,
 ) -> [[V; TILE_COLUMNS]; VECTORS] {
-    // A number that the compiler does not know keeps the loop a loop: unrolled, it would be sorted by
-    // columns, and all weights would be spilled.
-    let steps = if MAX > 31 { LEN } else { black_box(LEN).min(LEN) };
+    // A number that the compiler does not know keeps the loop a loop: unrolled, long ones are sorted
+    // by columns, and all weights are spilled.
+    let steps = if fits_i16(MAX) > 2 { black_box(LEN).min(LEN) } else { LEN };
     let mut sums = [[splat(0); TILE_COLUMNS]; VECTORS];
     for from in (0..steps).step_by(fits_i16(MAX)) {
         let mut s16 = [[splat(0); TILE_COLUMNS]; VECTORS];

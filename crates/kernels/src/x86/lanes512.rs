@@ -51,10 +51,14 @@ pub(crate) fn store(out: &mut [f32], values: F) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
 #[inline]
 pub(crate) fn load_f32(values: &[f32]) -> F {
-    let [low, high] = values.first_chunk::<16>().expect("two groups of rows").as_chunks::<8>().0 else {
+    let [low, high] = values.first_chunk::<16>().expect("two groups of rows").as_chunks::<8>().0
+    else {
         unreachable!("sixteen are two times eight")
     };
-    _mm512_insertf32x8::<1>(_mm512_castps256_ps512(bytemuck::must_cast(*low)), bytemuck::must_cast(*high))
+    _mm512_insertf32x8::<1>(
+        _mm512_castps256_ps512(bytemuck::must_cast(*low)),
+        bytemuck::must_cast(*high),
+    )
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]

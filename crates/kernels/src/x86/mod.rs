@@ -12,9 +12,9 @@
 //! weights but from their sum, which starts at `−offset·Σq`. Every integer sum is exact, and the
 //! float operations are those of `scalar` in the same order, so the results are the same bits.
 //!
-//! `kernels/` is the text: how the weights of each format are unpacked and what follows. It is
-//! compiled into each of the instruction sets, which say what a vector is (`lanes256`, `lanes512`)
-//! and how products are summed.
+//! `kernels/` is the text: how the weights of each format are unpacked, and what follows for a few
+//! columns and for many. It is compiled into each of the instruction sets, which say what a vector
+//! is (`lanes256`, `lanes512`), how products are summed, and how large a tile their registers hold.
 
 pub(crate) mod avx2;
 pub(crate) mod avx512vnni;

@@ -116,7 +116,8 @@ pub(crate) fn logits(
 }
 
 fn logits_need(config: &Config) -> Need {
-    Need::of::<f32>(GROUP_COLUMNS * config.hidden).and(Activations::need(config.hidden, GROUP_COLUMNS))
+    Need::of::<f32>(GROUP_COLUMNS * config.hidden)
+        .and(Activations::need(config.hidden, GROUP_COLUMNS))
 }
 
 /// What all layers of one forward pass share.

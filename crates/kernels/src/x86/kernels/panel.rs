@@ -15,10 +15,11 @@
 use std::array;
 use std::ops::Range;
 
-use super::super::{TILE_COLUMNS, VECTORS, tile_products};
 use super::super::lanes::*;
+use super::super::{TILE_COLUMNS, VECTORS, tile_products};
 use super::{
-    GROUP_COLUMNS, GROUP_ROWS, HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, Scales, half_sum, isa, offset,
+    GROUP_COLUMNS, GROUP_ROWS, HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, Scales, half_sum, isa,
+    offset,
 };
 
 /// 32 weights of each row of a tile, unpacked.
