@@ -22,14 +22,17 @@
 //! activation, so that no offset is left to be taken off.
 
 use std::arch::x86_64::*;
-use std::hint::black_box;
 
 use super::lanes256 as lanes;
+use crate::GROUP_COLUMNS;
 use lanes::{V, splat, splat_byte, xor};
 
+/// Columns side by side: each is a chain of instructions that wait for each other, and with more
+/// than two there are too few registers for the weights.
+const SIDE: usize = 2;
 /// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
-const VECTORS: usize = 2;
-const TILE_COLUMNS: usize = 4;
+const VECTORS: usize = 1;
+const TILE_COLUMNS: usize = GROUP_COLUMNS;
 /// The greatest unsigned weight of panels: larger ones are made signed for each product, of which
 /// nothing is left to be done beforehand.
 const PANEL_WEIGHT_MAX: usize = 63;
@@ -49,15 +52,13 @@ pub(crate) use kernels::matmul;
 ///
 /// `four(i)`, for `i` in `0..LEN`, is four weights of each row and the dword of activations of each
 /// column that they meet; `start(c)` is what the sum of a column begins with, and `done(c, sum)`
-/// takes it. Where `MAX` is 255, `start` must be the offset of 128 and is not asked, nor is `T`.
+/// takes it. Where `MAX` is 255, `start` must be the offset of 128 and is not asked.
 ///
-/// `T` columns at a time, all weights in registers: sixteen of them do not hold the sums of eight
-/// columns and what they are made of. A column is a long chain of instructions that wait for
-/// each other, and `T` chains side by side keep the core busy; what else a kernel wants registers
-/// for decides how many there can be.
+/// [`SIDE`] columns at a time, all weights in registers: sixteen of them do not hold the sums of
+/// eight columns and what they are made of.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usize>(
+fn products<'x, const MAX: usize, const LEN: usize, const N: usize>(
     start: impl Fn(usize) -> V,
     four: impl Fn(usize) -> (V, &'x [u32; N]),
     mut done: impl FnMut(usize, V),
@@ -71,9 +72,9 @@ fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usi
         (w[i], q[i]) = four(i);
     }
     let is_one_chain = fits_i16(MAX) >= LEN;
-    for first in (0..N).step_by(T) {
-        let columns = first..N.min(first + T);
-        let mut sums = [splat(0); T];
+    for first in (0..N).step_by(SIDE) {
+        let columns = first..N.min(first + SIDE);
+        let mut sums = [splat(0); SIDE];
         for c in columns.clone() {
             for from in (0..LEN).step_by(fits_i16(MAX)) {
                 let mut s16 = _mm256_maddubs_epi16(w[from], splat(q[from][c]));
@@ -95,38 +96,19 @@ fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usi
     }
 }
 
-/// The sums of a tile of [`VECTORS`] vectors of rows and [`TILE_COLUMNS`] columns: `start(c)`, and
-/// the products of weights `w(i)` and activations `q(i, c)` for `i` in `0..LEN`.
+/// The sums of a tile: of one vector of rows, and of all columns of a group.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn tile_products<const MAX: usize, const LEN: usize>(
+fn tile_products<'x, const MAX: usize, const LEN: usize, const PART: usize>(
     start: impl Fn(usize) -> V,
-    w: impl Fn(usize) -> [V; VECTORS],
-    q: impl Fn(usize, usize) -> u32,
-) -> [[V; TILE_COLUMNS]; VECTORS] {
-    // A number that the compiler does not know keeps the loop a loop: unrolled, long ones are sorted
-    // by columns, and all weights are spilled.
-    let steps = if fits_i16(MAX) > 2 { black_box(LEN).min(LEN) } else { LEN };
-    let mut sums = [[splat(0); TILE_COLUMNS]; VECTORS];
-    for from in (0..steps).step_by(fits_i16(MAX)) {
-        let mut s16 = [[splat(0); TILE_COLUMNS]; VECTORS];
-        for i in from..steps.min(from + fits_i16(MAX)) {
-            let w = w(i);
-            for c in 0..TILE_COLUMNS {
-                let q = splat(q(i, c));
-                for m in 0..VECTORS {
-                    s16[m][c] = _mm256_add_epi16(s16[m][c], _mm256_maddubs_epi16(w[m], q));
-                }
-            }
-        }
-        for c in 0..TILE_COLUMNS {
-            for m in 0..VECTORS {
-                let before = if from == 0 { start(c) } else { sums[m][c] };
-                sums[m][c] = _mm256_add_epi32(before, add_pairs(s16[m][c]));
-            }
-        }
-    }
-    sums
+    four: impl Fn(usize) -> ([V; VECTORS], &'x [u32; GROUP_COLUMNS]),
+    mut done: impl FnMut(usize, usize, V),
+) {
+    let four = |i| {
+        let ([w], q) = four(i);
+        (w, q)
+    };
+    products::<MAX, LEN, GROUP_COLUMNS>(start, four, |c, sum| done(0, c, sum));
 }
 
 /// How many sums of pairs of products with weights up to `max` an i16 holds: the table above.

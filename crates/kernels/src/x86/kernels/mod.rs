@@ -63,10 +63,10 @@ fn takes_panels(format: Format, columns: usize) -> bool {
     columns >= PANEL_COLUMNS && weight_max(format) <= super::PANEL_WEIGHT_MAX
 }
 
-/// The block formats: how each is unpacked, the greatest unsigned weight, what was added to make it
-/// unsigned, and how many columns AVX2 takes side by side.
+/// The block formats: how each is unpacked, the greatest unsigned weight, and what was added to make
+/// it unsigned.
 macro_rules! formats {
-    ($($format:ident: $module:ident::$name:ident($block:ident), $max:literal, $offset:literal, $t:literal;)+) => {
+    ($($format:ident: $module:ident::$name:ident($block:ident), $max:literal, $offset:literal;)+) => {
         /// The greatest unsigned weight.
         fn weight_max(format: Format) -> usize {
             match format {
@@ -121,7 +121,7 @@ macro_rules! formats {
                     for_blocks(groups, x, out, |block: [&Block; GROUPS], x: &[Int8Block<N>; PER], acc| {
                         $module::$name(block, |j, w, scales| {
                             prefetch::<Block, PER, N>(block, j);
-                            add::<$max, $offset, $t, _, _, N>(&w, scales, &x[j], acc);
+                            add::<$max, $offset, _, _, N>(&w, scales, &x[j], acc);
                         });
                     });
                 }
@@ -155,18 +155,18 @@ macro_rules! formats {
 }
 
 formats! {
-    Q4_0: simple::q4_0(Q4_0x8), 15, 8, 4;
-    Q4_1: simple::q4_1(Q4_1x8), 15, 0, 4;
-    Q5_0: simple::q5_0(Q5_0x8), 31, 16, 2;
-    Q5_1: simple::q5_1(Q5_1x8), 31, 0, 2;
-    Q8_0: simple::q8_0(Q8_0x8), 255, 128, 1;
-    Q2_K: k::q2_k(Q2Kx8), 3, 0, 2;
-    Q3_K: k::q3_k(Q3Kx8), 7, 4, 2;
-    Q4_K: k::q4_k(Q4Kx8), 15, 0, 2;
-    Q5_K: k::q5_k(Q5Kx8), 31, 0, 2;
-    Q6_K: k::q6_k(Q6Kx8), 63, 32, 2;
-    IQ4_NL: iq4::iq4_nl(IQ4NLx8), 255, 128, 1;
-    IQ4_XS: iq4::iq4_xs(IQ4XSx8), 255, 128, 1;
+    Q4_0: simple::q4_0(Q4_0x8), 15, 8;
+    Q4_1: simple::q4_1(Q4_1x8), 15, 0;
+    Q5_0: simple::q5_0(Q5_0x8), 31, 16;
+    Q5_1: simple::q5_1(Q5_1x8), 31, 0;
+    Q8_0: simple::q8_0(Q8_0x8), 255, 128;
+    Q2_K: k::q2_k(Q2Kx8), 3, 0;
+    Q3_K: k::q3_k(Q3Kx8), 7, 4;
+    Q4_K: k::q4_k(Q4Kx8), 15, 0;
+    Q5_K: k::q5_k(Q5Kx8), 31, 0;
+    Q6_K: k::q6_k(Q6Kx8), 63, 32;
+    IQ4_NL: iq4::iq4_nl(IQ4NLx8), 255, 128;
+    IQ4_XS: iq4::iq4_xs(IQ4XSx8), 255, 128;
 }
 
 kernels! {
@@ -202,7 +202,6 @@ fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
 fn add<
     const MAX: usize,
     const OFFSET: usize,
-    const T: usize,
     const S: usize,
     const M: usize,
     const N: usize,
@@ -214,7 +213,7 @@ fn add<
 ) {
     if S == 1 {
         let four = |i: usize| (w[i], &x[i]);
-        super::products::<MAX, 8, T, N>(|c| offset::<OFFSET>(x[SUM][c]), four, |c, s| {
+        super::products::<MAX, 8, N>(|c| offset::<OFFSET>(x[SUM][c]), four, |c, s| {
             acc[c] = mul_add(to_f32(s), mul(scale[0], splat_f32(x[SCALE][c])), acc[c]);
             if M > 0 {
                 acc[c] = mul_add(min[0], splat_f32(x[SCALED_SUM][c]), acc[c]);
@@ -224,7 +223,7 @@ fn add<
     }
     for half in 0..2 {
         let four = |i: usize| (w[4 * half + i], &x[4 * half + i]);
-        super::products::<MAX, 4, T, N>(|c| offset::<OFFSET>(x[HALF_SUMS[half]][c]), four, |c, s| {
+        super::products::<MAX, 4, N>(|c| offset::<OFFSET>(x[HALF_SUMS[half]][c]), four, |c, s| {
             acc[c] = mul_add(to_f32(s), mul(scale[half], splat_f32(x[SCALE][c])), acc[c]);
             if M > 0 {
                 acc[c] = mul_add(min[half], half_sum(x[HALF_SUMS[half]][c], x[SCALE][c]), acc[c]);

@@ -181,39 +181,28 @@ fn add_whole_tile<
         }
     }
     for (panel, x) in panels.iter().zip(x) {
-        let column = |row: usize, c: usize| x[row][(PART * TILE_COLUMNS + c) % GROUP_COLUMNS];
-        if S == 1 {
-            let start = |c| offset::<OFFSET>(column(SUM, c));
-            let sums = tile_products::<MAX, 8>(start, |i| panel.w[i], column);
-            for c in 0..TILE_COLUMNS {
-                for m in 0..VECTORS {
-                    let scale = mul(panel.scale[0][m], splat_f32(column(SCALE, c)));
-                    acc[m][c] = mul_add(to_f32(sums[m][c]), scale, acc[m][c]);
-                    if M > 0 {
-                        let sum = splat_f32(column(SCALED_SUM, c));
-                        acc[m][c] = mul_add(panel.min[0][m], sum, acc[m][c]);
-                    }
-                }
+        let mut add = |half: usize, m: usize, c: usize, sum: V| {
+            let acc = &mut acc[m][c % TILE_COLUMNS];
+            let scale = mul(panel.scale[half][m], splat_f32(x[SCALE][c]));
+            *acc = mul_add(to_f32(sum), scale, *acc);
+            if M > 0 {
+                let sum = match S {
+                    1 => splat_f32(x[SCALED_SUM][c]),
+                    _ => half_sum(x[HALF_SUMS[half]][c], x[SCALE][c]),
+                };
+                *acc = mul_add(panel.min[half][m], sum, *acc);
             }
+        };
+        if S == 1 {
+            let start = |c: usize| offset::<OFFSET>(x[SUM][c]);
+            let four = |i: usize| (panel.w[i], &x[i]);
+            tile_products::<MAX, 8, PART>(start, four, |m, c, sum| add(0, m, c, sum));
             continue;
         }
         for half in 0..2 {
-            let start = |c| offset::<OFFSET>(column(HALF_SUMS[half], c));
-            let sums = tile_products::<MAX, 4>(
-                start,
-                |i| panel.w[4 * half + i],
-                |i, c| column(4 * half + i, c),
-            );
-            for c in 0..TILE_COLUMNS {
-                for m in 0..VECTORS {
-                    let scale = mul(panel.scale[half][m], splat_f32(column(SCALE, c)));
-                    acc[m][c] = mul_add(to_f32(sums[m][c]), scale, acc[m][c]);
-                    if M > 0 {
-                        let sum = half_sum(column(HALF_SUMS[half], c), column(SCALE, c));
-                        acc[m][c] = mul_add(panel.min[half][m], sum, acc[m][c]);
-                    }
-                }
-            }
+            let start = |c: usize| offset::<OFFSET>(x[HALF_SUMS[half]][c]);
+            let four = |i: usize| (panel.w[4 * half + i], &x[4 * half + i]);
+            tile_products::<MAX, 4, PART>(start, four, |m, c, sum| add(half, m, c, sum));
         }
     }
     for c in 0..TILE_COLUMNS {

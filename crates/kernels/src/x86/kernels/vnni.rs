@@ -10,16 +10,16 @@
 //! `32·128·127`, together below 2²¹.
 
 use super::{TILE_COLUMNS, VECTORS, dpbusd, lanes::*};
+use crate::GROUP_COLUMNS;
 
 kernels! {
 /// Sums the products of unsigned weights and of activations, all columns side by side.
 ///
 /// `four(i)`, for `i` in `0..LEN`, is four weights of each row and the dword of activations of each
 /// column that they meet; `start(c)` is what the sum of a column begins with, and `done(c, sum)`
-/// takes it. How large a weight may be (`MAX`) and how many columns AVX2 takes at a time (`T`) do
-/// not matter here.
+/// takes it. How large a weight may be (`MAX`) does not matter here.
 #[inline]
-pub(super) fn products<'x, const MAX: usize, const LEN: usize, const T: usize, const N: usize>(
+pub(super) fn products<'x, const MAX: usize, const LEN: usize, const N: usize>(
     start: impl Fn(usize) -> V,
     four: impl Fn(usize) -> (V, &'x [u32; N]),
     mut done: impl FnMut(usize, V),
@@ -38,29 +38,34 @@ pub(super) fn products<'x, const MAX: usize, const LEN: usize, const T: usize, c
         done(c, sums[c]);
     }
 }
-/// The sums of a tile of [`VECTORS`] vectors of rows and [`TILE_COLUMNS`] columns: `start(c)`, and
-/// the products of weights `w(i)` and activations `q(i, c)` for `i` in `0..LEN`.
+/// The sums of a tile of [`VECTORS`] vectors of rows and [`TILE_COLUMNS`] columns, the first or
+/// (`PART` 1) the second of the group: as [`products`], with `done(vector, column, sum)`.
 #[inline]
-pub(super) fn tile_products<const MAX: usize, const LEN: usize>(
+pub(super) fn tile_products<'x, const MAX: usize, const LEN: usize, const PART: usize>(
     start: impl Fn(usize) -> V,
-    w: impl Fn(usize) -> [V; VECTORS],
-    q: impl Fn(usize, usize) -> u32,
-) -> [[V; TILE_COLUMNS]; VECTORS] {
+    four: impl Fn(usize) -> ([V; VECTORS], &'x [u32; GROUP_COLUMNS]),
+    mut done: impl FnMut(usize, usize, V),
+) {
+    let column = |c: usize| (PART * TILE_COLUMNS + c) % GROUP_COLUMNS;
     let mut sums = [[splat(0); TILE_COLUMNS]; VECTORS];
     for c in 0..TILE_COLUMNS {
         for m in 0..VECTORS {
-            sums[m][c] = start(c);
+            sums[m][c] = start(column(c));
         }
     }
     for i in 0..LEN {
-        let w = w(i);
+        let (w, q) = four(i);
         for c in 0..TILE_COLUMNS {
-            let q = splat(q(i, c));
+            let q = splat(q[column(c)]);
             for m in 0..VECTORS {
                 sums[m][c] = dpbusd(sums[m][c], w[m], q);
             }
         }
     }
-    sums
+    for c in 0..TILE_COLUMNS {
+        for m in 0..VECTORS {
+            done(m, column(c), sums[m][c]);
+        }
+    }
 }
 }
