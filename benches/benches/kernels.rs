@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use carat_bench::random::Xorshift;
-use carat_bench::{Activations, Matrix, Roof, RoofOptions, read};
+use carat_bench::{Activations, Matrix, PROMPT_COLUMNS, Roof, RoofOptions, read};
 use carat_kernels::{Format, GROUP_COLUMNS, GROUP_ROWS, Isa, int8_dwords};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
@@ -138,11 +138,14 @@ fn products(criterion: &mut Criterion, table: &mut Table) {
         table.time(&mut group, names, (Isa::scalar(), work), &mut || {
             black_box(read(black_box(matrix.bytes())));
         });
-        for columns in [1, VERIFY_COLUMNS, GROUP_COLUMNS] {
+        let prompt = is_int8.then_some(PROMPT_COLUMNS);
+        for columns in [1, VERIFY_COLUMNS, GROUP_COLUMNS].into_iter().chain(prompt) {
             let work = Work { macs: (rows * COLS * columns) as u64, ..work };
             let x = Activations::new(format, COLS, columns);
             let expected = multiply(Isa::scalar(), &matrix, &x);
-            for &isa in Isa::available() {
+            // Scalar has nothing else to show with many columns than with eight, and takes seconds.
+            let is_timed = |isa: &&Isa| columns <= GROUP_COLUMNS || **isa != Isa::scalar();
+            for &isa in Isa::available().iter().filter(is_timed) {
                 check(isa, format, &multiply(isa, &matrix, &x), &expected);
                 let weights = matrix.weights();
                 let mut out = vec![0.0; expected.len()];

@@ -18,7 +18,7 @@ pub mod stats;
 pub mod synthetic;
 pub mod text;
 
-pub use matrix::{Activations, Matrix};
+pub use matrix::{Activations, Matrix, PROMPT_COLUMNS};
 pub use results::{Kind, MemoryPoint, ModelFacts, Results, Skipped, Test};
 pub use roof::{Roof, RoofOptions, read};
 

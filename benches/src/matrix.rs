@@ -76,3 +76,6 @@ impl Activations {
         }
     }
 }
+
+/// Columns of a prompt, as many as weights are unpacked for.
+pub const PROMPT_COLUMNS: usize = 64;

@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use carat_bench::random::Xorshift;
-use carat_bench::{Activations, Matrix};
+use carat_bench::{Activations, Matrix, PROMPT_COLUMNS};
 use carat_kernels::{Format, GROUP_COLUMNS, GROUP_ROWS, Isa, int8_dwords};
 
 /// Name and work; the work is done once and the result is not looked at.
@@ -52,7 +52,8 @@ fn kernels() -> Vec<Kernel> {
     let mut kernels: Vec<Kernel> = Vec::new();
     // F32 is gemm's affair, which chooses its own instructions.
     for format in Format::ALL.into_iter().filter(|format| *format != Format::F32) {
-        for columns in [1, 4, GROUP_COLUMNS] {
+        let prompt = format.wants_int8().then_some(PROMPT_COLUMNS);
+        for columns in [1, 4, GROUP_COLUMNS].into_iter().chain(prompt) {
             let (matrix, x) =
                 (Matrix::new(format, ROWS, COLS), Activations::new(format, COLS, columns));
             let mut out = vec![0.0; ROWS.next_multiple_of(GROUP_ROWS) * columns];

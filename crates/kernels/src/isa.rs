@@ -224,17 +224,21 @@ impl std::fmt::Debug for Isa {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn prefetch(bytes: &[u8]) {
-    use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+    use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1};
     const TO_SECOND: usize = 3008;
     const TO_FIRST: usize = 1152;
     for at in (0..bytes.len()).step_by(64) {
-        let ahead = |distance: usize| bytes.as_ptr().wrapping_add(at + distance).cast();
-        // SAFETY: a prefetch is a hint that every x86-64 CPU knows; no address makes it fault.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(ahead(TO_SECOND));
-            _mm_prefetch::<_MM_HINT_T0>(ahead(TO_FIRST));
-        }
+        let line = bytes.as_ptr().wrapping_add(at);
+        prefetch_line::<_MM_HINT_T1>(line.wrapping_add(TO_SECOND));
+        prefetch_line::<_MM_HINT_T0>(line.wrapping_add(TO_FIRST));
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch_line<const HINT: i32>(line: *const u8) {
+    // SAFETY: a prefetch is a hint that every x86-64 CPU knows; no address makes it fault.
+    unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(line.cast()) };
 }
 
 fn detect() -> Vec<Isa> {
