@@ -211,24 +211,39 @@ fn add<
     x: &Int8Block<N>,
     acc: &mut [F; N],
 ) {
+    let mut add = |half: usize, c: usize, sum: V| {
+        add_sum::<S, M, N>(sum, scale[half], min.get(half).copied(), x, half, c, &mut acc[c]);
+    };
     if S == 1 {
-        let four = |i: usize| (w[i], &x[i]);
-        super::products::<MAX, 8, N>(|c| offset::<OFFSET>(x[SUM][c]), four, |c, s| {
-            acc[c] = mul_add(to_f32(s), mul(scale[0], splat_f32(x[SCALE][c])), acc[c]);
-            if M > 0 {
-                acc[c] = mul_add(min[0], splat_f32(x[SCALED_SUM][c]), acc[c]);
-            }
-        });
-        return;
+        let start = |c: usize| offset::<OFFSET>(x[SUM][c]);
+        return super::products::<MAX, 8, N>(start, |i| (w[i], &x[i]), |c, sum| add(0, c, sum));
     }
     for half in 0..2 {
+        let start = |c: usize| offset::<OFFSET>(x[HALF_SUMS[half]][c]);
         let four = |i: usize| (w[4 * half + i], &x[4 * half + i]);
-        super::products::<MAX, 4, N>(|c| offset::<OFFSET>(x[HALF_SUMS[half]][c]), four, |c, s| {
-            acc[c] = mul_add(to_f32(s), mul(scale[half], splat_f32(x[SCALE][c])), acc[c]);
-            if M > 0 {
-                acc[c] = mul_add(min[half], half_sum(x[HALF_SUMS[half]][c], x[SCALE][c]), acc[c]);
-            }
-        });
+        super::products::<MAX, 4, N>(start, four, |c, sum| add(half, c, sum));
+    }
+}
+
+/// `acc = fma(sum, scale·d, acc)` for column `c`, and then `acc = fma(min, d·Σq, acc)` if there is a
+/// min; with two scales for half of the 32 weights.
+#[inline]
+fn add_sum<const S: usize, const M: usize, const N: usize>(
+    sum: V,
+    scale: F,
+    min: Option<F>,
+    x: &Int8Block<N>,
+    half: usize,
+    c: usize,
+    acc: &mut F,
+) {
+    *acc = mul_add(to_f32(sum), mul(scale, splat_f32(x[SCALE][c])), *acc);
+    if M > 0 && let Some(min) = min {
+        let sum = match S {
+            1 => splat_f32(x[SCALED_SUM][c]),
+            _ => half_sum(x[HALF_SUMS[half]][c], x[SCALE][c]),
+        };
+        *acc = mul_add(min, sum, *acc);
     }
 }
 

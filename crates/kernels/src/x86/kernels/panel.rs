@@ -17,10 +17,7 @@ use std::ops::Range;
 
 use super::super::lanes::*;
 use super::super::{TILE_COLUMNS, VECTORS, tile_products};
-use super::{
-    GROUP_COLUMNS, GROUP_ROWS, HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, Scales, half_sum, isa,
-    offset,
-};
+use super::{GROUP_COLUMNS, GROUP_ROWS, HALF_SUMS, Int8Block, SUM, Scales, add_sum, isa, offset};
 
 /// 32 weights of each row of a tile, unpacked.
 #[derive(Clone, Copy)]
@@ -36,7 +33,7 @@ const VECTOR_ROWS: usize = GROUPS * GROUP_ROWS;
 const TILE_ROWS: usize = VECTORS * VECTOR_ROWS;
 /// Rows whose panels are there at once.
 const ROWS_MAX: usize = 64;
-/// Blocks of 32 weights that are unpacked at once: a block of the K-quants.
+/// Blocks of 32 weights that are unpacked at once: whole blocks of any format.
 const SLAB: usize = 16;
 
 kernels! {
@@ -85,9 +82,9 @@ pub(super) fn multiply<
     }
 }
 
-/// Unpacks a range of the blocks of each row, and asks for one that is unpacked later: one of the
-/// slabs that follow, for which the tiles of this one leave memory time enough. Where rows end within a tile, the last ones stand in
-/// for those that are missing.
+/// Unpacks a range of the blocks of each row, and asks for weights of later slabs: the tiles of this
+/// one leave memory time enough. Where rows end within a tile, the last ones stand in for those that
+/// are missing.
 #[inline]
 fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usize>(
     blocks: &[B],
@@ -182,16 +179,8 @@ fn add_whole_tile<
     }
     for (panel, x) in panels.iter().zip(x) {
         let mut add = |half: usize, m: usize, c: usize, sum: V| {
-            let acc = &mut acc[m][c % TILE_COLUMNS];
-            let scale = mul(panel.scale[half][m], splat_f32(x[SCALE][c]));
-            *acc = mul_add(to_f32(sum), scale, *acc);
-            if M > 0 {
-                let sum = match S {
-                    1 => splat_f32(x[SCALED_SUM][c]),
-                    _ => half_sum(x[HALF_SUMS[half]][c], x[SCALE][c]),
-                };
-                *acc = mul_add(panel.min[half][m], sum, *acc);
-            }
+            let (scale, min) = (panel.scale[half][m], panel.min.get(half).map(|min| min[m]));
+            add_sum::<S, M, _>(sum, scale, min, x, half, c, &mut acc[m][c % TILE_COLUMNS]);
         };
         if S == 1 {
             let start = |c: usize| offset::<OFFSET>(x[SUM][c]);
