@@ -103,11 +103,20 @@ fn dots<S: Simd, const R: usize, const K: usize>(
     k: &[f32],
     d: usize,
 ) -> [[f32; K]; R] {
+    // No `map` here or below: the compiler may leave its closure outside of what has the
+    // instruction set.
     let mut acc = [[simd.splat_f32s(0.0); K]; R];
-    let q = q.map(|q| S::as_simd_f32s(&q[..d]));
-    let k: [_; K] = std::array::from_fn(|i| S::as_simd_f32s(&k[i * d..(i + 1) * d]));
     let vectors = d / S::F32_LANES;
-    let (q_head, k_head) = (q.map(|q| &q.0[..vectors]), k.map(|k| &k.0[..vectors]));
+    let (mut q_head, mut q_tail): ([&[S::f32s]; R], [&[f32]; R]) = ([&[]; R], [&[]; R]);
+    for r in 0..R {
+        let (head, tail) = S::as_simd_f32s(&q[r][..d]);
+        (q_head[r], q_tail[r]) = (&head[..vectors], tail);
+    }
+    let (mut k_head, mut k_tail): ([&[S::f32s]; K], [&[f32]; K]) = ([&[]; K], [&[]; K]);
+    for c in 0..K {
+        let (head, tail) = S::as_simd_f32s(&k[c * d..(c + 1) * d]);
+        (k_head[c], k_tail[c]) = (&head[..vectors], tail);
+    }
     for i in 0..vectors {
         for r in 0..R {
             for c in 0..K {
@@ -118,12 +127,11 @@ fn dots<S: Simd, const R: usize, const K: usize>(
     if !d.is_multiple_of(S::F32_LANES) {
         for r in 0..R {
             for c in 0..K {
-                let (q, k) = (simd.partial_load_f32s(q[r].1), simd.partial_load_f32s(k[c].1));
+                let (q, k) = (simd.partial_load_f32s(q_tail[r]), simd.partial_load_f32s(k_tail[c]));
                 acc[r][c] = simd.mul_add_f32s(q, k, acc[r][c]);
             }
         }
     }
-    // No `map`: the compiler may leave its closure outside of what has the instruction set.
     let mut sums = [[0.0; K]; R];
     for r in 0..R {
         for c in 0..K {
