@@ -201,17 +201,22 @@ impl Sampler {
         let capacity = candidate_capacity(self.config.top_k, self.vocab_size);
         let mut floor = f32::NEG_INFINITY;
         self.candidates.clear();
-        for (id, &logit) in (0..).zip(logits) {
-            // False for NaN and minus infinity; an equal logit with a higher id loses to the k that
-            // are held.
-            if logit > floor {
-                if self.candidates.len() == capacity {
-                    floor = cut_to(&mut self.candidates, k);
-                    if logit <= floor {
-                        continue;
+        for (logits, first) in logits.chunks(SCAN).zip((0..).step_by(SCAN)) {
+            if !any_above(logits, floor) {
+                continue;
+            }
+            for (id, &logit) in (first..).zip(logits) {
+                // False for NaN and minus infinity; an equal logit with a higher id loses to the k
+                // that are held.
+                if logit > floor {
+                    if self.candidates.len() == capacity {
+                        floor = cut_to(&mut self.candidates, k);
+                        if logit <= floor {
+                            continue;
+                        }
                     }
+                    self.candidates.push(Candidate { logit, id });
                 }
-                self.candidates.push(Candidate { logit, id });
             }
         }
         if self.candidates.len() > k {
@@ -338,12 +343,23 @@ impl Recent {
 
 fn argmax(logits: &[f32]) -> Option<TokenId> {
     let (mut best, mut best_id) = (f32::NEG_INFINITY, None);
-    for (id, &logit) in (0..).zip(logits) {
-        if logit > best {
-            (best, best_id) = (logit, Some(id));
+    for (logits, first) in logits.chunks(SCAN).zip((0..).step_by(SCAN)) {
+        if !any_above(logits, best) {
+            continue;
+        }
+        for (id, &logit) in (first..).zip(logits) {
+            if logit > best {
+                (best, best_id) = (logit, Some(id));
+            }
         }
     }
     best_id
+}
+
+/// Whether a logit is above `floor`; NaN is not. No branch for each of them: of a large vocabulary
+/// hardly any run has one, and the compiler makes vectors of the comparison.
+fn any_above(logits: &[f32], floor: f32) -> bool {
+    logits.iter().fold(false, |any, logit| any | (*logit > floor))
 }
 
 /// Keeps the `k` likeliest candidates and returns the logit of the last of them.
@@ -364,6 +380,9 @@ fn candidate_capacity(top_k: usize, vocab_size: usize) -> usize {
 fn weight(logit: f32, top: f32, temperature: f64) -> f64 {
     if logit == top { 1.0 } else { exp((f64::from(logit) - f64::from(top)) / temperature) }
 }
+
+/// Logits that are compared at once with what one must exceed.
+const SCAN: usize = 64;
 
 /// First run that top-p sorts; at 95 % most steps need less.
 const SORT_RUN: usize = 64;
