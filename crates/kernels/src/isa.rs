@@ -70,7 +70,7 @@ macro_rules! on {
     }};
 }
 
-/// Calls the function compiled for that number of columns, one to [`GROUP_COLUMNS`].
+/// Calls the function compiled for that number of columns, one to eight.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! for_columns {
     ($columns:expr, $($function:ident)::+($($arg:ident),*)) => {
