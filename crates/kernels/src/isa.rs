@@ -135,7 +135,8 @@ impl Isa {
     ///
     /// `out` is `[columns][8 · groups.len()]`; rows that only pad the last group come out as zero.
     /// F32 weights aside, no bit of the result depends on the range of groups or on the number of
-    /// columns (many at once are faster: weights are then unpacked once); formats other than F32 also have the same bits on every instruction set.
+    /// columns (many at once are faster: weights are then unpacked once); formats other than F32 also
+    /// have the same bits on every instruction set.
     ///
     /// # Panics
     /// If a length does not fit the others, or the columns are not of the kind that
@@ -219,8 +220,8 @@ impl std::fmt::Debug for Isa {
 /// second-level cache, and shortly before it is read into the first.
 ///
 /// A core can wait for many more lines of the second level than of the first, so the long way from
-/// memory must not end in the first. Neither distance is a multiple of a page: such lines share
-/// their place in the first level.
+/// memory must not end in the first. The distances are the best of those measured (CHANGELOG.md).
+/// Neither is a multiple of a page: such lines share their place in the first level.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn prefetch(bytes: &[u8]) {
