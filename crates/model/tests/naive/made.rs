@@ -20,14 +20,14 @@ pub(crate) fn made(shape: &Shape) -> (Naive, Model) {
     (naive, Model::open(path).expect("a model"))
 }
 
-fn write(shape: &Shape) -> Vec<u8> {
+/// The metadata of a model of this shape, with the tokeniser of tiny-s.
+fn metadata(shape: &Shape) -> Writer<'static> {
     let source = Source::open(&file("f32")).expect("tiny-s");
     let tiny_s = source.parse().expect("tiny-s parses");
     let name = if shape.gemma4 { "gemma4" } else { "gemma3" };
     let key = |key: &str| format!("{name}.{key}");
     let u32 = |n: usize| u32::try_from(n).expect("a small number");
     let [sliding, full] = shape.kinds;
-    let kind = |i: usize| if shape.sliding[i] { sliding } else { full };
     let layers = shape.sliding.len();
     let mut w = Writer::new(Endian::Little, 3)
         .metadata("general.architecture", name)
@@ -38,7 +38,7 @@ fn write(shape: &Shape) -> Vec<u8> {
         .metadata(key("attention.head_count"), u32(shape.heads))
         .metadata(
             key("attention.head_count_kv"),
-            (0..layers).map(|i| u32(kind(i).kv_heads)).collect::<Vec<_>>(),
+            (0..layers).map(|i| u32(shape.kind(i).kv_heads)).collect::<Vec<_>>(),
         )
         .metadata(key("attention.layer_norm_rms_epsilon"), 1e-6f32)
         .metadata(key("attention.key_length"), u32(full.head_dim))
@@ -64,6 +64,13 @@ fn write(shape: &Shape) -> Vec<u8> {
     for (key, value) in tiny_s.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
         w = w.metadata(key, *value);
     }
+    w
+}
+
+fn write(shape: &Shape) -> Vec<u8> {
+    let mut w = metadata(shape);
+    let full = shape.kinds[1];
+    let layers = shape.sliding.len();
     let mut random = Random(1);
     let vocab = 512;
     w = matrix(w, &mut random, shape.format, "token_embd.weight", shape.hidden, vocab);
@@ -76,7 +83,7 @@ fn write(shape: &Shape) -> Vec<u8> {
         w = w.tensor("rope_freqs.weight", TensorType::F32, &dims, divisors);
     }
     for i in 0..layers {
-        let kind = kind(i);
+        let kind = shape.kind(i);
         let (q, k) = (shape.heads * kind.head_dim, kind.kv_heads * kind.head_dim);
         let hidden = shape.hidden;
         let own_v = shape.sliding[i] || !shape.share_k;

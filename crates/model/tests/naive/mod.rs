@@ -56,6 +56,11 @@ impl Shape {
             format: Format::F32,
         }
     }
+
+    /// The attention heads of layer `i`.
+    fn kind(&self, i: usize) -> Kind {
+        self.kinds[usize::from(!self.sliding[i])]
+    }
 }
 
 /// The forward pass of the facts page, sections 2 and 11, whole sequences at a time.
@@ -140,7 +145,7 @@ impl Naive {
     fn attention(&self, i: usize, x: &[Vec<f64>], rows: &[usize]) -> Vec<Vec<f64>> {
         let (shape, w) = (&self.shape, |name| self.get(i, name));
         let sliding = shape.sliding[i];
-        let kind = shape.kinds[usize::from(!sliding)];
+        let kind = shape.kind(i);
         let d = kind.head_dim;
         let slower = if sliding { 1.0 } else { shape.scaling };
         let heads = |x: Vec<f64>, weight| -> Vec<Vec<f64>> {
