@@ -5,7 +5,9 @@
 
 use carat_gguf::{Metadata, Value};
 
-use crate::error::{Error, Result};
+use crate::model_file::ModelFileError as Error;
+
+type Result<T> = std::result::Result<T, Error>;
 
 /// A family of models that share a computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use rayon::ThreadPool;
 
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
+use crate::model_file::ModelFileError;
 use crate::text::rope;
 pub(crate) use image::Matrix;
 use image::{Plan, Repacking};
@@ -148,14 +149,14 @@ pub(crate) fn check(gguf: &Gguf<'_>, config: &Config) -> Result<u64> {
     let known: HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
     let stray = |t: &&Tensor<'_>| t.name.starts_with("blk.") && !known.contains(t.name);
     match gguf.tensors().iter().find(stray) {
-        Some(tensor) => Err(Error::UnknownTensor { name: tensor.name.to_owned() }),
+        Some(tensor) => Err(ModelFileError::UnknownTensor { name: tensor.name.to_owned() }.into()),
         None => Ok(bytes),
     }
 }
 
 /// Refuses numbers in the other byte order.
 pub(crate) fn check_endian(gguf: &Gguf<'_>) -> Result<()> {
-    if gguf.endian() == Endian::Big { Err(Error::BigEndian) } else { Ok(()) }
+    if gguf.endian() == Endian::Big { Err(ModelFileError::BigEndian.into()) } else { Ok(()) }
 }
 
 /// Compares one tensor with the shape that it must have; gives the bytes it will take.
@@ -163,7 +164,7 @@ pub(crate) fn check_shape(gguf: &Gguf<'_>, name: &str, wanted: Shape) -> Result<
     let tensor = find(gguf, name)?;
     let found = tensor.shape;
     if !same_shape(&found, &wanted) {
-        return Err(Error::TensorShape { name: name.to_owned(), found, wanted });
+        return Err(ModelFileError::TensorShape { name: name.to_owned(), found, wanted }.into());
     }
     let format = format(tensor)?;
     let (rows, cols) = (wanted.rows() as usize, wanted.cols() as usize);
@@ -236,11 +237,12 @@ fn rope_divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>> {
     }
     let divisors = vector(gguf, ROPE_DIVISORS)?;
     match divisors.iter().find(|d| d.is_nan() || **d <= 0.0) {
-        Some(found) => Err(Error::Value {
+        Some(found) => Err(ModelFileError::Value {
             key: ROPE_DIVISORS.to_owned(),
             found: found.to_string(),
             wanted: "a positive divisor".to_owned(),
-        }),
+        }
+        .into()),
         None => Ok(Some(divisors)),
     }
 }
@@ -265,15 +267,16 @@ pub(crate) fn find<'g, 'a>(gguf: &'g Gguf<'a>, name: &str) -> Result<&'g Tensor<
 }
 
 fn missing(name: &str) -> Error {
-    Error::MissingTensor { name: name.to_owned() }
+    ModelFileError::MissingTensor { name: name.to_owned() }.into()
 }
 
 fn format(tensor: &Tensor<'_>) -> Result<Format> {
-    Format::from_ggml_id(tensor.tensor_type.id()).ok_or_else(|| Error::TensorType {
+    let unknown = || ModelFileError::TensorType {
         name: tensor.name.to_owned(),
         found: tensor.tensor_type.name(),
         supported: Format::ALL.iter().map(|f| f.name()).collect::<Vec<_>>().join(", "),
-    })
+    };
+    Ok(Format::from_ggml_id(tensor.tensor_type.id()).ok_or_else(unknown)?)
 }
 
 /// Trailing dimensions of 1 do not count.

@@ -7,7 +7,10 @@ use std::collections::HashSet;
 use std::error::Error as _;
 use std::path::PathBuf;
 
-use carat::{Architecture, Config, Error, LayerKind, Memory, Model, Rope, Session, SessionConfig};
+use carat::{
+    Architecture, Config, Error, LayerKind, Memory, Model, ModelFileError, Rope, Session,
+    SessionConfig,
+};
 use carat_gguf::{Endian, Gguf, OwnedValue, Source, TensorType, Writer};
 use common::{bits, config, file, logits, model, tokens};
 
@@ -202,7 +205,7 @@ fn big_endian_files_say_what_to_do() {
         writer = writer.tensor(tensor.name, tensor.tensor_type, &tensor.shape, swapped);
     }
     let error = open(&writer.to_bytes().expect("a file")).expect_err("big-endian");
-    assert!(matches!(error, Error::BigEndian), "{error}");
+    assert!(matches!(error, Error::ModelFile(ModelFileError::BigEndian)), "{error}");
 }
 
 /// The order of tensors, a second copy of the embedding as output head, a pattern of one number
