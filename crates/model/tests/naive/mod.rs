@@ -119,7 +119,10 @@ impl Naive {
             let plain = |v: Vec<f64>| v.chunks(d).map(<[f64]>::to_vec).collect();
             vs.push(if shape.gemma4 { heads(v, None) } else { plain(v) });
         }
-        let scale = if shape.gemma4 { 1.0 } else { 1.0 / (d as f64).sqrt() };
+        // Gemma 3 27B scales by what a head would have of the residual stream.
+        let is_27b = shape.sliding.len() == 62;
+        let square = if is_27b { shape.hidden / shape.heads } else { d };
+        let scale = if shape.gemma4 { 1.0 } else { 1.0 / (square as f64).sqrt() };
         let attend = |(at, q): (usize, &Vec<Vec<f64>>)| {
             let first = if sliding { (at + 1).saturating_sub(shape.window) } else { 0 };
             let head = |(h, q): (usize, &Vec<f64>)| {
