@@ -106,12 +106,23 @@ pub enum Error {
     )]
     UnalignedTensor { tensor: String, at: u64, offset: u64, alignment: u64 },
 
-    /// Data that lies, or would lie, behind the end of the file.
+    /// Data that lies, or would lie, after the end of the file. All tensors together need a file of
+    /// `need` bytes.
     #[error(
-        "tensor {tensor:?} wants {size} bytes at offset {offset} (byte {at}), \
-         the data section at byte {data_at} has {have}: the file is cut short or damaged"
+        "the file has {file} bytes and its tensors need {need}: it is cut short or damaged, \
+         download or copy it again (tensor {tensor:?} wants {size} bytes at offset {offset}, \
+         see byte {at}; the data section at byte {data_at} has {have})"
     )]
-    TensorOutOfRange { tensor: String, at: u64, offset: u64, size: u64, data_at: u64, have: u64 },
+    TensorOutOfRange {
+        tensor: String,
+        at: u64,
+        offset: u64,
+        size: u64,
+        data_at: u64,
+        have: u64,
+        file: u64,
+        need: u64,
+    },
 
     /// Two tensors share bytes.
     #[error(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::metadata::ENTRY_BYTES_MIN;
 use crate::reader::{Field, Reader};
-use crate::tensor::{INFO_BYTES_MIN, TensorInfo, check_overlap};
+use crate::tensor::{INFO_BYTES_MIN, Section, TensorInfo, check_overlap};
 use crate::{Endian, Error, Metadata, Result, Tensor, Value};
 
 /// One file, parsed: a whole model or a part of one.
@@ -46,9 +46,11 @@ impl<'a> File<'a> {
         // A file without tensors may end here. Lengths of slices stay below 2^63: no overflow.
         let data_at = r.at().next_multiple_of(alignment);
         let data = usize::try_from(data_at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+        let need = infos.iter().map(TensorInfo::end).max().unwrap_or(0).saturating_add(data_at);
+        let section = Section { data, at: data_at, file: bytes.len() as u64, need };
         let tensors = infos
             .into_iter()
-            .map(|info| info.locate(data, data_at, part))
+            .map(|info| info.locate(&section, part))
             .collect::<Result<Vec<_>>>()?;
         check_overlap(&tensors)?;
         Ok(Self { version, endian: r.endian, alignment, metadata, tensors })

@@ -68,6 +68,8 @@ fn check_tensor_count(gguf: &Gguf<'_>) -> Result<()> {
 pub(crate) struct SplitName {
     /// The path up to the numbers.
     prefix: PathBuf,
+    /// `.gguf` as this file has it: some systems write it in capitals.
+    extension: String,
     /// From 1.
     pub part: u32,
     pub parts: u32,
@@ -76,7 +78,11 @@ pub(crate) struct SplitName {
 impl SplitName {
     /// `None` for names of another form: they are whole files.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let stem = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+        let name = path.file_name()?.to_str()?;
+        let (stem, extension) = name.split_at_checked(name.len().checked_sub(".gguf".len())?)?;
+        if !extension.eq_ignore_ascii_case(".gguf") {
+            return None;
+        }
         let (rest, parts) = stem.rsplit_once("-of-")?;
         let (prefix, part) = rest.rsplit_once('-')?;
         let number = |digits: &str| -> Option<u32> {
@@ -86,6 +92,7 @@ impl SplitName {
         let (part, parts) = (number(part)?, number(parts)?);
         (1..=parts).contains(&part).then(|| Self {
             prefix: path.with_file_name(prefix),
+            extension: extension.to_owned(),
             part,
             parts,
         })
@@ -94,7 +101,7 @@ impl SplitName {
     /// The path of part `part`, counted from 1.
     pub(crate) fn path_of(&self, part: u32) -> PathBuf {
         let mut path = self.prefix.clone().into_os_string();
-        path.push(format!("-{part:05}-of-{:05}.gguf", self.parts));
+        path.push(format!("-{part:05}-of-{:05}{}", self.parts, self.extension));
         path.into()
     }
 }

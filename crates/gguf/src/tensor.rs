@@ -136,17 +136,35 @@ impl<'a> TensorInfo<'a> {
         Ok(Self { name, tensor_type, shape, offset, size, offset_at, at })
     }
 
-    /// Cuts the tensor's bytes out of the data section, which starts at byte `data_at` of the file.
-    pub(crate) fn locate(self, data: &'a [u8], data_at: u64, part: usize) -> Result<Tensor<'a>> {
+    /// Where the tensor ends, in bytes from the start of the data section.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.size)
+    }
+
+    /// Cuts the tensor's bytes out of the data section.
+    pub(crate) fn locate(self, section: &Section<'a>, part: usize) -> Result<Tensor<'a>> {
         let Self { name, tensor_type, shape, offset, size, offset_at: at, .. } = self;
+        let Section { data, at: data_at, file, need } = *section;
         let have = data.len() as u64;
         let end = offset.checked_add(size).filter(|end| *end <= have).ok_or_else(|| {
             let tensor = name.to_owned();
-            Error::TensorOutOfRange { tensor, at, offset, size, data_at, have }
+            Error::TensorOutOfRange { tensor, at, offset, size, data_at, have, file, need }
         })?;
         let data = &data[offset as usize..end as usize];
         Ok(Tensor { name, tensor_type, shape, offset, data, part })
     }
+}
+
+/// The data of all tensors of a file.
+pub(crate) struct Section<'a> {
+    /// What the file has of it.
+    pub data: &'a [u8],
+    /// Where it starts, in bytes from the start of the file.
+    pub at: u64,
+    /// The length of the file in bytes.
+    pub file: u64,
+    /// The length that the file must have for all tensors.
+    pub need: u64,
 }
 
 fn read_shape(r: &mut Reader<'_>, name: &str) -> Result<Shape> {

@@ -288,6 +288,9 @@ fn tensor_data() {
             TensorOutOfRange { size: 256, .. }, says "cut short";
         "data one byte short": one_tensor("t", &[2], F32, 0).data(7).done() =>
             TensorOutOfRange { offset: 0, size: 8, have: 7, .. }, says "cut short";
+        "two tensors cut within the first": two("b", 64).data(20).done() =>
+            TensorOutOfRange { data_at: 96, have: 20, file: 116, need: 164, .. },
+            says "the file has 116 bytes and its tensors need 164: it is cut short";
         "no data section": one_tensor("t", &[1], F32, 0).done() =>
             TensorOutOfRange { data_at: 64, have: 0, .. }, says "byte 64";
         "size far beyond the file": one_tensor("t", &[1 << 40], F32, 0).data(64).done() =>

@@ -61,6 +61,22 @@ fn a_later_part_names_the_first() {
     assert!(error.to_string().contains("model-00001-of-00003.gguf"), "{error}");
 }
 
+/// File systems that do not tell capitals apart often give them back.
+#[test]
+fn the_extension_may_be_in_capitals() {
+    let (folder, paths) = three_parts();
+    for path in &paths {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        let name = name.replace(".gguf", ".GGUF");
+        fs::rename(path, folder.path().join(name)).expect("the folder is writable");
+    }
+    let path = |n| folder.path().join(format!("model-{n:05}-of-00003.GGUF"));
+    let source = Source::open(&path(1)).expect("all parts are there");
+    assert_eq!(source.parse().expect("the parts are valid").parts(), 3);
+    let error = Source::open(&path(2)).expect_err("the second part was given");
+    assert!(error.to_string().contains("model-00001-of-00003.GGUF"), "{error}");
+}
+
 #[test]
 fn a_missing_part_is_named() {
     let (_folder, paths) = three_parts();

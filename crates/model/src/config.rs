@@ -1,11 +1,25 @@
 //! Metadata becomes a [`Config`]: every number that the forward pass needs, none guessed.
 //!
 //! A key that is missing is an error that names it, except where the architecture itself fixes the
-//! value: Gemma 3 files do not write the layer pattern nor the sliding layers' RoPE base.
+//! value: Gemma 3 files do not write the layer pattern nor the sliding layers' RoPE base, and files
+//! that Ollama made leave out more. Such values are constants below, each with its source.
+//!
+//! No key under the architecture's prefix is ignored in silence. One that is not read
+//!
+//! * belongs to another part of the file (`vision.`, `audio.`, `mm.`) or only informs, or
+//! * says that something is absent (0, false, `none`, nothing; 1 for a scale or a factor), or
+//! * is refused, where its name says that it changes the computation (`attention.`, `rope.`, and
+//!   words such as `scale` or `norm`), or
+//! * is listed in [`Config::ignored_keys`]: what a later converter may add about a model.
 
-use carat_gguf::{Metadata, Value};
+mod keys;
+mod other;
 
-use crate::error::{Error, Result};
+use carat_gguf::{Gguf, Metadata};
+
+use crate::model_file::ModelFileError;
+use crate::weights;
+use keys::Keys;
 
 /// A family of models that share a computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +64,8 @@ pub struct Config {
     pub rope_full: Rope,
     /// The layers, first to last.
     pub layers: Vec<LayerConfig>,
+    /// Keys of the architecture that were not read and are not known, with their prefix.
+    pub ignored_keys: Vec<String>,
 }
 
 /// The shape of one layer.
@@ -82,21 +98,32 @@ pub struct Rope {
 }
 
 impl Config {
+    /// Reads the shape of the model in a file.
+    ///
+    /// # Errors
+    /// Those of [`Config::from_metadata`]. Tensors are not compared with the shape yet.
+    pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self> {
+        let config = Self::from_metadata(gguf.metadata())?;
+        Ok(Self { vocab: weights::vocab(gguf, config.vocab), ..config })
+    }
+
     /// Reads the shape from a file's metadata.
     ///
     /// # Errors
-    /// If the architecture is not supported, or a key is missing, of the wrong type or absurd.
+    /// If the architecture is not supported, or a key is missing, of the wrong type, absurd, or
+    /// asks for a computation that this engine does not know.
     pub fn from_metadata(metadata: &Metadata<'_>) -> Result<Self> {
-        let (architecture, name) = match metadata.string("general.architecture")? {
+        let (architecture, name) = match other::architecture(metadata)? {
             "gemma4" => (Architecture::Gemma4, "gemma4"),
             "gemma3" => (Architecture::Gemma3, "gemma3"),
-            found => return Err(Error::Architecture { found: found.to_owned() }),
+            found => return Err(other::refused(found)),
         };
-        let keys = Keys { metadata, architecture: name };
-        match architecture {
+        let keys = Keys::new(metadata, name);
+        let config = match architecture {
             Architecture::Gemma4 => gemma4(&keys),
             Architecture::Gemma3 => gemma3(&keys),
-        }
+        }?;
+        Ok(Self { ignored_keys: keys.ignored()?, ..config })
     }
 
     /// RoPE of a kind of layer.
@@ -131,30 +158,29 @@ impl LayerConfig {
 }
 
 fn gemma4(keys: &Keys<'_>) -> Result<Config> {
-    keys.want_zero(
-        "attention.shared_kv_layers",
-        "layers without keys and values of their own belong to the small Gemma 4 models",
-    )?;
-    keys.want_zero(
-        "embedding_length_per_layer_input",
-        "per-layer input embeddings belong to the small Gemma 4 models",
-    )?;
-    if keys.metadata.opt_uint(&keys.key("expert_count"))?.is_some_and(|n| n > 0) {
-        let what = format!("a mixture of experts ({})", keys.key("expert_count"));
-        return Err(Error::Unsupported { what, hint: "only dense models are computed" });
-    }
     let count = keys.uint("block_count", LAYERS_MAX)?;
-    let kinds = keys.pattern("attention.sliding_window_pattern", count)?.ok_or_else(|| {
-        let key = keys.key("attention.sliding_window_pattern");
-        Error::Gguf(carat_gguf::Error::MissingKey { key })
-    })?;
+    for key in ["attention.shared_kv_layers", "embedding_length_per_layer_input", "expert_count"] {
+        match keys.opt_uint(key)? {
+            None | Some(0) => {}
+            Some(found) => return Err(other::gemma4_of_another_kind(count, key, found)),
+        }
+    }
+    let pattern = "attention.sliding_window_pattern";
+    let kinds = keys.pattern(pattern, count)?.ok_or_else(|| keys.missing(pattern))?;
     let full_dim = keys.head_dim("attention.key_length", "attention.value_length")?;
     let sliding_dim = keys.head_dim("attention.key_length_swa", "attention.value_length_swa")?;
     let layers = keys.layers(&kinds, |kind| match kind {
         LayerKind::Sliding => sliding_dim,
         LayerKind::Full => full_dim,
     })?;
-    let softcap = keys.float("final_logit_softcapping")?;
+    keys.no_attention_cap()?;
+    let divisor = keys.linear_scaling()?;
+    if divisor.is_some_and(|divisor| divisor != 1.0) {
+        let what = format!("scaled RoPE of Gemma 4 ({})", keys.scaling());
+        let hint = "no such model is known, use a file without it";
+        return Err(ModelFileError::Unsupported { what, hint });
+    }
+    let sliding_base = keys.opt_positive("rope.freq_base_swa")?.unwrap_or(SLIDING_BASE);
     Ok(Config {
         architecture: Architecture::Gemma4,
         vocab: keys.vocab()?,
@@ -162,218 +188,112 @@ fn gemma4(keys: &Keys<'_>) -> Result<Config> {
         context: keys.uint("context_length", CONTEXT_MAX)?,
         window: keys.uint("attention.sliding_window", CONTEXT_MAX)?,
         norm_eps: keys.positive("attention.layer_norm_rms_epsilon")?,
-        softcap: keys.softcap(Some(softcap))?,
-        attention_scale: 1.0,
-        rope_sliding: keys.rope("rope.freq_base_swa", "rope.dimension_count_swa", sliding_dim)?,
-        rope_full: keys.rope("rope.freq_base", "rope.dimension_count", full_dim)?,
+        softcap: keys.softcap()?,
+        attention_scale: keys.opt_positive("attention.scale")?.unwrap_or(1.0),
+        rope_sliding: keys.rope(sliding_base, "rope.dimension_count_swa", sliding_dim)?,
+        rope_full: keys.rope(keys.positive("rope.freq_base")?, "rope.dimension_count", full_dim)?,
         layers,
+        ignored_keys: Vec::new(),
     })
 }
 
 fn gemma3(keys: &Keys<'_>) -> Result<Config> {
     let count = keys.uint("block_count", LAYERS_MAX)?;
-    // Gemma 3 report, section 2: five local layers for every global one.
-    let every_sixth = |i| if i % 6 == 5 { LayerKind::Full } else { LayerKind::Sliding };
-    let kinds = keys
-        .pattern("attention.sliding_window_pattern", count)?
-        .unwrap_or_else(|| (0..count).map(every_sixth).collect());
+    let context = keys.uint("context_length", CONTEXT_MAX)?;
+    // Without a window every layer is a full one (llama.cpp, `LLM_ARCH_GEMMA3`).
+    let window = match keys.opt_uint("attention.sliding_window")? {
+        None | Some(0) => None,
+        Some(_) => Some(keys.uint("attention.sliding_window", CONTEXT_MAX)?),
+    };
+    let every_sixth = |i| match (i % FULL_EVERY == FULL_EVERY - 1, window) {
+        (false, Some(_)) => LayerKind::Sliding,
+        _ => LayerKind::Full,
+    };
+    let by_architecture = || (0..count).map(every_sixth).collect();
+    let kinds = keys.pattern("attention.sliding_window_pattern", count)?;
+    let kinds = kinds.filter(|_| window.is_some()).unwrap_or_else(by_architecture);
     let dim = keys.head_dim("attention.key_length", "attention.value_length")?;
-    let attn_softcap = keys.opt_float("attn_logit_softcapping")?.unwrap_or(0.0);
-    if attn_softcap != 0.0 {
-        let what = format!("a cap on attention scores ({})", keys.key("attn_logit_softcapping"));
-        return Err(Error::Unsupported { what, hint: "Gemma 3 has none, Gemma 2 had" });
-    }
-    let base = keys.opt_positive("rope.freq_base_swa")?.unwrap_or(10_000.0);
-    let scale = keys.opt_positive("attention.scale")?.unwrap_or(1.0 / (dim as f32).sqrt());
+    let layers = keys.layers(&kinds, |_| dim)?;
+    let hidden = keys.uint("embedding_length", WIDTH_MAX)?;
+    keys.no_attention_cap()?;
+    keys.whole_rope("rope.dimension_count", dim)?;
+
+    let local = keys.opt_positive("rope.local.freq_base")?;
+    let global = keys.opt_positive("rope.global.freq_base")?;
+    let base = keys.opt_positive("rope.freq_base")?;
+    let size = Gemma3Size::of(count);
+    let is_ollamas = base.is_none() || local.is_some() || global.is_some();
+    let scaling = keys.linear_scaling()?;
+    let divisor = scaling.unwrap_or(if is_ollamas { size.rope_divisor() } else { 1.0 });
+    let softcap = keys.softcap()?.filter(|_| !(is_ollamas && size == Gemma3Size::B1));
+    let scale = match size {
+        Gemma3Size::B27 => 1.0 / ((hidden / layers[0].heads) as f32).sqrt(),
+        _ => 1.0 / (dim as f32).sqrt(),
+    };
+    let pairs = dim / 2;
+    let sliding_base = keys.opt_positive("rope.freq_base_swa")?.or(local).unwrap_or(SLIDING_BASE);
     Ok(Config {
         architecture: Architecture::Gemma3,
         vocab: keys.vocab()?,
-        hidden: keys.uint("embedding_length", WIDTH_MAX)?,
-        context: keys.uint("context_length", CONTEXT_MAX)?,
-        window: keys.uint("attention.sliding_window", CONTEXT_MAX)?,
-        norm_eps: keys.positive("attention.layer_norm_rms_epsilon")?,
-        softcap: keys.softcap(keys.opt_float("final_logit_softcapping")?)?,
-        attention_scale: scale,
-        rope_sliding: Rope { base, pairs: dim / 2, divisor: 1.0 },
-        rope_full: Rope {
-            base: keys.positive("rope.freq_base")?,
-            pairs: dim / 2,
-            divisor: keys.linear_scaling()?,
-        },
-        layers: keys.layers(&kinds, |_| dim)?,
+        hidden,
+        context,
+        window: window.unwrap_or(context),
+        norm_eps: keys.opt_positive("attention.layer_norm_rms_epsilon")?.unwrap_or(NORM_EPS),
+        softcap,
+        attention_scale: keys.opt_positive("attention.scale")?.unwrap_or(scale),
+        rope_sliding: Rope { base: sliding_base, pairs, divisor: 1.0 },
+        rope_full: Rope { base: base.or(global).unwrap_or(FULL_BASE), pairs, divisor },
+        layers,
+        ignored_keys: Vec::new(),
     })
 }
 
-/// The metadata with the architecture's prefix put before every key.
-struct Keys<'a> {
-    metadata: &'a Metadata<'a>,
-    architecture: &'static str,
+/// The sizes of Gemma 3, which differ in what files leave out. A size is known by its number of
+/// layers, as in llama.cpp (`LLM_ARCH_GEMMA3`) and Ollama (`gemma3/model_text.go`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gemma3Size {
+    M270,
+    B1,
+    B4,
+    B12,
+    B27,
+    Unknown,
 }
 
-impl Keys<'_> {
-    fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.architecture)
-    }
-
-    fn wrong<T>(&self, name: &str, found: impl ToString, wanted: impl ToString) -> Result<T> {
-        let (found, wanted) = (found.to_string(), wanted.to_string());
-        Err(Error::Value { key: self.key(name), found, wanted })
-    }
-
-    /// A count from 1 to `max`.
-    fn uint(&self, name: &str, max: usize) -> Result<usize> {
-        self.in_range(name, self.metadata.uint(&self.key(name))?, max)
-    }
-
-    fn in_range(&self, name: &str, found: u64, max: usize) -> Result<usize> {
-        match usize::try_from(found) {
-            Ok(n) if (1..=max).contains(&n) => Ok(n),
-            _ => self.wrong(name, found, format!("1 to {max}")),
+impl Gemma3Size {
+    fn of(layers: usize) -> Self {
+        match layers {
+            18 => Self::M270,
+            26 => Self::B1,
+            34 => Self::B4,
+            48 => Self::B12,
+            62 => Self::B27,
+            _ => Self::Unknown,
         }
     }
 
-    fn want_zero(&self, name: &str, hint: &'static str) -> Result<()> {
-        match self.metadata.uint(&self.key(name))? {
-            0 => Ok(()),
-            n => Err(Error::Unsupported { what: format!("{} {n}", self.key(name)), hint }),
+    /// Linear position scaling of full layers, which Ollama's files leave out (Gemma 3 report,
+    /// section 3: models of more than 1B reach 128 K tokens by a factor of 8).
+    fn rope_divisor(self) -> f32 {
+        match self {
+            Self::B4 | Self::B12 | Self::B27 => 8.0,
+            Self::M270 | Self::B1 | Self::Unknown => 1.0,
         }
-    }
-
-    fn float(&self, name: &str) -> Result<f32> {
-        Ok(self.metadata.float(&self.key(name))? as f32)
-    }
-
-    fn opt_float(&self, name: &str) -> Result<Option<f32>> {
-        Ok(self.metadata.opt_float(&self.key(name))?.map(|x| x as f32))
-    }
-
-    fn positive(&self, name: &str) -> Result<f32> {
-        self.checked_positive(name, self.float(name)?)
-    }
-
-    fn opt_positive(&self, name: &str) -> Result<Option<f32>> {
-        self.opt_float(name)?.map(|x| self.checked_positive(name, x)).transpose()
-    }
-
-    fn checked_positive(&self, name: &str, found: f32) -> Result<f32> {
-        if found.is_finite() && found > 0.0 {
-            return Ok(found);
-        }
-        self.wrong(name, found, "a positive number")
-    }
-
-    /// 0 in the file means that there is no cap.
-    fn softcap(&self, found: Option<f32>) -> Result<Option<f32>> {
-        match found {
-            None | Some(0.0) => Ok(None),
-            Some(cap) => self.checked_positive("final_logit_softcapping", cap).map(Some),
-        }
-    }
-
-    /// The vocabulary's size is the number of its tokens.
-    fn vocab(&self) -> Result<usize> {
-        let key = "tokenizer.ggml.tokens";
-        match self.metadata.array(key)?.len() {
-            n @ 1..=WIDTH_MAX => Ok(n),
-            n => Err(Error::Value {
-                key: key.to_owned(),
-                found: format!("an array of {n}"),
-                wanted: format!("1 to {WIDTH_MAX} tokens"),
-            }),
-        }
-    }
-
-    /// Keys and values have the same length in every Gemma.
-    fn head_dim(&self, key_length: &str, value_length: &str) -> Result<usize> {
-        let dim = self.uint(key_length, HEAD_DIM_MAX)?;
-        if !dim.is_multiple_of(2) {
-            return self.wrong(key_length, dim, "an even number");
-        }
-        let value = self.metadata.uint(&self.key(value_length))?;
-        if value != dim as u64 {
-            return self.wrong(value_length, value, format!("{dim}, the length of keys,"));
-        }
-        Ok(dim)
-    }
-
-    fn rope(&self, base: &str, dimensions: &str, head_dim: usize) -> Result<Rope> {
-        let turning = self.uint(dimensions, head_dim)?;
-        if !turning.is_multiple_of(2) {
-            return self.wrong(dimensions, turning, "an even number");
-        }
-        Ok(Rope { base: self.positive(base)?, pairs: turning / 2, divisor: 1.0 })
-    }
-
-    fn linear_scaling(&self) -> Result<f32> {
-        let name = "rope.scaling.type";
-        let factor = self.opt_positive("rope.scaling.factor")?;
-        match (self.metadata.opt_string(&self.key(name))?, factor) {
-            (None | Some("none"), None) | (Some("none"), Some(_)) => Ok(1.0),
-            (None | Some("linear"), Some(factor)) => Ok(factor),
-            (Some("linear"), None) => self.positive("rope.scaling.factor"),
-            (Some(found), _) => self.wrong(name, found, "linear or none"),
-        }
-    }
-
-    /// The kind of each layer: booleans that say which layers slide, or one number `n` that makes
-    /// every `n`th layer full.
-    fn pattern(&self, name: &str, count: usize) -> Result<Option<Vec<LayerKind>>> {
-        let kind = |sliding| if sliding { LayerKind::Sliding } else { LayerKind::Full };
-        let key = self.key(name);
-        match self.metadata.get(&key) {
-            None => Ok(None),
-            Some(Value::Array(_)) => {
-                let kinds = self.metadata.bools(&key)?;
-                if kinds.len() != count {
-                    return self.wrong(name, kinds.len(), format!("an array of {count} layers"));
-                }
-                Ok(Some(kinds.map(kind).collect()))
-            }
-            Some(_) => {
-                let period = self.uint(name, LAYERS_MAX)?;
-                Ok(Some((1..=count).map(|i| kind(!i.is_multiple_of(period))).collect()))
-            }
-        }
-    }
-
-    /// One number for all layers or an array with one for each.
-    fn per_layer(&self, name: &str, count: usize, max: usize) -> Result<Vec<usize>> {
-        let key = self.key(name);
-        if !matches!(self.metadata.get(&key), Some(Value::Array(_))) {
-            return Ok(vec![self.uint(name, max)?; count]);
-        }
-        let values = self.metadata.uints(&key)?;
-        if values.len() != count {
-            let found = format!("an array of {}", values.len());
-            return self.wrong(name, found, format!("one number or {count} of them"));
-        }
-        values.map(|found| self.in_range(name, found, max)).collect()
-    }
-
-    fn layers(
-        &self,
-        kinds: &[LayerKind],
-        head_dim: impl Fn(LayerKind) -> usize,
-    ) -> Result<Vec<LayerConfig>> {
-        let heads = self.per_layer("attention.head_count", kinds.len(), HEADS_MAX)?;
-        let kv_heads = self.per_layer("attention.head_count_kv", kinds.len(), HEADS_MAX)?;
-        let ffn = self.per_layer("feed_forward_length", kinds.len(), WIDTH_MAX)?;
-        let layer = |i: usize| {
-            let (kind, heads, kv_heads) = (kinds[i], heads[i], kv_heads[i]);
-            let (name, most) = ("attention.head_count", kv_heads * GROUP_MAX);
-            if !heads.is_multiple_of(kv_heads) {
-                let wanted = format!("a multiple of head_count_kv {kv_heads} in layer {i}");
-                return self.wrong(name, heads, wanted);
-            }
-            if heads > most {
-                let wanted = format!("at most {most} for head_count_kv {kv_heads} in layer {i}");
-                return self.wrong(name, heads, wanted);
-            }
-            Ok(LayerConfig { kind, heads, kv_heads, head_dim: head_dim(kind), ffn: ffn[i] })
-        };
-        (0..kinds.len()).map(layer).collect()
     }
 }
+
+type Result<T> = std::result::Result<T, ModelFileError>;
+
+/// Gemma 3 report, section 2: five sliding layers for every full one.
+const FULL_EVERY: usize = 6;
+
+/// RoPE base of sliding layers in Gemma 3 and 4, and of full layers where Ollama's files of Gemma 3
+/// leave it out (transformers, `rope_local_base_freq` and `rope_theta` of `Gemma3TextConfig`).
+const SLIDING_BASE: f32 = 1e4;
+const FULL_BASE: f32 = 1e6;
+
+/// `rms_norm_eps` of every Gemma 3 (transformers, `Gemma3TextConfig`).
+const NORM_EPS: f32 = 1e-6;
 
 /// Far above any model and low enough that no product of two sizes overflows.
 const LAYERS_MAX: usize = 1 << 12;

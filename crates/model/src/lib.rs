@@ -34,6 +34,7 @@ mod config;
 mod error;
 mod media_file;
 mod model;
+mod model_file;
 mod pages;
 mod pool;
 mod projector;
@@ -51,6 +52,7 @@ pub use chat::{ChatTemplate, Rendered};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
 pub use model::{Model, OpenOptions};
+pub use model_file::ModelFileError;
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{

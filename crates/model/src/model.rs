@@ -72,8 +72,8 @@ impl Model {
         let source = Source::open(path.as_ref())?;
         let gguf = source.parse()?;
         let metadata = gguf.metadata();
-        let config = Config::from_metadata(metadata)?;
-        let tokenizer = Tokenizer::from_metadata(metadata)?;
+        let config = Config::from_gguf(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let template = metadata.opt_string("tokenizer.chat_template")?;
         let chat_template = template.map(ChatTemplate::new).transpose()?;
 

@@ -11,6 +11,7 @@ use rayon::ThreadPool;
 use crate::TokenId;
 use crate::audio::Audio;
 use crate::error::{Error, Result};
+use crate::model_file::ModelFileError;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
 use crate::weights::{self, Matrix};
@@ -98,7 +99,7 @@ pub fn beside(model: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn media_tokens(tokenizer: &Tokenizer, names: [&'static str; 3]) -> Result<MediaTokens> {
-    let id = |name| tokenizer.special(name).ok_or(Error::MediaToken { name });
+    let id = |name| tokenizer.special(name).ok_or(ModelFileError::MediaToken { name });
     let [begin, soft, end] = names;
     Ok(MediaTokens { begin: id(begin)?, soft: id(soft)?, end: id(end)? })
 }
@@ -124,7 +125,8 @@ impl ProjectorFile<'_> {
     }
 
     fn expect(&self, key: &str, ok: bool, found: String, wanted: String) -> Result<()> {
-        if ok { Ok(()) } else { Err(Error::Value { key: key.to_owned(), found, wanted }) }
+        let wrong = || ModelFileError::Value { key: key.to_owned(), found, wanted };
+        if ok { Ok(()) } else { Err(wrong().into()) }
     }
 
     /// A small positive number.
@@ -150,7 +152,7 @@ impl ProjectorFile<'_> {
     pub(crate) fn projection(&self, name: &str, cols: usize, hidden: usize) -> Result<Matrix> {
         let found = self.rows(name)?;
         if found != hidden {
-            return Err(Error::ProjectorRows { found, wanted: hidden });
+            return Err(ModelFileError::ProjectorRows { found, wanted: hidden }.into());
         }
         self.matrix(name, cols, hidden)
     }

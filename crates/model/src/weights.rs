@@ -18,6 +18,7 @@ use rayon::ThreadPool;
 
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
+use crate::model_file::ModelFileError;
 use crate::text::rope;
 pub(crate) use image::Matrix;
 use image::{Plan, Repacking};
@@ -141,21 +142,44 @@ pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
 pub(crate) fn check(gguf: &Gguf<'_>, config: &Config) -> Result<u64> {
     check_endian(gguf)?;
     let wanted = tensors(gguf, config);
+    if let (true, Some((name, _))) = (gguf.tensors().is_empty(), wanted.first()) {
+        return Err(ModelFileError::NoTensors { name: name.clone() }.into());
+    }
     let mut bytes = 0;
     for (name, shape) in &wanted {
         bytes += check_shape(gguf, name, *shape)?;
     }
-    let known: HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
-    let stray = |t: &&Tensor<'_>| t.name.starts_with("blk.") && !known.contains(t.name);
+    let mut known: HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    if config.is_gemma4() {
+        // Without full layers it is there for nothing.
+        known.insert(ROPE_DIVISORS);
+    }
+    let stray = |t: &&Tensor<'_>| !is_of_another_part(t) && !known.contains(t.name);
     match gguf.tensors().iter().find(stray) {
-        Some(tensor) => Err(Error::UnknownTensor { name: tensor.name.to_owned() }),
+        Some(tensor) => Err(ModelFileError::UnknownTensor { name: tensor.name.to_owned() }.into()),
         None => Ok(bytes),
     }
 }
 
+/// How many of the vocabulary's `tokens` the model knows: as many as the embedding has rows. Files of
+/// Gemma 3 that Ollama made list a few more, for pictures, which have none.
+pub(crate) fn vocab(gguf: &Gguf<'_>, tokens: usize) -> usize {
+    let is_gemma3 =
+        matches!(gguf.metadata().opt_string("general.architecture"), Ok(Some("gemma3")));
+    let embedding = gguf.tensor("token_embd.weight").filter(|_| is_gemma3);
+    let rows = embedding.map_or(tokens, |embedding| embedding.shape.rows() as usize);
+    if rows < tokens && tokens - rows <= TOKENS_WITHOUT_ROW_MAX { rows } else { tokens }
+}
+
+/// Whether a tensor is for pictures or sound. Files that Ollama made hold those beside the text
+/// model; here they come from a projector file.
+pub(crate) fn is_of_another_part(tensor: &Tensor<'_>) -> bool {
+    ["v.", "a.", "mm."].iter().any(|part| tensor.name.starts_with(part))
+}
+
 /// Refuses numbers in the other byte order.
 pub(crate) fn check_endian(gguf: &Gguf<'_>) -> Result<()> {
-    if gguf.endian() == Endian::Big { Err(Error::BigEndian) } else { Ok(()) }
+    if gguf.endian() == Endian::Big { Err(ModelFileError::BigEndian.into()) } else { Ok(()) }
 }
 
 /// Compares one tensor with the shape that it must have; gives the bytes it will take.
@@ -163,7 +187,7 @@ pub(crate) fn check_shape(gguf: &Gguf<'_>, name: &str, wanted: Shape) -> Result<
     let tensor = find(gguf, name)?;
     let found = tensor.shape;
     if !same_shape(&found, &wanted) {
-        return Err(Error::TensorShape { name: name.to_owned(), found, wanted });
+        return Err(ModelFileError::TensorShape { name: name.to_owned(), found, wanted }.into());
     }
     let format = format(tensor)?;
     let (rows, cols) = (wanted.rows() as usize, wanted.cols() as usize);
@@ -181,10 +205,12 @@ fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
         all.push(("output.weight".to_owned(), shape(&[hidden, config.vocab])));
     }
     let full = config.layers.iter().find(|l| l.kind == LayerKind::Full);
-    if let Some(full) = full.filter(|_| has_rope_divisors(gguf, config)) {
+    let has_divisors = needs_rope_divisors(config) || has_rope_divisors(gguf, config);
+    if let Some(full) = full.filter(|_| has_divisors) {
         all.push((ROPE_DIVISORS.to_owned(), shape(&[full.head_dim / 2])));
     }
     let share_k = full_layers_share_k(gguf, config);
+    let scaled = layers_are_scaled(gguf, config);
     for (i, layer) in config.layers.iter().enumerate() {
         let (query, key) = (layer.query_len(), layer.key_len());
         let mut add = |name, dims: &[usize]| all.push((layer_name(i, name), shape(dims)));
@@ -203,7 +229,7 @@ fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
         add("ffn_up", &[hidden, layer.ffn]);
         add("ffn_down", &[layer.ffn, hidden]);
         add("post_ffw_norm", &[hidden]);
-        if config.is_gemma4() {
+        if scaled {
             add("layer_output_scale", &[1]);
         }
     }
@@ -225,6 +251,20 @@ fn full_layers_share_k(gguf: &Gguf<'_>, config: &Config) -> bool {
     config.is_gemma4() && !layers.any(|(i, l)| l.kind == LayerKind::Full && has_v(i))
 }
 
+/// Whether layers end with a scale: in Gemma 4, if any of them has one (llama.cpp takes a missing
+/// one for 1).
+fn layers_are_scaled(gguf: &Gguf<'_>, config: &Config) -> bool {
+    let has = |i| gguf.tensor(&layer_name(i, "layer_output_scale")).is_some();
+    config.is_gemma4() && (0..config.layers.len()).any(has)
+}
+
+/// Whether nothing but divisors can say which pairs of full layers turn: in Gemma 4 it is a part of
+/// them, and `rope.dimension_count` is the whole head in the files of llama.cpp's converter.
+fn needs_rope_divisors(config: &Config) -> bool {
+    let full = config.layers.iter().find(|l| l.kind == LayerKind::Full);
+    config.is_gemma4() && full.is_some_and(|full| config.rope_full.pairs == full.head_dim / 2)
+}
+
 fn has_rope_divisors(gguf: &Gguf<'_>, config: &Config) -> bool {
     config.is_gemma4() && gguf.tensor(ROPE_DIVISORS).is_some()
 }
@@ -236,11 +276,12 @@ fn rope_divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>> {
     }
     let divisors = vector(gguf, ROPE_DIVISORS)?;
     match divisors.iter().find(|d| d.is_nan() || **d <= 0.0) {
-        Some(found) => Err(Error::Value {
+        Some(found) => Err(ModelFileError::Value {
             key: ROPE_DIVISORS.to_owned(),
             found: found.to_string(),
             wanted: "a positive divisor".to_owned(),
-        }),
+        }
+        .into()),
         None => Ok(Some(divisors)),
     }
 }
@@ -265,15 +306,16 @@ pub(crate) fn find<'g, 'a>(gguf: &'g Gguf<'a>, name: &str) -> Result<&'g Tensor<
 }
 
 fn missing(name: &str) -> Error {
-    Error::MissingTensor { name: name.to_owned() }
+    ModelFileError::MissingTensor { name: name.to_owned() }.into()
 }
 
 fn format(tensor: &Tensor<'_>) -> Result<Format> {
-    Format::from_ggml_id(tensor.tensor_type.id()).ok_or_else(|| Error::TensorType {
+    let unknown = || ModelFileError::TensorType {
         name: tensor.name.to_owned(),
         found: tensor.tensor_type.name(),
         supported: Format::ALL.iter().map(|f| f.name()).collect::<Vec<_>>().join(", "),
-    })
+    };
+    Ok(Format::from_ggml_id(tensor.tensor_type.id()).ok_or_else(unknown)?)
 }
 
 /// Trailing dimensions of 1 do not count.
@@ -305,7 +347,7 @@ impl Loader<'_> {
             up: self.matrix(&name("ffn_up"))?,
             down: self.matrix(&name("ffn_down"))?,
             post_ffw_norm: vector(self.gguf, &name("post_ffw_norm"))?,
-            output_scale: match config.is_gemma4() {
+            output_scale: match layers_are_scaled(self.gguf, config) {
                 true => vector(self.gguf, &name("layer_output_scale"))?[0],
                 false => 1.0,
             },
@@ -316,6 +358,9 @@ impl Loader<'_> {
         self.matrices.remove(name).ok_or_else(|| missing(name))
     }
 }
+
+/// More tokens without a row are a fault of the file.
+const TOKENS_WITHOUT_ROW_MAX: usize = 64;
 
 /// Factors of proportional RoPE: 1 for pairs that turn, 1e30 for the others.
 const ROPE_DIVISORS: &str = "rope_freqs.weight";

@@ -63,7 +63,7 @@ impl Memory {
     /// Those of [`Model::open`](crate::Model::open) and [`Session::new`](crate::Session::new) that
     /// can be known beforehand.
     pub fn plan(gguf: &Gguf<'_>, session: &SessionConfig) -> Result<Self> {
-        let config = Config::from_metadata(gguf.metadata())?;
+        let config = Config::from_gguf(gguf)?;
         let weights = weights::check(gguf, &config)?;
         let turning_pairs = weights::turning_pairs(gguf, &config)?;
         let (limits, chunk) = limits(&config, turning_pairs, session)?;

@@ -1,6 +1,7 @@
 //! Text to tokens and back, built from the `tokenizer.ggml.*` keys of a GGUF file.
 //!
 //! Two schemes: `gemma4`, ranked merges (`bpe.rs`), and `llama`, SentencePiece scores (`spm.rs`).
+//! Files that Ollama made call the first one `llama` as well, with `gemma4` as pre-tokenizer.
 //! Around both, in this order:
 //!
 //! 1. Special tokens are cut out, and only where the caller says that the text is a prompt of the
@@ -20,10 +21,11 @@ mod special;
 mod spm;
 mod vocab;
 
-use carat_gguf::Metadata;
+use carat_gguf::{Gguf, Metadata};
 
 use crate::TokenId;
 use crate::chat::Rendered;
+use crate::weights;
 use bpe::Bpe;
 use encode::Encoding;
 use merge::Neighbours;
@@ -74,18 +76,30 @@ impl Tokenizer {
     /// # Errors
     /// A [`TokenizerError`] that names the key and what is wrong with it.
     pub fn from_metadata(metadata: &Metadata<'_>) -> Result<Self, TokenizerError> {
-        let model = metadata.string(MODEL)?;
-        if !["gemma4", "llama"].contains(&model) {
-            let found = model.chars().take(80).collect();
-            return Err(TokenizerError::UnknownModel { found });
-        }
-        let gemma4 = model == "gemma4";
+        Self::read(metadata, usize::MAX)
+    }
+
+    /// The vocabulary of a model file, which may list a few tokens more than the model has.
+    ///
+    /// Nothing but metadata is read: a prompt can be counted before the model is opened.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_metadata`].
+    pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self, TokenizerError> {
+        let tokens = gguf.metadata().array(TOKENS)?.len();
+        Self::read(gguf.metadata(), weights::vocab(gguf, tokens))
+    }
+
+    /// Reads the first `count` tokens.
+    fn read(metadata: &Metadata<'_>, count: usize) -> Result<Self, TokenizerError> {
+        let gemma4 = has_ranked_merges(metadata)?;
         let tokens = metadata.strings(TOKENS)?;
         let types = metadata.ints(TYPES)?;
         if types.len() != tokens.len() {
             let (key, found, wanted) = (TYPES, types.len(), tokens.len());
             return Err(TokenizerError::WrongLength { key, found, wanted });
         }
+        let (tokens, types) = (tokens.take(count), types.take(count));
         let mut vocab = Vocab::new(tokens.clone())?;
         vocab.kinds = special::classify(types.zip(tokens))?;
         let named = Named::read(metadata, &vocab)?;
@@ -101,7 +115,7 @@ impl Tokenizer {
         let scheme = if gemma4 {
             Scheme::Bpe(Bpe::new(&mut vocab, metadata.strings(MERGES)?)?)
         } else {
-            Scheme::Spm(Spm::new(&mut vocab, metadata.floats(SCORES)?)?)
+            Scheme::Spm(Spm::new(&mut vocab, metadata.floats(SCORES)?.take(count))?)
         };
         let special = Matcher::new(&vocab, Kind::Special)?;
         let (bytes, unknown) = fallback(&vocab, named.unknown)?;
@@ -233,6 +247,27 @@ impl Tokenizer {
     }
 }
 
+/// Whether the scheme is that of Gemma 4, ranked merges, and not SentencePiece's scores.
+///
+/// Converters name it in three ways: `tokenizer.ggml.model` is `gemma4` (llama.cpp), or it is
+/// another one and `tokenizer.ggml.pre` is `gemma4` (Ollama's `convert_gemma4.go`), or the file is a
+/// Gemma 4 with merges.
+fn has_ranked_merges(metadata: &Metadata<'_>) -> Result<bool, TokenizerError> {
+    let model = metadata.string(MODEL)?;
+    let pre = metadata.opt_string(PRE)?;
+    let is_gemma4 = metadata.opt_string("general.architecture")? == Some("gemma4");
+    let merges = metadata.opt_array(MERGES)?.is_some_and(|merges| merges.len() > 0);
+    match model {
+        "gemma4" => Ok(true),
+        "llama" | "gpt2" if pre == Some("gemma4") => Ok(true),
+        "llama" => Ok(is_gemma4 && merges),
+        _ => {
+            let found = model.chars().take(80).collect();
+            Err(TokenizerError::UnknownModel { found })
+        }
+    }
+}
+
 /// The ids that keys of their own name.
 struct Named {
     bos: Option<TokenId>,
@@ -308,6 +343,7 @@ fn check(key: &'static str, id: u64, vocab: &Vocab) -> Result<TokenId, Tokenizer
 }
 
 const MODEL: &str = "tokenizer.ggml.model";
+const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";

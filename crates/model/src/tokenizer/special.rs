@@ -6,11 +6,13 @@
 //! so a token is special when
 //!
 //! * its type is control or unknown, or
-//! * its type is user-defined and its text is in angle or square brackets and no HTML tag, or
+//! * its type is user-defined and its text is in angle brackets and no HTML tag, or
 //! * its text is one of the family's markers, whatever its type, or
 //! * a key such as `tokenizer.ggml.eos_token_id` names it.
 //!
-//! Everything else that is user-defined is plain text which is cut out before merging.
+//! Everything else that is user-defined is plain text which is cut out before merging, `[multimodal]`
+//! of Gemma 3 and 4 among it: no template and no key gives it a meaning, and a text that has it is
+//! one token in every other engine, too.
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
@@ -109,9 +111,7 @@ fn byte_of(text: &str) -> Option<u8> {
 }
 
 fn is_bracketed(text: &str) -> bool {
-    text.len() > 2
-        && ((text.starts_with('<') && text.ends_with('>'))
-            || (text.starts_with('[') && text.ends_with(']')))
+    text.len() > 2 && text.starts_with('<') && text.ends_with('>')
 }
 
 fn is_html_tag(text: &str) -> bool {
@@ -121,13 +121,12 @@ fn is_html_tag(text: &str) -> bool {
 }
 
 /// The markers of Gemma 3 and Gemma 4 (their `tokenizer_config.json`).
-const FAMILY_MARKERS: [&str; 30] = [
+const FAMILY_MARKERS: [&str; 29] = [
     "<pad>",
     "<eos>",
     "<bos>",
     "<unk>",
     "<mask>",
-    "[multimodal]",
     "<start_of_turn>",
     "<end_of_turn>",
     "<start_of_image>",
@@ -212,9 +211,11 @@ mod tests {
             (4, "<|\"|>", Kind::Special),
             (4, "<start_of_image>", Kind::Special),
             (4, "<eos>", Kind::Special),
-            (4, "[multimodal]", Kind::Special),
+            (4, "[multimodal]", Kind::UserDefined),
+            (3, "[multimodal]", Kind::Special),
+            (1, "[multimodal]", Kind::Text),
             (4, "<|new_marker|>", Kind::Special),
-            (4, "[new marker]", Kind::Special),
+            (4, "[new marker]", Kind::UserDefined),
             (4, "<>", Kind::UserDefined),
             (5, "word", Kind::Unused),
             (6, "<0xfF>", Kind::Byte(255)),

@@ -12,7 +12,19 @@ const CONTEXT: u32 = 65536;
 
 /// A model of this shape with random weights, as the naive pass and as the engine has it.
 pub(crate) fn made(shape: &Shape) -> (Naive, Model) {
-    let bytes = write(shape);
+    made_in(shape, Dialect::LlamaCpp)
+}
+
+/// Whose converter wrote a file of Gemma 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    LlamaCpp,
+    Ollama,
+}
+
+/// [`made`] as another converter writes it.
+pub(crate) fn made_in(shape: &Shape, dialect: Dialect) -> (Naive, Model) {
+    let bytes = write(shape, dialect);
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("model.gguf");
     std::fs::write(&path, &bytes).expect("a file");
@@ -21,7 +33,7 @@ pub(crate) fn made(shape: &Shape) -> (Naive, Model) {
 }
 
 /// The metadata of a model of this shape, with the tokeniser of tiny-s.
-fn metadata(shape: &Shape) -> Writer<'static> {
+fn metadata(shape: &Shape, dialect: Dialect) -> Writer<'static> {
     let source = Source::open(&file("f32")).expect("tiny-s");
     let tiny_s = source.parse().expect("tiny-s parses");
     let name = if shape.gemma4 { "gemma4" } else { "gemma3" };
@@ -40,11 +52,20 @@ fn metadata(shape: &Shape) -> Writer<'static> {
             key("attention.head_count_kv"),
             (0..layers).map(|i| u32(shape.kind(i).kv_heads)).collect::<Vec<_>>(),
         )
-        .metadata(key("attention.layer_norm_rms_epsilon"), 1e-6f32)
         .metadata(key("attention.key_length"), u32(full.head_dim))
         .metadata(key("attention.value_length"), u32(full.head_dim))
-        .metadata(key("attention.sliding_window"), u32(shape.window))
-        .metadata(key("rope.freq_base"), full.base as f32);
+        .metadata(key("attention.sliding_window"), u32(shape.window));
+    if dialect == Dialect::LlamaCpp {
+        w = w
+            .metadata(key("attention.layer_norm_rms_epsilon"), 1e-6f32)
+            .metadata(key("rope.freq_base"), full.base as f32);
+    } else {
+        w = w
+            .metadata(key("mm.tokens_per_image"), 256u32)
+            .metadata(key("vision.block_count"), 27u32)
+            .tensor("v.patch_embedding.weight", TensorType::F32, &[4, 2], vec![0; 32])
+            .tensor("mm.mm_input_projection.weight", TensorType::F32, &[4, 2], vec![0; 32]);
+    }
     if shape.gemma4 {
         w = w
             .metadata(key("attention.key_length_swa"), u32(sliding.head_dim))
@@ -56,19 +77,40 @@ fn metadata(shape: &Shape) -> Writer<'static> {
             .metadata(key("rope.dimension_count"), u32(full.head_dim))
             .metadata(key("rope.dimension_count_swa"), u32(sliding.head_dim))
             .metadata(key("final_logit_softcapping"), shape.cap as f32);
-    } else {
+    } else if dialect == Dialect::LlamaCpp {
         w = w
             .metadata(key("rope.scaling.type"), "linear")
             .metadata(key("rope.scaling.factor"), shape.scaling as f32);
     }
+    vocabulary(w, &tiny_s, dialect)
+}
+
+/// The vocabulary of tiny-s; Ollama's converter adds a token for pictures that has no row.
+fn vocabulary(mut w: Writer<'static>, tiny_s: &Gguf<'_>, dialect: Dialect) -> Writer<'static> {
     for (key, value) in tiny_s.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
-        w = w.metadata(key, *value);
+        let metadata = tiny_s.metadata();
+        w = match key {
+            _ if dialect == Dialect::LlamaCpp => w.metadata(key, *value),
+            "tokenizer.ggml.tokens" => {
+                let tokens = metadata.strings(key).expect("tokens");
+                w.metadata(key, tokens.chain(["<image_soft_token>"]).collect::<Vec<_>>())
+            }
+            "tokenizer.ggml.token_type" => {
+                let types = metadata.ints(key).expect("types").map(|t| t as i32);
+                w.metadata(key, types.chain([4]).collect::<Vec<_>>())
+            }
+            "tokenizer.ggml.scores" => {
+                let scores = metadata.floats(key).expect("scores").map(|s| s as f32);
+                w.metadata(key, scores.chain([0.0]).collect::<Vec<_>>())
+            }
+            _ => w.metadata(key, *value),
+        };
     }
     w
 }
 
-fn write(shape: &Shape) -> Vec<u8> {
-    let mut w = metadata(shape);
+fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
+    let mut w = metadata(shape, dialect);
     let full = shape.kinds[1];
     let layers = shape.sliding.len();
     let mut random = Random(1);

@@ -1,4 +1,5 @@
 //! A forward pass written for reading, in f64, whole sequences at a time.
+#![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub(crate) mod made;
 
@@ -164,7 +165,10 @@ impl Naive {
             let plain = |v: Vec<f64>| v.chunks(d).map(<[f64]>::to_vec).collect();
             vs.push(if shape.gemma4 { heads(v, None) } else { plain(v) });
         }
-        let scale = if shape.gemma4 { 1.0 } else { 1.0 / (d as f64).sqrt() };
+        // Gemma 3 27B scales by what a head would have of the residual stream.
+        let is_27b = shape.sliding.len() == 62;
+        let square = if is_27b { shape.hidden / shape.heads } else { d };
+        let scale = if shape.gemma4 { 1.0 } else { 1.0 / (square as f64).sqrt() };
         let attend = |at: &usize| {
             let (at, q) = (*at, &qs[*at]);
             let first = if sliding { (at + 1).saturating_sub(shape.window) } else { 0 };

@@ -1,0 +1,63 @@
+//! Files that are no model of this engine, by name: what they are and what to do with them.
+
+use carat_gguf::Metadata;
+
+use super::Result;
+use crate::model_file::ModelFileError;
+
+/// The architecture of a model file.
+///
+/// # Errors
+/// If the file is an adapter, which has the architecture of the model it belongs to, or the key is
+/// missing.
+pub(super) fn architecture<'a>(metadata: &Metadata<'a>) -> Result<&'a str> {
+    if metadata.opt_string("general.type").ok().flatten() == Some("adapter") {
+        let hint = "open a model that the adapter was merged into";
+        return Err(file("an adapter (LoRA)", "is no model of its own", hint));
+    }
+    Ok(metadata.string("general.architecture")?)
+}
+
+/// The error for an architecture that is not computed.
+pub(super) fn refused(architecture: &str) -> ModelFileError {
+    let not_run = |name: &str| {
+        let problem = "this version does not run";
+        file(name, problem, "use a file of Gemma 3 or of Gemma 4 12B")
+    };
+    match architecture {
+        "clip" | "mmproj" => file(
+            "a projector (mmproj), which turns pictures and sound into input of a model",
+            "cannot run alone",
+            "open the model it belongs to, and name this file with --mmproj",
+        ),
+        "gemma4-assistant" | "gemma4_assistant" | "gemma4-mtp" | "gemma4_mtp" => file(
+            &format!("a drafter of Gemma 4 ({architecture})"),
+            "only guesses tokens ahead for the model it belongs to",
+            "open the file of that model",
+        ),
+        "gemma" => not_run("Gemma 1"),
+        "gemma2" => not_run("Gemma 2"),
+        "gemma3n" => not_run("Gemma 3n"),
+        "gemma-embedding" => not_run("EmbeddingGemma"),
+        "diffusion-gemma" => not_run("DiffusionGemma"),
+        found => ModelFileError::Architecture { found: found.chars().take(80).collect() },
+    }
+}
+
+/// The error for a Gemma 4 whose layers have what the 12B's do not: `key`, which is `found`.
+pub(super) fn gemma4_of_another_kind(layers: usize, key: &str, found: u64) -> ModelFileError {
+    // Known by their number of layers, as in llama.cpp (`LLM_ARCH_GEMMA4`).
+    let name = match (layers, key) {
+        (35, _) => "Gemma 4 E2B",
+        (42, _) => "Gemma 4 E4B",
+        (30, _) => "Gemma 4 26B-A4B",
+        (_, "expert_count") => "a Gemma 4 with a mixture of experts, such as the 26B-A4B",
+        _ => "a Gemma 4 of the E series, such as E2B or E4B",
+    };
+    let problem = format!("this version does not run (gemma4.{key} is {found})");
+    file(name, &problem, "use a dense Gemma 4, such as the 12B")
+}
+
+fn file(what: &str, problem: &str, hint: &'static str) -> ModelFileError {
+    ModelFileError::OtherFile { what: what.to_owned(), problem: problem.to_owned(), hint }
+}
