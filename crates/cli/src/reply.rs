@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use carat::tokenizer::Decoder;
-use carat::{Embedding, Error, Input, MediaPrompt, Sampler, Session, Stop, TokenId, Tokenizer};
+use carat::{
+    Embedding, Error, Input, MediaPrompt, Sampler, Session, SessionError, Stop, TokenId, Tokenizer,
+};
 
 use crate::interrupt::Guard;
 use crate::progress::{Progress, Unit};
@@ -135,7 +137,7 @@ fn keep_common(
     }
     match session.truncate(common) {
         Ok(()) => Ok((common, media)),
-        Err(Error::Rollback { .. }) => {
+        Err(Error::Session(SessionError::Rollback { .. })) => {
             session.truncate(0).context("cannot start the session anew")?;
             Ok((0, 0))
         }
@@ -159,7 +161,7 @@ fn evaluate(
     match pushed {
         Ok(()) => Ok(true),
         Err(Error::Cancelled { .. }) => Ok(false),
-        Err(Error::ContextFull { wanted, context }) => {
+        Err(Error::Session(SessionError::ContextFull { wanted, context })) => {
             let limit = session.model().config().context;
             bail!(too_long(wanted, context, limit))
         }

@@ -53,11 +53,13 @@ pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
 pub use model::{Model, OpenOptions};
 pub use model_file::ModelFileError;
+pub use pages::MemoryError;
+pub use pool::ThreadsError;
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, Part, Progress, Session,
-    SessionConfig, Stop,
+    SessionConfig, SessionError, Stop,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

@@ -12,7 +12,7 @@ use crate::audio::Audio;
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
-use crate::pool::physical_cores;
+use crate::pool::{ThreadsError, physical_cores};
 use crate::projector::{MediaTokens, Projector};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
@@ -180,10 +180,10 @@ impl Model {
 }
 
 /// Threads that repack weights and end with that.
-fn loading_threads(threads: usize) -> Result<ThreadPool> {
+fn loading_threads(threads: usize) -> Result<ThreadPool, ThreadsError> {
     let threads = if threads == 0 { physical_cores() } else { threads };
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.map_err(|e| Error::Threads { threads, source: io::Error::other(e) })
+    pool.map_err(|e| ThreadsError::Start { threads, source: io::Error::other(e) })
 }
 
 fn no_projector(what: &'static str, is_open: bool) -> Error {

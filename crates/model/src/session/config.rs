@@ -2,10 +2,11 @@
 
 use carat_gguf::Gguf;
 
+use super::SessionError;
 use crate::arena::Need;
 use crate::audio::Audio;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Model;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType};
 use crate::vision::TOKENS_MAX;
@@ -106,11 +107,11 @@ pub(super) fn limits(
     let context = match session.context {
         0 => config.context,
         n if n <= config.context => n,
-        wanted => return Err(Error::ContextTooLong { wanted, model: config.context }),
+        wanted => return Err(SessionError::ContextTooLong { wanted, model: config.context }.into()),
     };
     if session.prefill_chunk == 0 {
         let (setting, wanted) = ("prefill_chunk", "1 or more");
-        return Err(Error::Setting { setting, found: 0, wanted });
+        return Err(SessionError::Setting { setting, found: 0, wanted }.into());
     }
     let (kind, rollback) = (session.kv, session.rollback);
     let limits = KvLimits { kind, context, rollback, turning_pairs };
