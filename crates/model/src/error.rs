@@ -65,13 +65,9 @@ pub enum Error {
     )]
     UnknownTensor { name: String },
 
-    /// A cache file that cannot be written.
-    #[error("cannot write the cache file {} of {bytes} bytes: make room or do without", path.display())]
-    Cache { path: PathBuf, bytes: u64, source: std::io::Error },
-
-    /// A file where a cache file should be or come.
-    #[error("{} is no cache file and is left as it is: name another file for the cache", path.display())]
-    NotACache { path: PathBuf },
+    /// A cache file that cannot be used.
+    #[error(transparent)]
+    Cache(#[from] crate::weights::CacheError),
 
     /// Token ids beyond the vocabulary.
     #[error("token {id} does not exist, the vocabulary has {vocab} tokens")]

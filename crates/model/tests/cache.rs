@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use carat::{Error, Model, OpenOptions};
+use carat::{CacheError, Error, Model, OpenOptions};
 use common::{bits, config, file, logits, tokens};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -93,15 +93,16 @@ fn files_of_others_are_left_alone() {
     for path in [&note, &copy] {
         let before = fs::read(path).expect("a file");
         let error = open(&file("q4_0"), Some(path)).expect_err("no cache file");
-        assert!(matches!(error, Error::NotACache { .. }), "{error}");
+        assert!(matches!(error, Error::Cache(CacheError::NotACache { .. })), "{error}");
         assert!(fs::read(path).expect("a file") == before);
     }
     let error = open(&file("q4_0"), Some(folder.path())).expect_err("a folder");
-    assert!(error.to_string().contains("directory"), "{error}");
+    assert!(matches!(error, Error::Cache(CacheError::IsDirectory { .. })), "{error}");
+    assert!(error.to_string().contains("model.cache"), "it says what to give: {error}");
     let nowhere = folder.path().join("missing/model.cache");
     let error = open(&file("q4_0"), Some(&nowhere)).expect_err("no folder");
     assert!(
-        matches!(error, Error::Cache { .. }) && error.to_string().contains("missing"),
+        matches!(error, Error::Cache(CacheError::Write { .. })) && error.to_string().contains("missing"),
         "{error}"
     );
 }
