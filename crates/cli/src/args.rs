@@ -309,6 +309,9 @@ pub(crate) struct EngineArgs {
     /// [default FILE: the model's name with .cache added]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     cache: Option<Option<PathBuf>>,
+    /// Compare all of the model and all of the cache file before they are used
+    #[arg(long, requires = "cache")]
+    verify_cache: bool,
     #[command(flatten)]
     pub(crate) cpu: CpuArgs,
 }
@@ -364,7 +367,7 @@ impl EngineArgs {
         projector: Option<&'a Path>,
         cache: Option<&'a Path>,
     ) -> OpenOptions<'a> {
-        OpenOptions { cache, ..self.cpu.open(projector) }
+        OpenOptions { cache, verify_cache: self.verify_cache, ..self.cpu.open(projector) }
     }
 
     /// The session for a conversation that needs at least `tokens_min` of a model's `tokens_max`.

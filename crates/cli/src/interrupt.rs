@@ -1,32 +1,56 @@
-//! Ctrl-C: the first one during an answer ends the answer, any other one the program. While a cache
-//! file is written, the first one waits until its remains are removed.
+//! Signals. Ctrl-C (SIGINT): the first one during an answer ends the answer, any other one the
+//! program. SIGTERM and SIGHUP always end the program. What it was writing is removed first: cache
+//! files and models are as large as what they are made of.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::{fs, mem, process};
 
 use anyhow::{Context, Result};
+use carat_gguf::PartFile;
 
 /// Ctrl-C is polite while this lives: it waits for whoever asks [`Guard::stopped`].
 pub(crate) struct Guard(());
 
-/// Installs the handler. To be called once, before the first [`Guard`].
+/// Begins to listen. To be called once, before the first [`Guard`].
 pub(crate) fn install() -> Result<()> {
-    ctrlc::set_handler(|| {
-        if !ANSWERING.load(Ordering::SeqCst) || STOP.swap(true, Ordering::SeqCst) {
-            exit();
-        }
-    })
-    .context("cannot listen for Ctrl-C")
+    listen().context("cannot listen for signals")
 }
 
-/// Ends the program as Ctrl-C does.
-pub(crate) fn exit() -> ! {
-    let mut files = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
-    mem::take(&mut *files).into_iter().for_each(remove);
-    process::exit(EXIT_INTERRUPTED)
+#[cfg(unix)]
+fn listen() -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGTERM};
+    use signal_hook::iterator::Signals;
+    let signals = [SIGINT, SIGTERM].into_iter().chain(hears_hangup().then_some(SIGHUP));
+    let mut signals = Signals::new(signals)?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        signals.forever().for_each(handle);
+    })?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn listen() -> Result<()> {
+    Ok(ctrlc::set_handler(|| handle(SIGINT))?)
+}
+
+/// Whether SIGHUP ends programs here: `nohup` starts them so that it does not. A system that does
+/// not say keeps its own way of ending them.
+#[cfg(unix)]
+fn hears_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 << (signal_hook::consts::SIGHUP - 1) == 0)
+}
+
+fn handle(signal: i32) {
+    let is_answered =
+        signal == SIGINT && ANSWERING.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst);
+    if !is_answered {
+        PartFile::abandon_all();
+        process::exit(EXIT_SIGNAL + signal);
+    }
 }
 
 impl Guard {
@@ -54,33 +78,11 @@ impl Drop for Guard {
     }
 }
 
-/// A file that is gone with this, also when Ctrl-C ends the program.
-pub(crate) struct Temporary(PathBuf);
-
-impl Temporary {
-    /// The file need not exist yet.
-    pub(crate) fn new(path: PathBuf) -> Self {
-        TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
-        Self(path)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let mut files = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
-        files.retain(|path| *path != self.0);
-        remove(mem::take(&mut self.0));
-    }
-}
-
-fn remove(path: PathBuf) {
-    // It may never have been there, and whoever cleans up can do no more than try.
-    let _ = fs::remove_file(path);
-}
-
-static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// What shells report for a program that SIGINT ended.
-const EXIT_INTERRUPTED: i32 = 130;
+/// The number that POSIX gives it.
+const SIGINT: i32 = 2;
+
+/// What shells report for a program that a signal ended is this and the signal's number.
+const EXIT_SIGNAL: i32 = 128;

@@ -30,13 +30,9 @@ pub enum Error {
     #[error(transparent)]
     Sampler(#[from] crate::sampler::SamplerError),
 
-    /// A cache file that cannot be written.
-    #[error("cannot write the cache file {} of {bytes} bytes: make room or do without", path.display())]
-    Cache { path: PathBuf, bytes: u64, source: std::io::Error },
-
-    /// A file where a cache file should be or come.
-    #[error("{} is no cache file and is left as it is: name another file for the cache", path.display())]
-    NotACache { path: PathBuf },
+    /// A cache file that cannot be used.
+    #[error(transparent)]
+    Cache(#[from] crate::weights::CacheError),
 
     /// A session cannot do what it was asked.
     #[error(transparent)]

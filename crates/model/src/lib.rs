@@ -1,9 +1,9 @@
 //! Gemma 4 on the CPU: open a GGUF file, push text, read tokens.
 //!
 //! [`Model`] holds the weights and the tokeniser and is shared; [`Session`] holds one conversation:
-//! its KV cache, its scratch memory and its threads. Nothing here is global, no environment
-//! variable is read, and every thread belongs to a session or a loading model and ends soon after
-//! it.
+//! its KV cache, its scratch memory and its threads. Nothing here is global but the list of cache
+//! files that are being written ([`PartFile`](carat_gguf::PartFile)), no environment variable is
+//! read, and every thread belongs to a session or a loading model and ends soon after it.
 //!
 //! ```no_run
 //! use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig};
@@ -32,6 +32,7 @@ pub mod audio;
 pub mod chat;
 mod config;
 mod error;
+mod identity;
 mod media_file;
 mod model;
 mod model_file;
@@ -51,6 +52,7 @@ pub use carat_kernels::Isa;
 pub use chat::{ChatTemplate, Rendered};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
+pub use identity::Identity;
 pub use model::{Model, OpenOptions};
 pub use model_file::ModelFileError;
 pub use pages::MemoryError;
@@ -63,6 +65,7 @@ pub use session::{
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;
+pub use weights::CacheError;
 
 /// The number of a token in the model's vocabulary.
 pub type TokenId = u32;

@@ -3,6 +3,7 @@
 //! A projector belongs to one text model. Whether two files fit is checked when they are opened:
 //! the lengths of their vectors, and that the vocabulary has the tokens that stand for media.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use carat_gguf::{Gguf, Source};
@@ -11,6 +12,7 @@ use rayon::ThreadPool;
 use crate::TokenId;
 use crate::audio::Audio;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::model_file::ModelFileError;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -22,6 +24,7 @@ pub(crate) struct Projector {
     pub(crate) vision: Option<(Vision, MediaTokens)>,
     pub(crate) audio: Option<(Audio, MediaTokens)>,
     pub(crate) bytes: u64,
+    pub(crate) identity: Identity,
 }
 
 /// The tokens around a medium, and the one that stands for each of its rows.
@@ -48,7 +51,7 @@ impl Projector {
     ) -> Result<Self> {
         let source = Source::open(path)?;
         let gguf = source.parse()?;
-        let file = ProjectorFile { source: &source, gguf: &gguf, pool };
+        let file = ProjectorFile { gguf: &gguf, pool };
         Self::load(&file, hidden, tokenizer)
             .map_err(|source| Error::Projector { path: path.to_owned(), source: Box::new(source) })
     }
@@ -73,7 +76,8 @@ impl Projector {
             false => None,
         };
         let bytes = gguf.tensors().iter().map(|t| t.data.len() as u64).sum();
-        Ok(Self { vision, audio, bytes })
+        let identity = Identity::read(gguf, file.pool, &mut |_, _| ControlFlow::Continue(()))?;
+        Ok(Self { vision, audio, bytes, identity })
     }
 }
 
@@ -106,7 +110,6 @@ fn media_tokens(tokenizer: &Tokenizer, names: [&'static str; 3]) -> Result<Media
 
 /// A projector file while it is being read.
 pub(crate) struct ProjectorFile<'a> {
-    source: &'a Source,
     gguf: &'a Gguf<'a>,
     pool: &'a ThreadPool,
 }
@@ -160,6 +163,6 @@ impl ProjectorFile<'_> {
     /// A matrix of `rows` outputs and `cols` inputs.
     pub(crate) fn matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Matrix> {
         weights::check_shape(self.gguf, name, weights::shape(&[cols, rows]))?;
-        weights::matrix(self.source, self.gguf, name, self.pool)
+        weights::matrix(self.gguf, name, self.pool)
     }
 }
