@@ -1,25 +1,51 @@
-//! Ctrl-C: the first one during an answer ends the answer, any other one the program. While a cache
-//! file is written, the first one waits until its remains are removed.
+//! Ctrl-C: the first one during an answer ends the answer and says so at once, any other one ends the
+//! program, unless that is a conversation with a person. While a cache file is written, the first
+//! one waits until its remains are removed.
 
+use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::{fs, mem, process};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::{fmt, fs, mem, process};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+use crate::progress;
 
 /// Ctrl-C is polite while this lives: it waits for whoever asks [`Guard::stopped`].
 pub(crate) struct Guard(());
 
+/// The error of what Ctrl-C ended.
+#[derive(Debug)]
+pub(crate) struct Interrupted(pub(crate) &'static str);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Interrupted {}
+
 /// Installs the handler. To be called once, before the first [`Guard`].
 pub(crate) fn install() -> Result<()> {
     ctrlc::set_handler(|| {
-        if !ANSWERING.load(Ordering::SeqCst) || STOP.swap(true, Ordering::SeqCst) {
+        let is_awaited = ANSWERING.load(Ordering::SeqCst);
+        let is_second = is_awaited && STOP.swap(true, Ordering::SeqCst);
+        if (!is_awaited || is_second) && !STAYS.load(Ordering::SeqCst) {
             exit();
+        }
+        if is_awaited {
+            progress::interject("stopping…");
         }
     })
     .context("cannot listen for Ctrl-C")
+}
+
+/// From now on Ctrl-C never ends the program.
+pub(crate) fn stay() {
+    STAYS.store(true, Ordering::SeqCst);
 }
 
 /// Ends the program as Ctrl-C does.
@@ -42,6 +68,14 @@ impl Guard {
         STOP.load(Ordering::SeqCst)
     }
 
+    /// An error if so.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.stopped() {
+            bail!(Interrupted("interrupted"))
+        }
+        Ok(())
+    }
+
     /// The same for the engine's callbacks.
     pub(crate) fn flow(&self) -> ControlFlow<()> {
         if self.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -52,6 +86,11 @@ impl Drop for Guard {
     fn drop(&mut self) {
         ANSWERING.store(false, Ordering::SeqCst);
     }
+}
+
+/// Becomes true with the first Ctrl-C while a [`Guard`] lives.
+pub(crate) fn stop() -> Arc<AtomicBool> {
+    STOP.clone()
 }
 
 /// A file that is gone with this, also when Ctrl-C ends the program.
@@ -80,7 +119,8 @@ fn remove(path: PathBuf) {
 
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static ANSWERING: AtomicBool = AtomicBool::new(false);
-static STOP: AtomicBool = AtomicBool::new(false);
+static STAYS: AtomicBool = AtomicBool::new(false);
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// What shells report for a program that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;

@@ -2,7 +2,6 @@
 //!
 //! The measuring is `carat_bench`'s; here are the arguments, the order of things and the printing.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use carat_gguf::Source;
 use crate::args::cache_file;
 use crate::interrupt::{self, Temporary};
 use crate::progress::{Progress, Unit};
+use crate::text::print;
 use crate::{Usage, load};
 use status::Status;
 
@@ -44,7 +44,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             }
         },
     };
-    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    print(&text)
 }
 
 fn saved(path: &Path) -> Result<Results> {

@@ -166,7 +166,7 @@ fn failures_say_the_programs_last_words() {
     let open = |ffprobe: &str, ffmpeg: &str| Stage::new(ffprobe, ffmpeg).open();
     let ffprobe = "echo first >&2; echo 'moov atom not found' >&2; exit 1";
     let message = open(ffprobe, "").unwrap_err().to_string();
-    assert!(message.ends_with("ffprobe\" cannot read the video: moov atom not found"), "{message}");
+    assert!(message.ends_with("ffprobe\" cannot read the file: moov atom not found"), "{message}");
 
     let message = open(&film(2), "exit 3").unwrap_err().to_string();
     assert!(message.ends_with("exit status: 3"), "{message}");

@@ -233,7 +233,7 @@ pub enum VideoError {
     Program { program: PathBuf, source: std::io::Error },
 
     /// A program that gave up.
-    #[error("{program:?} cannot read the video: {message}")]
+    #[error("{program:?} cannot read the file: {message}")]
     Failed { program: PathBuf, message: String },
 
     /// A program that did not come to an end.
