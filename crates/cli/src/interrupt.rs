@@ -1,16 +1,34 @@
-//! Signals. Ctrl-C (SIGINT): the first one during an answer ends the answer, any other one the
-//! program. SIGTERM and SIGHUP always end the program. What it was writing is removed first: cache
-//! files and models are as large as what they are made of.
+//! Signals. Ctrl-C (SIGINT): the first one during an answer ends the answer and says so at once, any
+//! other one ends the program, unless that is a conversation with a person. SIGTERM and SIGHUP always
+//! end the program. What it was writing is removed first: cache files and models are as large as what
+//! they are made of.
 
+use std::error::Error;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use carat_gguf::PartFile;
+
+use crate::progress;
 
 /// Ctrl-C is polite while this lives: it waits for whoever asks [`Guard::stopped`].
 pub(crate) struct Guard(());
+
+/// The error of what Ctrl-C ended.
+#[derive(Debug)]
+pub(crate) struct Interrupted(pub(crate) &'static str);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Interrupted {}
 
 /// Begins to listen. To be called once, before the first [`Guard`].
 pub(crate) fn install() -> Result<()> {
@@ -45,12 +63,30 @@ fn hears_hangup() -> bool {
 }
 
 fn handle(signal: i32) {
-    let is_answered =
-        signal == SIGINT && ANSWERING.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst);
-    if !is_answered {
-        PartFile::abandon_all();
-        process::exit(EXIT_SIGNAL + signal);
+    let is_awaited = signal == SIGINT && ANSWERING.load(Ordering::SeqCst);
+    let is_second = is_awaited && STOP.swap(true, Ordering::SeqCst);
+    let stays = signal == SIGINT && STAYS.load(Ordering::SeqCst);
+    if (!is_awaited || is_second) && !stays {
+        exit_by(signal);
     }
+    if is_awaited {
+        progress::interject("stopping…");
+    }
+}
+
+/// From now on Ctrl-C never ends the program.
+pub(crate) fn stay() {
+    STAYS.store(true, Ordering::SeqCst);
+}
+
+/// Ends the program as Ctrl-C does.
+pub(crate) fn exit() -> ! {
+    exit_by(SIGINT)
+}
+
+fn exit_by(signal: i32) -> ! {
+    PartFile::abandon_all();
+    process::exit(EXIT_SIGNAL + signal)
 }
 
 impl Guard {
@@ -66,6 +102,14 @@ impl Guard {
         STOP.load(Ordering::SeqCst)
     }
 
+    /// An error if so.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.stopped() {
+            bail!(Interrupted("interrupted"))
+        }
+        Ok(())
+    }
+
     /// The same for the engine's callbacks.
     pub(crate) fn flow(&self) -> ControlFlow<()> {
         if self.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -78,8 +122,14 @@ impl Drop for Guard {
     }
 }
 
+/// Becomes true with the first Ctrl-C while a [`Guard`] lives.
+pub(crate) fn stop() -> Arc<AtomicBool> {
+    STOP.clone()
+}
+
 static ANSWERING: AtomicBool = AtomicBool::new(false);
-static STOP: AtomicBool = AtomicBool::new(false);
+static STAYS: AtomicBool = AtomicBool::new(false);
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// The number that POSIX gives it.
 const SIGINT: i32 = 2;

@@ -39,6 +39,7 @@ mod model_file;
 mod pages;
 mod pool;
 mod projector;
+mod quiet;
 pub mod sampler;
 mod session;
 mod text;

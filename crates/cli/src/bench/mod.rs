@@ -2,7 +2,6 @@
 //!
 //! The measuring is `carat_bench`'s; here are the arguments, the order of things and the printing.
 
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -20,6 +19,7 @@ use carat_gguf::{PartFile, Source};
 use crate::args::cache_file;
 use crate::interrupt;
 use crate::progress::{Progress, Unit};
+use crate::text::print;
 use crate::{Usage, load};
 use status::Status;
 
@@ -45,7 +45,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             }
         },
     };
-    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    print(&text)
 }
 
 fn saved(path: &Path) -> Result<Results> {
