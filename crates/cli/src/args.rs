@@ -52,6 +52,9 @@ pub(crate) enum EvalCommand {
     /// Write the picture that the model sees, and print its tokens, columns and rows
     #[command(after_help = examples::IMAGE)]
     Image(ImageArgs),
+    /// Print how many samples the model hears and whether the file is complete, and write them
+    #[command(after_help = examples::AUDIO)]
+    Audio(AudioArgs),
     /// Print the mean negative log-likelihood per token of a text
     #[command(after_help = examples::PERPLEXITY)]
     Perplexity(PerplexityArgs),
@@ -188,6 +191,15 @@ pub(crate) struct ImageArgs {
     /// PNG file to write
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AudioArgs {
+    /// Sound file, in any format that --audio takes
+    pub(crate) file: PathBuf,
+    /// File to write: mono samples at 16 kHz as 32-bit floats, little-endian, without a header
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

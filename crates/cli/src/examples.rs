@@ -93,3 +93,8 @@ pub(crate) const IMAGE: &str = "\
 Examples:
   carat eval image photo.jpg --output seen.png
   carat eval image scan.tiff --image-tokens 1120 --output seen.png";
+
+pub(crate) const AUDIO: &str = "\
+Examples:
+  carat eval audio speech.mp3
+  carat eval audio speech.mp3 --output heard.f32";
