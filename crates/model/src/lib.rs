@@ -37,6 +37,7 @@ mod model;
 mod pages;
 mod pool;
 mod projector;
+mod quiet;
 pub mod sampler;
 mod session;
 mod text;
