@@ -56,8 +56,8 @@ pub use model_file::ModelFileError;
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
-    Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, Part, Progress, Session,
-    SessionConfig, Stop,
+    Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
+    Session, SessionConfig, Stop,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

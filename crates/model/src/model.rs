@@ -13,7 +13,7 @@ use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
 use crate::pool::physical_cores;
-use crate::projector::{MediaTokens, Projector};
+use crate::projector::{MediaTokens, Projector, ProjectorShape};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -85,7 +85,6 @@ impl Model {
         let projector = options.projector.map(open).transpose()?;
         let loading = Loading { source: &source, pool: &pool, progress, cache: options.cache };
         let weights = Weights::load(&gguf, &config, loading)?;
-        let bytes = bytes + projector.as_ref().map_or(0, |p| p.bytes);
 
         let frequencies = |kind, divisors| {
             let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
@@ -121,9 +120,18 @@ impl Model {
         self.chat_template.as_ref()
     }
 
-    /// Bytes of all weights in memory.
+    /// Bytes of all weights in memory, those of the projector among them.
     pub fn bytes(&self) -> u64 {
+        self.bytes + self.projector_shape().map_or(0, |projector| projector.bytes)
+    }
+
+    /// Bytes of the weights without those of the projector.
+    pub(crate) fn text_bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(crate) fn projector_shape(&self) -> Option<ProjectorShape> {
+        self.projector.as_ref().map(|projector| projector.shape)
     }
 
     /// The matrices that every decoded token is multiplied with, as they lie in memory and in the
