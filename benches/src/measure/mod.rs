@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use carat::{Error, Isa, KvType, Memory, Model, Session, SessionConfig, TokenId};
+use carat::{Error, Isa, KvType, MemoryPlan, Model, Session, SessionConfig, TokenId};
 use carat_gguf::Gguf;
 
 use crate::machine::Energy;
@@ -99,11 +99,13 @@ pub fn measure(
 /// The memory of sessions over the model in `gguf`, from 1024 tokens to the model's own context.
 pub fn memory_points(gguf: &Gguf<'_>, options: &Options, context_max: usize) -> Vec<MemoryPoint> {
     let powers = (10..24).map(|bits| 1usize << bits).take_while(|n| *n < context_max);
+    let Ok(plan) = MemoryPlan::new(gguf) else { return Vec::new() };
     let point = |context| {
         let rollback = SessionConfig::default().rollback;
         let session = SessionConfig { rollback, ..options.session(context, 0) };
-        let Memory { weights, kv, scratch } = Memory::plan(gguf, &session).ok()?;
-        Some(MemoryPoint { context, weights, kv, scratch })
+        let memory = plan.session(&session).ok()?;
+        let scratch = memory.scratch + memory.tokenizer;
+        Some(MemoryPoint { context, weights: memory.weights, kv: memory.kv, scratch })
     };
     powers.chain([context_max]).filter_map(point).collect()
 }

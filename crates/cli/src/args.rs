@@ -130,6 +130,9 @@ pub(crate) struct InspectArgs {
     /// How that session stores keys and values
     #[arg(long, value_enum, default_value_t = Kv::F16)]
     pub(crate) kv: Kv,
+    /// Projector file (mmproj) whose memory is counted too [default: the one beside the model]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mmproj: Option<PathBuf>,
     /// List every tensor
     #[arg(long)]
     pub(crate) tensors: bool,

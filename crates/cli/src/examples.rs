@@ -37,7 +37,9 @@ pub(crate) const INSPECT: &str = "\
 Examples:
   carat inspect gemma.gguf
   carat inspect gemma.gguf --ctx 131072 --kv q8
-  carat inspect gemma.gguf --json | jq .tensors_by_type";
+  carat inspect gemma.gguf --json | jq .tensors_by_type
+
+Exit code 1 means that the model cannot run here: the report says why.";
 
 pub(crate) const BENCH: &str = "\
 Examples:

@@ -36,7 +36,7 @@ pub(crate) fn tokenizer(path: &Path) -> Result<Tokenizer> {
     let load = || -> Result<Tokenizer> {
         let source = Source::open(path)?;
         let gguf = source.parse()?;
-        Ok(Tokenizer::from_metadata(gguf.metadata())?)
+        Ok(Tokenizer::from_gguf(&gguf)?)
     };
     load().map_err(|e| about(path, "cannot read the vocabulary of", e))
 }

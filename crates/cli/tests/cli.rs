@@ -130,10 +130,14 @@ fn inspect_shows_metadata_tensors_and_memory() {
     let row = out.lines().find(|line| line.contains("blk.2.attn_k.weight")).expect("a row");
     assert!(row.contains("F32") && row.ends_with("64 x 64"), "{row}");
     assert!(out.contains("session of 100 tokens") && out.contains("keys and values, q8"), "{out}");
-    let out = run(&format!("inspect --ctx 4097 {}", tiny())).ok();
+    let projector = "with pictures and sound";
+    assert!(out.contains(projector), "{out}");
+    let out = run(&format!("inspect --ctx 4097 {}", tiny())).cannot_run("4097");
     assert!(out.contains("No session: ") && out.contains("4097"), "{out}");
     let folder = Folder::new();
-    let alone = run(&format!("inspect {}", folder.tiny_without("", false))).ok();
+    let alone = folder.tiny_without("", false);
+    let alone = run(&format!("inspect {alone}")).cannot_run("no tensors");
+    assert!(!alone.contains(projector), "{alone}");
     assert!(alone.contains("No projector (mmproj*.gguf) lies beside the model"), "{alone}");
     assert!(out.contains("Projector beside the model: ") && out.contains("mmproj-f32.gguf"));
 }
@@ -173,9 +177,42 @@ fn inspect_writes_json() {
     assert_eq!(tiny["tensors_by_type"]["F32"]["bytes"], bytes);
     let session = &tiny["session"];
     assert_eq!((&session["possible"], &session["context"]), (&json!(true), &json!(4096)));
-    let total = ["weights_bytes", "kv_bytes", "scratch_bytes"];
+    let total = ["weights_bytes", "tokenizer_bytes", "kv_bytes", "scratch_bytes"];
     let total: u64 = total.iter().map(|part| session[part].as_u64().unwrap()).sum();
     assert_eq!(session["total_bytes"], total);
+    let media = &session["with_media"];
+    let more = ["projector_bytes", "scratch_bytes"].map(|part| media[part].as_u64().unwrap());
+    let without = session["scratch_bytes"].as_u64().unwrap();
+    assert_eq!(media["total_bytes"], total - without + more[0] + more[1]);
+    assert_eq!(session["ignored_keys"], json!([]));
+}
+
+/// Scripts ask the exit code; the report is the same.
+#[test]
+fn inspect_fails_where_the_model_cannot_run() {
+    let folder = Folder::new();
+    let tiny = fs::read(kit("text-f32.gguf")).unwrap();
+    let tiny = carat_gguf::Gguf::parse(&tiny).unwrap();
+    let with = |key: &str, value: carat_gguf::OwnedValue| {
+        let writer = Writer::copy_of(&tiny).metadata(key, value);
+        folder.file("with.gguf", writer.to_bytes().unwrap())
+    };
+    let scaled = with("gemma4.rope.scaling.factor", 8f32.into());
+    let out = run(&format!("inspect {scaled}")).cannot_run("gemma4.rope.scaling.factor 8");
+    assert!(out.contains("No session: "), "{out}");
+    let json = run(&format!("inspect --json {scaled}")).cannot_run("gemma4.rope.scaling.factor 8");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["session"]["possible"], false);
+    let remark = with("gemma4.a_later_remark", 1u32.into());
+    let out = run(&format!("inspect {remark}")).ok();
+    assert!(out.contains("Keys that this version does not know: gemma4.a_later_remark"), "{out}");
+    let writer = Writer::copy_of(&tiny).tensor("v.patch", TensorType::F32, &[256], vec![0; 1024]);
+    let ollamas = folder.file("with.gguf", writer.to_bytes().unwrap());
+    let out = run(&format!("inspect {ollamas}")).ok();
+    assert!(out.contains("Of the file, 1.00 KiB for pictures and sound are not read"), "{out}");
+    let model = text(&kit("text-f32.gguf"));
+    let out = run(&format!("inspect --mmproj {model} {model}")).ok();
+    assert!(out.contains("no pictures and sound: this is no projector"), "{out}");
 }
 
 #[test]
@@ -194,7 +231,7 @@ fn inspect_takes_any_gguf_file() {
     let odd = folder.file("odd.gguf", odd.to_bytes().unwrap());
     let out = run(&format!("inspect {odd}")).ok();
     assert!(!out.contains('\u{1b}') && out.contains("\\u{1b}]0;title\\u{7}\\n"), "{out:?}");
-    for line in ["version 2, big-endian", "IQ1_M", "1.75", "No session: ", "\"clip\""] {
+    for line in ["version 2, big-endian", "IQ1_M", "1.75", "No session: ", "projector (mmproj)"] {
         assert!(out.contains(line), "{line}: {out}");
     }
     let json: Value = serde_json::from_str(&run(&format!("inspect --json {odd}")).ok()).unwrap();
@@ -204,7 +241,8 @@ fn inspect_takes_any_gguf_file() {
     assert_eq!(json["metadata"]["many"]["first"][0], u64::MAX);
     assert_eq!(json["session"]["possible"], false);
     let bare = Writer::new(Endian::Little, 3).to_bytes().unwrap();
-    let out = run(&format!("inspect {}", folder.file("bare.gguf", bare))).ok();
+    let out = run(&format!("inspect {}", folder.file("bare.gguf", bare)));
+    let out = out.cannot_run("general.architecture");
     assert!(out.contains("Tensors: none") && out.contains("No session: "), "{out}");
 }
 
@@ -223,7 +261,7 @@ fn inspect_joins_split_files() {
     let first = part(0, "left");
     run(&format!("inspect {first}")).fails(1, &["m-00002-of-00002.gguf"]);
     let second = part(1, "right");
-    let out = run(&format!("inspect --tensors {first}")).ok();
+    let out = run(&format!("inspect --tensors {first}")).cannot_run("general.architecture");
     for word in [&first, &second, "Tensors: 2, 8 parameters, 32 B", "left", "right"] {
         assert!(out.contains(word), "{word}: {out}");
     }

@@ -61,8 +61,8 @@ pub use pool::ThreadsError;
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
-    Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, Part, Progress, Session,
-    SessionConfig, SessionError, Stop,
+    Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
+    Session, SessionConfig, SessionError, Stop,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

@@ -14,7 +14,7 @@ use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::pool::{ThreadsError, physical_cores};
-use crate::projector::{MediaTokens, Projector};
+use crate::projector::{MediaTokens, Projector, ProjectorShape};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -96,7 +96,6 @@ impl Model {
         let OpenOptions { cache, verify_cache, .. } = options;
         let loading = Loading { pool: &pool, progress, cache, verify_cache };
         let Loaded { weights, identity, cache_refused } = Weights::load(&gguf, &config, loading)?;
-        let bytes = bytes + projector.as_ref().map_or(0, |p| p.bytes);
 
         let frequencies = |kind, divisors| {
             let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
@@ -134,8 +133,13 @@ impl Model {
         self.chat_template.as_ref()
     }
 
-    /// Bytes of all weights in memory.
+    /// Bytes of all weights in memory, those of the projector among them.
     pub fn bytes(&self) -> u64 {
+        self.bytes + self.projector_shape().map_or(0, |projector| projector.bytes)
+    }
+
+    /// Bytes of the weights without those of the projector.
+    pub(crate) fn text_bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -152,6 +156,10 @@ impl Model {
     /// Why the model was opened without the cache file that was asked for.
     pub fn cache_refused(&self) -> Option<&CacheError> {
         self.cache_refused.as_ref()
+    }
+
+    pub(crate) fn projector_shape(&self) -> Option<ProjectorShape> {
+        self.projector.as_ref().map(|projector| projector.shape)
     }
 
     /// The matrices that every decoded token is multiplied with, as they lie in memory and in the

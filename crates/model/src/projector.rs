@@ -23,8 +23,46 @@ use crate::weights::{self, Matrix};
 pub(crate) struct Projector {
     pub(crate) vision: Option<(Vision, MediaTokens)>,
     pub(crate) audio: Option<(Audio, MediaTokens)>,
-    pub(crate) bytes: u64,
+    pub(crate) shape: ProjectorShape,
     pub(crate) identity: Identity,
+}
+
+/// What a projector adds to a session, known without loading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProjectorShape {
+    /// Length of a patch's embedding, if the projector sees.
+    pub(crate) vision: Option<usize>,
+    /// Whether it hears.
+    pub(crate) audio: bool,
+    /// Bytes of its weights in memory.
+    pub(crate) bytes: u64,
+}
+
+impl ProjectorShape {
+    /// The shape of the projector in a file. Its tensors are not compared with anything yet.
+    ///
+    /// # Errors
+    /// If the file is no projector, or a key or tensor of its senses is missing.
+    pub(crate) fn of(gguf: &Gguf<'_>) -> Result<Self> {
+        weights::check_endian(gguf)?;
+        let architecture = gguf.metadata().string("general.architecture")?;
+        if architecture != "clip" {
+            return Err(not_a_projector(architecture).into());
+        }
+        let has = |key| Ok::<_, Error>(gguf.metadata().opt_boolean(key)?.unwrap_or(false));
+        let (vision, audio) = (has("clip.has_vision_encoder")?, has("clip.has_audio_encoder")?);
+        let bytes = gguf.tensors().iter().map(weights::bytes_in_memory).sum::<Result<_>>()?;
+        let length = || weights::rows(gguf, PATCH_EMBEDDING);
+        Ok(Self { vision: vision.then(length).transpose()?, audio, bytes })
+    }
+}
+
+fn not_a_projector(architecture: &str) -> ModelFileError {
+    ModelFileError::OtherFile {
+        what: format!("no projector (its general.architecture is {architecture:?})"),
+        problem: "cannot turn pictures or sound into input of the model".to_owned(),
+        hint: "name the model's mmproj file here",
+    }
 }
 
 /// The tokens around a medium, and the one that stands for each of its rows.
@@ -57,27 +95,26 @@ impl Projector {
     }
 
     fn load(file: &ProjectorFile<'_>, hidden: usize, tokenizer: &Tokenizer) -> Result<Self> {
-        let gguf = file.gguf;
-        weights::check_endian(gguf)?;
-        file.expect_string("general.architecture", "clip")?;
-        let has = |key| Ok::<_, Error>(gguf.metadata().opt_boolean(key)?.unwrap_or(false));
-        let vision = match has("clip.has_vision_encoder")? {
+        let shape = ProjectorShape::of(file.gguf)?;
+        let vision = match shape.vision.is_some() {
             true => Some((
                 Vision::load(file, hidden)?,
                 media_tokens(tokenizer, ["<|image>", "<|image|>", "<image|>"])?,
             )),
             false => None,
         };
-        let audio = match has("clip.has_audio_encoder")? {
+        let audio = match shape.audio {
             true => Some((
                 Audio::load(file, hidden)?,
                 media_tokens(tokenizer, ["<|audio>", "<|audio|>", "<audio|>"])?,
             )),
             false => None,
         };
-        let bytes = gguf.tensors().iter().map(|t| t.data.len() as u64).sum();
-        let identity = Identity::read(gguf, file.pool, &mut |_, _| ControlFlow::Continue(()))?;
-        Ok(Self { vision, audio, bytes, identity })
+        if let Some(t) = file.gguf.tensors().iter().find(|t| !TENSORS.contains(&t.name)) {
+            return Err(ModelFileError::UnknownTensor { name: t.name.to_owned() }.into());
+        }
+        let identity = Identity::read(file.gguf, file.pool, &mut |_, _| ControlFlow::Continue(()))?;
+        Ok(Self { vision, audio, shape, identity })
     }
 }
 
@@ -115,9 +152,18 @@ pub(crate) struct ProjectorFile<'a> {
 }
 
 impl ProjectorFile<'_> {
-    /// A key that must have this value.
-    pub(crate) fn expect_string(&self, key: &str, wanted: &str) -> Result<()> {
+    /// The key that says how a sense works, which must be this way.
+    pub(crate) fn expect_kind(&self, key: &str, wanted: &str) -> Result<()> {
         let found = self.gguf.metadata().string(key)?;
+        // The encoders of E2B, E4B, 26B-A4B and 31B.
+        if matches!(found, "gemma4v" | "gemma4a") {
+            let encoder = ModelFileError::OtherFile {
+                what: format!("a projector with an encoder ({key} is {found})"),
+                problem: "this version does not run".to_owned(),
+                hint: "the projector of Gemma 4 12B has none",
+            };
+            return Err(encoder.into());
+        }
         self.expect(key, found == wanted, format!("{found:?}"), format!("{wanted:?}"))
     }
 
@@ -141,8 +187,7 @@ impl ProjectorFile<'_> {
 
     /// The second dimension of a tensor.
     pub(crate) fn rows(&self, name: &str) -> Result<usize> {
-        let shape = &weights::find(self.gguf, name)?.shape;
-        Ok(shape.get(1).map_or(1, |rows| *rows as usize))
+        weights::rows(self.gguf, name)
     }
 
     /// All values of a tensor of this shape, as f32.
@@ -166,3 +211,21 @@ impl ProjectorFile<'_> {
         weights::matrix(self.gguf, name, self.pool)
     }
 }
+
+/// The matrix whose rows are the values of a patch's embedding.
+const PATCH_EMBEDDING: &str = "v.patch_embd.weight";
+
+/// Everything that a projector of Gemma 4 12B holds.
+const TENSORS: [&str; 11] = [
+    PATCH_EMBEDDING,
+    "v.patch_embd.bias",
+    "v.patch_norm.1.weight",
+    "v.patch_norm.1.bias",
+    "v.patch_norm.2.weight",
+    "v.patch_norm.2.bias",
+    "v.patch_norm.3.weight",
+    "v.patch_norm.3.bias",
+    "v.position_embd.weight",
+    "mm.input_projection.weight",
+    "mm.a.input_projection.weight",
+];

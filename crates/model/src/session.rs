@@ -26,7 +26,7 @@ use crate::text::kv_cache::{KvCache, KvLimits};
 use crate::text::{self, Span};
 use crate::{Isa, Sampler, TokenId};
 use config::scratch;
-pub use config::{Memory, SessionConfig};
+pub use config::{Memory, MemoryPlan, SessionConfig};
 pub use error::SessionError;
 pub use generate::{Generate, Stop};
 pub use listen::Listen;
@@ -289,11 +289,7 @@ impl<'m> Session<'m> {
 
     /// Memory, the cache counted as if the context were full.
     pub fn memory(&self) -> Memory {
-        Memory {
-            weights: self.model.bytes(),
-            kv: KvCache::bytes(self.model.config(), self.limits),
-            scratch: self.scratch().0 as u64 + (self.logits.len() * size_of::<f32>()) as u64,
-        }
+        Memory::of(self.model, self.limits, self.chunk)
     }
 
     /// Scratch memory in bytes: what was declared, and the most that was used so far.

@@ -204,9 +204,22 @@ pub(crate) fn check_shape(gguf: &Gguf<'_>, name: &str, wanted: Shape) -> Result<
     if !same_shape(&found, &wanted) {
         return Err(ModelFileError::TensorShape { name: name.to_owned(), found, wanted }.into());
     }
-    let format = format(tensor)?;
-    let (rows, cols) = (wanted.rows() as usize, wanted.cols() as usize);
-    Ok(packed_bytes(format, rows, cols) as u64)
+    bytes_in_memory(tensor)
+}
+
+/// The bytes that a tensor will take: matrices are repacked, vectors become f32.
+pub(crate) fn bytes_in_memory(tensor: &Tensor<'_>) -> Result<u64> {
+    let (format, shape) = (format(tensor)?, tensor.shape);
+    let is_matrix = matches!(shape[..], [_, rows] if rows > 1);
+    Ok(match is_matrix {
+        true => packed_bytes(format, shape.rows() as usize, shape.cols() as usize) as u64,
+        false => shape.elements() * size_of::<f32>() as u64,
+    })
+}
+
+/// The second dimension of a tensor.
+pub(crate) fn rows(gguf: &Gguf<'_>, name: &str) -> Result<usize> {
+    Ok(find(gguf, name)?.shape.get(1).map_or(1, |rows| *rows as usize))
 }
 
 /// The tensors that the architecture has, with their shapes.

@@ -100,8 +100,8 @@ fn describe(results: &mut Results, file: &ModelFile, options: &Options) -> Resul
     let path = &file.path;
     let source = Source::open(path).map_err(|e| load::about(path, "cannot open", e))?;
     let gguf = source.parse().map_err(|e| load::about(path, "cannot read", e))?;
-    let config = carat::Config::from_metadata(gguf.metadata())
-        .map_err(|e| load::about(path, "cannot measure", e))?;
+    let config =
+        carat::Config::from_gguf(&gguf).map_err(|e| load::about(path, "cannot measure", e))?;
     results.model = ModelFacts {
         file: file.name.clone(),
         name: model_type(&gguf),

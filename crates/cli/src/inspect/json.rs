@@ -1,5 +1,6 @@
 //! The report for programs. Sizes are bytes.
 
+use carat::Memory;
 use carat_gguf::{Array, Endian, Value as Gguf};
 use serde_json::{Map, Value, json};
 
@@ -50,20 +51,36 @@ fn sum(sum: Sum) -> Value {
 }
 
 fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
-    let total = needs.memory.total();
+    let fits = |total| {
+        machine.map(|machine| match machine.fit(total) {
+            Fit::Now => "now",
+            Fit::NotNow(_) => "not now",
+            Fit::Never(_) => "never",
+        })
+    };
+    let Memory { weights, tokenizer, kv, scratch, .. } = needs.text;
+    let media = needs.media.as_ref().map(|media| match media {
+        Ok(memory) => json!({
+            "projector_bytes": memory.projector,
+            "scratch_bytes": memory.scratch,
+            "total_bytes": memory.total(),
+            "fits": fits(memory.total()),
+        }),
+        Err(e) => json!({ "reason": crate::sentence(e) }),
+    });
     json!({
         "possible": true,
         "context": needs.context,
         "kv": needs.kv,
-        "weights_bytes": needs.memory.weights,
-        "kv_bytes": needs.memory.kv,
-        "scratch_bytes": needs.memory.scratch,
-        "total_bytes": total,
-        "fits": machine.map(|machine| match machine.fit(total) {
-            Fit::Now => "now",
-            Fit::NotNow(_) => "not now",
-            Fit::Never(_) => "never",
-        }),
+        "weights_bytes": weights,
+        "tokenizer_bytes": tokenizer,
+        "kv_bytes": kv,
+        "scratch_bytes": scratch,
+        "total_bytes": needs.text.total(),
+        "fits": fits(needs.text.total()),
+        "with_media": media,
+        "ignored_keys": needs.ignored_keys,
+        "unread_bytes": needs.unread,
     })
 }
 

@@ -1,18 +1,21 @@
 //! `carat inspect`: what a GGUF file holds, and whether this machine can run it.
 //!
 //! Any GGUF file will do: vocabularies without tensors, projectors, split models, architectures
-//! that this engine does not run. Where no session is possible the report says why.
+//! that this engine does not run. Where no session is possible the report says why, and the exit
+//! code is 1 unless the file is a projector, of which nobody wants a session.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
-use anyhow::Result;
-use carat::{Config, Memory, SessionConfig};
+use anyhow::{Result, anyhow};
+use carat::{Config, Memory, MemoryPlan, SessionConfig};
 use carat_gguf::{Gguf, Source, Tensor, TensorType};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::args::InspectArgs;
 use crate::load::about;
+use crate::text::bytes;
 use senses::Senses;
 
 mod json;
@@ -47,7 +50,14 @@ struct TypeSum {
 struct SessionNeeds {
     context: usize,
     kv: &'static str,
-    memory: Memory,
+    /// Of a session with text alone.
+    text: Memory,
+    /// Of one with the projector that was named or lies beside the model, if it fits the model.
+    media: Option<Result<Memory, carat::Error>>,
+    /// Keys of the architecture that nothing is known of.
+    ignored_keys: Vec<String>,
+    /// Bytes of tensors for pictures and sound in the model's own file, which are not read.
+    unread: u64,
 }
 
 /// Memory of this machine or of the container that the program runs in, in bytes.
@@ -78,7 +88,8 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
     } else {
         show::report(&mut out, &report, args.tensors)?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    report.verdict().map_err(|e| about(&args.file, "cannot run", e))
 }
 
 impl<'a> Report<'a> {
@@ -94,9 +105,26 @@ impl<'a> Report<'a> {
         }
         let mut types: Vec<_> = by_type.into_values().collect();
         types.sort_by_key(|t| std::cmp::Reverse(t.sum.bytes));
-        let session = SessionNeeds::plan(gguf, args);
         let senses = Senses::of(gguf, &args.file);
+        let session = SessionNeeds::plan(gguf, args, senses.projector(args));
         Self { source, gguf, types, total, session, senses, machine: Machine::this() }
+    }
+
+    /// Whether the model can run on this machine; text alone counts.
+    fn verdict(&self) -> Result<()> {
+        let needs = match &self.session {
+            Ok(needs) => needs,
+            Err(_) if self.senses.is_projector() => return Ok(()),
+            Err(e) => return Err(anyhow!(crate::sentence(e))),
+        };
+        match self.machine.as_ref().map(|machine| machine.fit(needs.text.total())) {
+            Some(Fit::Never(missing)) => Err(anyhow!(
+                "this machine lacks {} of memory for a session of {} tokens",
+                bytes(missing),
+                needs.context
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -114,12 +142,29 @@ impl Sum {
 }
 
 impl SessionNeeds {
-    fn plan(gguf: &Gguf<'_>, args: &InspectArgs) -> Result<Self, carat::Error> {
-        let context_max = Config::from_metadata(gguf.metadata())?.context;
-        let context = args.ctx.unwrap_or(CONTEXT_SHOWN.min(context_max));
+    fn plan(
+        gguf: &Gguf<'_>,
+        args: &InspectArgs,
+        projector: Option<PathBuf>,
+    ) -> Result<Self, carat::Error> {
+        let model = Config::from_gguf(gguf)?;
+        let context = args.ctx.unwrap_or(CONTEXT_SHOWN.min(model.context));
         let config = SessionConfig { context, kv: args.kv.into(), ..SessionConfig::default() };
-        let memory = Memory::plan(gguf, &config)?;
-        Ok(Self { context, kv: args.kv.name(), memory })
+        let plan = MemoryPlan::new(gguf)?;
+        let text = plan.session(&config)?;
+        let with = |path: PathBuf| {
+            let source = Source::open(&path)?;
+            plan.with_projector(&source.parse()?)?.session(&config)
+        };
+        let for_media = gguf.tensors().iter().filter(|tensor| Senses::has(tensor));
+        Ok(Self {
+            context,
+            kv: args.kv.name(),
+            text,
+            media: projector.map(with),
+            ignored_keys: model.ignored_keys,
+            unread: for_media.map(|tensor| tensor.data.len() as u64).sum(),
+        })
     }
 }
 

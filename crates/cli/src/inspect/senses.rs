@@ -1,12 +1,13 @@
 //! What a projector file lets a model see and hear, and which ones lie beside a model.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use carat::projectors_beside;
-use carat_gguf::Gguf;
+use carat_gguf::{Gguf, Tensor};
 use serde_json::{Value, json};
 
+use crate::args::InspectArgs;
 use crate::text::shortened;
 
 /// What a file has to do with pictures and sound.
@@ -14,7 +15,7 @@ pub(super) enum Senses {
     /// It is a projector itself: for each sense its kind, and its sizes by name.
     Projector(Vec<Sense>),
     /// It is a model that could have one; these lie beside it.
-    Beside(Vec<String>),
+    Beside(Vec<PathBuf>),
     /// Neither.
     None,
 }
@@ -29,12 +30,28 @@ impl Senses {
     pub(super) fn of(gguf: &Gguf<'_>, path: &Path) -> Self {
         match gguf.metadata().opt_string("general.architecture") {
             Ok(Some("clip")) => Self::Projector(Sense::all(gguf)),
-            Ok(Some("gemma4")) => {
-                let found = projectors_beside(path).unwrap_or_default();
-                Self::Beside(found.iter().map(|path| path.display().to_string()).collect())
-            }
+            Ok(Some("gemma4")) => Self::Beside(projectors_beside(path).unwrap_or_default()),
             _ => Self::None,
         }
+    }
+
+    pub(super) fn is_projector(&self) -> bool {
+        matches!(self, Self::Projector(_))
+    }
+
+    /// The projector whose memory is counted: the one that was named, or the only one beside the
+    /// model.
+    pub(super) fn projector(&self, args: &InspectArgs) -> Option<PathBuf> {
+        match (&args.mmproj, self) {
+            (Some(named), _) => Some(named.clone()),
+            (None, Self::Beside(found)) if found.len() == 1 => found.first().cloned(),
+            _ => None,
+        }
+    }
+
+    /// Whether a tensor is for pictures or sound.
+    pub(super) fn has(tensor: &Tensor<'_>) -> bool {
+        ["v.", "a.", "mm."].iter().any(|part| tensor.name.starts_with(part))
     }
 
     pub(super) fn show(&self, out: &mut impl Write) -> io::Result<()> {
@@ -52,7 +69,7 @@ impl Senses {
                 writeln!(out, "\nNo projector (mmproj*.gguf) lies beside the model: it takes text")
             }
             Self::Beside(found) => {
-                writeln!(out, "\nProjector beside the model: {}", found.join(", "))
+                writeln!(out, "\nProjector beside the model: {}", names(found).join(", "))
             }
             Self::None => Ok(()),
         }
@@ -73,10 +90,14 @@ impl Senses {
                 };
                 (senses.iter().map(sense).collect::<serde_json::Map<_, _>>().into(), Value::Null)
             }
-            Self::Beside(found) => (Value::Null, json!(found)),
+            Self::Beside(found) => (Value::Null, json!(names(found))),
             Self::None => (Value::Null, Value::Null),
         }
     }
+}
+
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
 }
 
 impl Sense {

@@ -131,14 +131,38 @@ fn session(
     needs: &SessionNeeds,
     machine: Option<&Machine>,
 ) -> io::Result<()> {
-    let Memory { weights, kv, scratch } = needs.memory;
-    let total = needs.memory.total();
+    let Memory { weights, tokenizer, kv, scratch, .. } = needs.text;
+    let total = needs.text.total();
     writeln!(out, "\nMemory of a session of {} tokens", needs.context)?;
     let kv_name = format!("keys and values, {}", needs.kv);
-    for (what, size) in
-        [("weights", weights), (&kv_name, kv), ("work space", scratch), ("together", total)]
-    {
+    for (what, size) in [
+        ("weights", weights),
+        ("tokenizer and template", tokenizer),
+        (&kv_name, kv),
+        ("work space", scratch),
+        ("together", total),
+    ] {
         writeln!(out, "  {what:24}{:>12}", bytes(size))?;
+    }
+    match &needs.media {
+        Some(Ok(media)) => {
+            writeln!(out, "  {:24}{:>12}", "with pictures and sound", bytes(media.total()))?;
+        }
+        Some(Err(e)) => writeln!(out, "  no pictures and sound: {}", crate::sentence(e))?,
+        None => {}
+    }
+    if needs.unread > 0 {
+        let unread = bytes(needs.unread);
+        writeln!(
+            out,
+            "Of the file, {unread} for pictures and sound are not read: \
+             these need a projector file of their own (mmproj)"
+        )?;
+    }
+    if !needs.ignored_keys.is_empty() {
+        let keys: Vec<_> =
+            needs.ignored_keys.iter().map(|key| shortened(key, KEY_WIDTH_MAX)).collect();
+        writeln!(out, "Keys that this version does not know: {}", keys.join(", "))?;
     }
     let Some(machine) = machine else {
         return writeln!(out, "This system does not say how much memory it has");

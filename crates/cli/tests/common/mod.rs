@@ -53,6 +53,15 @@ impl Ran {
         self.out
     }
 
+    /// The report of an `inspect` that ended with code 1 and one sentence that has `word`.
+    pub(crate) fn cannot_run(self, word: &str) -> String {
+        let Self { code, out, err } = self;
+        assert_eq!(code, 1, "standard error: {err}");
+        assert!(err.starts_with("carat: ") && err.trim_end().lines().count() == 1, "{err}");
+        assert!(err.contains(word), "{word:?} is not in: {err}");
+        out
+    }
+
     /// Asserts that the run ended with `code` and one sentence that has all of `words`.
     pub(crate) fn fails(&self, code: i32, words: &[&str]) {
         let Self { code: found, out, err } = self;

@@ -45,7 +45,7 @@ impl Audio {
     /// # Errors
     /// If a tensor or key is missing or of the wrong shape.
     pub(crate) fn load(file: &ProjectorFile<'_>, hidden: usize) -> Result<Self> {
-        file.expect_string("clip.audio.projector_type", "gemma4ua")?;
+        file.expect_kind("clip.audio.projector_type", "gemma4ua")?;
         Ok(Self {
             projection: file.projection("mm.a.input_projection.weight", FRAME, hidden)?,
             norm_eps: file.float("clip.audio.attention.layer_norm_epsilon")?,

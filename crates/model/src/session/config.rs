@@ -5,12 +5,15 @@ use carat_gguf::Gguf;
 use super::SessionError;
 use crate::arena::Need;
 use crate::audio::Audio;
+use crate::chat::ChatTemplate;
 use crate::config::Config;
 use crate::error::Result;
 use crate::model::Model;
+use crate::projector::ProjectorShape;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType};
-use crate::vision::TOKENS_MAX;
-use crate::{Isa, text, weights};
+use crate::tokenizer::Tokenizer;
+use crate::vision::{TOKENS_MAX, Vision};
+use crate::{Isa, TokenId, text, weights};
 
 /// How a session runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,56 +49,136 @@ impl Default for SessionConfig {
     }
 }
 
-/// Bytes of memory that a session needs.
+/// Bytes of memory that a model and a session need: what the system is asked for. Beside it a program
+/// has its own code, and media take what they are until they are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// The model's weights, shared by all its sessions.
+    /// The text model's weights, shared by all its sessions.
     pub weights: u64,
+    /// The weights of the projector, shared as well; 0 without one.
+    pub projector: u64,
+    /// The tokeniser and the chat template, shared as well.
+    pub tokenizer: u64,
     /// Keys and values, once the context is full.
     pub kv: u64,
-    /// Scratch memory and logits.
+    /// Scratch memory, logits and tokens; with a projector that sees, for its longest picture.
     pub scratch: u64,
 }
 
 impl Memory {
-    /// What a session over the model in `gguf` would need. Nothing is loaded or reserved.
+    /// What a session over the text model in `gguf` would need: [`MemoryPlan`] tells it for several
+    /// sessions and with a projector.
     ///
     /// # Errors
-    /// Those of [`Model::open`](crate::Model::open) and [`Session::new`](crate::Session::new) that
-    /// can be known beforehand.
+    /// Those of [`MemoryPlan::new`] and [`MemoryPlan::session`].
     pub fn plan(gguf: &Gguf<'_>, session: &SessionConfig) -> Result<Self> {
-        let config = Config::from_gguf(gguf)?;
-        let weights = weights::check(gguf, &config)?;
-        let turning_pairs = weights::turning_pairs(gguf, &config)?;
-        let (limits, chunk) = limits(&config, turning_pairs, session)?;
-        Ok(Self::new(weights, &config, limits, chunk))
+        MemoryPlan::new(gguf)?.session(session)
     }
 
-    fn new(weights: u64, config: &Config, limits: KvLimits, chunk: usize) -> Self {
-        let logits = Need::of::<f32>(config.vocab);
+    /// What a session over an open model needs.
+    pub(super) fn of(model: &Model, limits: KvLimits, chunk: usize) -> Self {
+        let projector = model.projector_shape();
         Self {
-            weights,
-            kv: KvCache::bytes(config, limits),
-            scratch: text::need(config, limits, chunk).and(logits).bytes() as u64,
+            weights: model.text_bytes(),
+            projector: projector.map_or(0, |projector| projector.bytes),
+            tokenizer: texts(model.tokenizer().bytes(), model.chat_template()),
+            kv: KvCache::bytes(model.config(), limits),
+            scratch: work_space(model.config(), projector, limits, chunk),
         }
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.kv + self.scratch
+        self.weights + self.projector + self.tokenizer + self.kv + self.scratch
     }
+}
+
+/// The memory that sessions over a model in a file would need. Nothing is loaded but the vocabulary,
+/// and nothing is reserved.
+#[derive(Clone, Debug)]
+pub struct MemoryPlan {
+    config: Config,
+    weights: u64,
+    tokenizer: u64,
+    turning_pairs: Option<usize>,
+    projector: Option<ProjectorShape>,
+}
+
+impl MemoryPlan {
+    /// A plan for the text model in `gguf`.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`](crate::Model::open) that can be known beforehand.
+    pub fn new(gguf: &Gguf<'_>) -> Result<Self> {
+        let config = Config::from_gguf(gguf)?;
+        let template = gguf.metadata().opt_string("tokenizer.chat_template")?;
+        let template = template.map(ChatTemplate::new).transpose()?;
+        Ok(Self {
+            weights: weights::check(gguf, &config)?,
+            turning_pairs: weights::turning_pairs(gguf, &config)?,
+            tokenizer: texts(Tokenizer::from_gguf(gguf)?.bytes(), template.as_ref()),
+            projector: None,
+            config,
+        })
+    }
+
+    /// The plan for the model with a projector: pictures and sound are counted.
+    ///
+    /// # Errors
+    /// If the file is no projector that this engine can use.
+    pub fn with_projector(self, gguf: &Gguf<'_>) -> Result<Self> {
+        Ok(Self { projector: Some(ProjectorShape::of(gguf)?), ..self })
+    }
+
+    /// What a session would need.
+    ///
+    /// # Errors
+    /// Those of [`Session::new`](crate::Session::new) that can be known beforehand.
+    pub fn session(&self, session: &SessionConfig) -> Result<Memory> {
+        let (limits, chunk) = limits(&self.config, self.turning_pairs, session)?;
+        Ok(Memory {
+            weights: self.weights,
+            projector: self.projector.map_or(0, |projector| projector.bytes),
+            tokenizer: self.tokenizer,
+            kv: KvCache::bytes(&self.config, limits),
+            scratch: work_space(&self.config, self.projector, limits, chunk),
+        })
+    }
+}
+
+fn texts(tokenizer: usize, template: Option<&ChatTemplate>) -> u64 {
+    (tokenizer + template.map_or(0, |template| template.source().len())) as u64
+}
+
+fn work_space(
+    config: &Config,
+    projector: Option<ProjectorShape>,
+    limits: KvLimits,
+    chunk: usize,
+) -> u64 {
+    let tokens = limits.context * size_of::<TokenId>();
+    let logits = config.vocab * size_of::<f32>();
+    (scratch_of(config, projector, limits, chunk).bytes() + logits + tokens) as u64
 }
 
 /// Scratch of a session: text, pictures and sound take turns in it.
 pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize) -> Need {
-    let projector = model.projector();
-    let vision = projector.and_then(|p| p.vision.as_ref());
-    let audio = projector.and_then(|p| p.audio.as_ref());
+    scratch_of(model.config(), model.projector_shape(), limits, chunk)
+}
+
+fn scratch_of(
+    config: &Config,
+    projector: Option<ProjectorShape>,
+    limits: KvLimits,
+    chunk: usize,
+) -> Need {
+    let projector = projector.unwrap_or_default();
     // A picture is one pass, however long it is.
-    let image = vision.map_or(0, |_| TOKENS_MAX.min(limits.context));
-    let text = text::need(model.config(), limits, chunk.max(image));
-    let seen = vision.map_or(Need::default(), |(vision, _)| vision.need());
-    text.or(seen).or(audio.map_or(Need::default(), |_| Audio::need()))
+    let image = projector.vision.map_or(0, |_| TOKENS_MAX.min(limits.context));
+    let text = text::need(config, limits, chunk.max(image));
+    let seen = projector.vision.map_or(Need::default(), Vision::need);
+    let heard = if projector.audio { Audio::need() } else { Need::default() };
+    text.or(seen).or(heard)
 }
 
 /// The limits of the cache and the length of a chunk.

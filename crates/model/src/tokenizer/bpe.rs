@@ -64,6 +64,11 @@ impl Bpe {
         Ok(Self { pairs, newline_runs })
     }
 
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.pairs.slots[..]) + size_of_val(&self.newline_runs[..])
+    }
+
     /// The token that is a run of `len` newlines.
     pub(super) fn newline_run(&self, len: usize) -> Option<TokenId> {
         let at = self.newline_runs.partition_point(|run| run.0 < len);

@@ -135,6 +135,11 @@ impl Neighbours {
         Self { bits }
     }
 
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.bits[..])
+    }
+
     /// The pieces of `text`; their concatenation is `text`, none is empty.
     pub(super) fn pieces<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
         let mut rest = text;

@@ -228,6 +228,18 @@ impl Tokenizer {
         self.vocab.len()
     }
 
+    /// Memory in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let scheme = match &self.scheme {
+            Scheme::Bpe(bpe) => bpe.bytes(),
+            Scheme::Spm(spm) => spm.bytes(),
+        };
+        let matchers = self.special.bytes() + self.user_defined.bytes();
+        let tables = self.chars.bytes() + self.neighbours.bytes() + size_of_val(&*self.bytes);
+        self.vocab.bytes() + scheme + matchers + tables
+    }
+
     /// The text of a token as the vocabulary has it, with U+2581 for spaces.
     #[must_use]
     pub fn token(&self, token: TokenId) -> Option<&str> {

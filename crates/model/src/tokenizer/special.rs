@@ -70,6 +70,12 @@ impl Matcher {
         Ok(Self { automaton: Some(automaton), ids })
     }
 
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let automaton = self.automaton.as_ref().map_or(0, AhoCorasick::memory_usage);
+        automaton + size_of_val(&self.ids[..])
+    }
+
     /// The token with this text.
     pub(super) fn token(&self, vocab: &Vocab, text: &str) -> Option<TokenId> {
         let found = self.ids.binary_search_by(|id| vocab.text(*id).cmp(text));

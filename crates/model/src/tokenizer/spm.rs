@@ -34,6 +34,11 @@ impl Spm {
         Ok(Self { index: TextIndex::new(vocab), ranks })
     }
 
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.index.bytes() + size_of_val(&self.ranks[..])
+    }
+
     /// This scheme on a piece of text.
     pub(super) fn joins<'a>(&'a self, vocab: &'a Vocab) -> impl Joins + 'a {
         SpmJoins { spm: self, vocab }

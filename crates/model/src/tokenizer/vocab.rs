@@ -68,6 +68,11 @@ impl Vocab {
         self.starts.len() - 1
     }
 
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.capacity() + size_of_val(&self.starts[..]) + size_of_val(&self.kinds[..])
+    }
+
     pub(super) fn ids(&self) -> std::ops::Range<TokenId> {
         0..self.len() as TokenId
     }
@@ -131,6 +136,11 @@ impl TextIndex {
         index
     }
 
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.slots[..])
+    }
+
     pub(super) fn get(&self, vocab: &Vocab, text: &str) -> Option<TokenId> {
         if text.len() > vocab.longest {
             return None;
@@ -189,6 +199,11 @@ impl CharMap {
             }
         }
         map
+    }
+
+    /// Memory in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.pages[..]) + size_of_val(&self.ids[..])
     }
 
     fn insert(&mut self, c: char, id: TokenId) {

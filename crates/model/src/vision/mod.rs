@@ -57,7 +57,7 @@ impl Vision {
     /// # Errors
     /// If a tensor or key is missing or of the wrong shape.
     pub(crate) fn load(file: &ProjectorFile<'_>, hidden: usize) -> Result<Self> {
-        file.expect_string("clip.vision.projector_type", "gemma4uv")?;
+        file.expect_kind("clip.vision.projector_type", "gemma4uv")?;
         file.expect_uint("clip.vision.patch_size", PATCH_SIDE as u64 / 3)?;
         let length = file.rows("v.patch_embd.weight")?;
         let positions = file.rows("v.position_embd.weight")?;
@@ -87,11 +87,11 @@ impl Vision {
         self.positions.len() / self.length() / 2
     }
 
-    /// Scratch of [`Vision::embed`].
-    pub(crate) fn need(&self) -> Need {
-        let (patches, embedded) = (BATCH * PATCH, BATCH * self.length());
+    /// Scratch of [`Vision::embed`] where the embedding of a patch has `length` values.
+    pub(crate) fn need(length: usize) -> Need {
+        let (patches, embedded) = (BATCH * PATCH, BATCH * length);
         let product = |k| Activations::need(k, BATCH);
-        let inputs = product(PATCH).or(product(self.length()));
+        let inputs = product(PATCH).or(product(length));
         Need::of::<f32>(patches).and(Need::of::<f32>(embedded)).and(inputs)
     }
 
