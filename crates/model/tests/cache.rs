@@ -132,7 +132,8 @@ fn files_of_others_are_left_alone() {
     let nowhere = folder.path().join("missing/model.cache");
     let error = open(&file("q4_0"), Some(&nowhere)).expect_err("no folder");
     assert!(
-        matches!(error, Error::Cache(CacheError::Write { .. })) && error.to_string().contains("missing"),
+        matches!(error, Error::Cache(CacheError::Write { .. }))
+            && error.to_string().contains("missing"),
         "{error}"
     );
 }
@@ -181,7 +182,10 @@ fn a_model_that_changed_under_its_time_stamp_is_another_one() {
         file.write_all(&[bytes[at as usize] ^ 1]).expect("a write");
         file.set_times(FileTimes::new().set_modified(time)).expect("a time");
         drop(file);
-        assert_eq!((modified(&copy), fs::metadata(&copy).unwrap().len()), (time, bytes.len() as u64));
+        assert_eq!(
+            (modified(&copy), fs::metadata(&copy).unwrap().len()),
+            (time, bytes.len() as u64)
+        );
         let (with_cache, _) = open_heard(&copy, &cache, false);
         let without = open(&copy, None).expect("a model");
         assert_eq!(with_cache.identity(), without.identity(), "{}", tensor.name);
@@ -321,7 +325,7 @@ fn whoever_may_not_use_the_cache_is_served_without() {
     let (folder, cache) = stage();
     let model = open(&file("q4_0"), Some(&cache)).expect("a model");
     assert!(model.cache_refused().is_none());
-    fs::set_permissions(&cache, fs::Permissions::from_mode(0)).expect("permissions");
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o000)).expect("permissions");
     if File::open(&cache).is_err() {
         let model = open(&file("q8_0"), Some(&cache)).expect("a model");
         assert!(matches!(model.cache_refused(), Some(CacheError::Read { .. })));
