@@ -33,14 +33,32 @@ pub(crate) fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         let is_awaited = ANSWERING.load(Ordering::SeqCst);
         let is_second = is_awaited && STOP.swap(true, Ordering::SeqCst);
-        if (!is_awaited || is_second) && !STAYS.load(Ordering::SeqCst) {
-            exit();
-        }
-        if is_awaited {
-            progress::interject("stopping…");
+        match heard(is_awaited, is_second, STAYS.load(Ordering::SeqCst)) {
+            Heard::Nothing => {}
+            Heard::Stop => progress::interject("stopping…"),
+            Heard::Exit => exit(),
         }
     })
     .context("cannot listen for Ctrl-C")
+}
+
+/// What Ctrl-C asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Stop,
+    Exit,
+}
+
+/// `is_awaited` while an answer is given, `is_second` if that is already being stopped, `stays` in a
+/// conversation with a person.
+fn heard(is_awaited: bool, is_second: bool, stays: bool) -> Heard {
+    match (is_awaited, stays) {
+        (true, true) => Heard::Stop,
+        (true, false) if !is_second => Heard::Stop,
+        (false, true) => Heard::Nothing,
+        _ => Heard::Exit,
+    }
 }
 
 /// From now on Ctrl-C never ends the program.
@@ -124,3 +142,18 @@ static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// What shells report for a program that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_ends_a_command_and_never_a_conversation() {
+        assert_eq!(heard(true, false, false), Heard::Stop);
+        assert_eq!(heard(true, true, false), Heard::Exit);
+        assert_eq!(heard(false, false, false), Heard::Exit);
+        assert_eq!(heard(true, false, true), Heard::Stop);
+        assert_eq!(heard(true, true, true), Heard::Stop);
+        assert_eq!(heard(false, false, true), Heard::Nothing);
+    }
+}
