@@ -174,12 +174,12 @@ fn words_that_look_like_special_tokens_are_text() {
 
 #[test]
 #[cfg(unix)]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn a_reader_that_leaves_early_hears_nothing() {
     let mut child = spawn(&["--greedy", "-n", "4000", "the"]);
     let mut one = [0];
     child.stdout.take().expect("it is piped").read_exact(&mut one).expect("a first byte");
     let ran = ran(child.wait_with_output().unwrap());
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!((ran.code, ran.err.as_str()), (1, ""));
 }
 
 #[test]
@@ -195,6 +195,7 @@ fn ctrl_c_ends_the_answer_and_not_the_program() {
     out.read_to_end(&mut rest).expect("the pipe ends");
     let ran = ran(child.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.starts_with("stopping…\n"), "{}", ran.err);
     let tokens = ran.err.split("generated: ").nth(1).and_then(|rest| rest.split(' ').next());
     let tokens: usize = tokens.expect("the speed line").parse().expect("a number");
     assert!((1..4000).contains(&tokens), "{tokens}");
