@@ -3,6 +3,8 @@
 //! Only matrices count. Attention over the cache is left out, so shares of the roof fall with depth
 //! although the machine works as hard.
 
+use std::cmp::Reverse;
+
 use carat_gguf::{Gguf, TensorType};
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +26,7 @@ pub struct Cost {
 impl Cost {
     /// Counts the tensors of a text model.
     pub fn of(gguf: &Gguf<'_>) -> Self {
-        let head = match gguf.tensor("output.weight") {
-            Some(_) => "output.weight",
-            None => "token_embd.weight",
-        };
+        let head = head_of(gguf);
         let mut cost = Self::default();
         for tensor in gguf.tensors() {
             let (bytes, weights) = (tensor.data.len() as u64, tensor.shape.elements());
@@ -44,24 +43,49 @@ impl Cost {
     }
 }
 
-/// Name of a model for people: architecture, parameters, and the type that most bytes have.
+/// Name of a model for people: architecture, parameters, and how its matrices are stored: the types
+/// in its layers, most bytes first, and that of the head where it is another than the first.
+/// `gemma4 11.9B Q4_0 + Q6_K head`, `gemma3 268M Q4_K/Q6_K + Q8_0 head`.
 pub fn model_type(gguf: &Gguf<'_>) -> String {
     let architecture = gguf.metadata().string("general.architecture").unwrap_or("unknown");
     let parameters: u64 = gguf.tensors().iter().map(|t| t.shape.elements()).sum();
+    let size = match parameters {
+        0..1_000_000_000 => format!("{:.0}M", parameters as f64 / 1e6),
+        _ => format!("{:.1}B", parameters as f64 / 1e9),
+    };
+    format!("{} {size} {}", crate::text::printable(architecture, 40), mix(gguf))
+}
+
+/// The types of the matrices.
+fn mix(gguf: &Gguf<'_>) -> String {
     let mut types: Vec<(TensorType, u64)> = Vec::new();
-    for tensor in gguf.tensors() {
-        let bytes = tensor.data.len() as u64;
+    for tensor in gguf.tensors().iter().filter(|t| t.name.starts_with("blk.")) {
+        let bytes = if tensor.shape.rows() > 1 { tensor.data.len() as u64 } else { 0 };
         match types.iter_mut().find(|(t, _)| *t == tensor.tensor_type) {
             Some((_, sum)) => *sum += bytes,
             None => types.push((tensor.tensor_type, bytes)),
         }
     }
-    let most = types.iter().max_by_key(|(_, bytes)| *bytes).map_or("empty", |(t, _)| t.name());
-    let size = match parameters {
-        0..1_000_000_000 => format!("{:.0}M", parameters as f64 / 1e6),
-        _ => format!("{:.1}B", parameters as f64 / 1e9),
-    };
-    format!("{} {size} {most}", crate::text::printable(architecture, 40))
+    types.retain(|(_, bytes)| *bytes > 0);
+    types.sort_by_key(|(_, bytes)| Reverse(*bytes));
+    let head = gguf.tensor(head_of(gguf)).map(|tensor| tensor.tensor_type);
+    let names: Vec<_> = types.iter().map(|(t, _)| t.name()).collect();
+    match (types.first(), head) {
+        (None, None) => "empty".to_owned(),
+        (None, Some(head)) => head.name().to_owned(),
+        (Some((first, _)), Some(head)) if *first != head => {
+            format!("{} + {} head", names.join("/"), head.name())
+        }
+        _ => names.join("/"),
+    }
+}
+
+/// The matrix that gives logits.
+fn head_of(gguf: &Gguf<'_>) -> &'static str {
+    match gguf.tensor("output.weight") {
+        Some(_) => "output.weight",
+        None => "token_embd.weight",
+    }
 }
 
 #[cfg(test)]
@@ -95,13 +119,27 @@ mod tests {
             prefill_macs: 96,
         };
         assert_eq!(Cost::of(&gguf), wanted);
-        assert_eq!(model_type(&gguf), "gemma4 0M F32");
+        assert_eq!(model_type(&gguf), "gemma4 0M Q4_0 + Q8_0 head");
     }
 
     #[test]
     fn a_head_of_its_own_replaces_the_embedding() {
         let bytes = file(true);
-        let cost = Cost::of(&Gguf::parse(&bytes).expect("what was written"));
+        let gguf = Gguf::parse(&bytes).expect("what was written");
+        assert_eq!(model_type(&gguf), "gemma4 0M Q4_0 + F16 head");
+        let cost = Cost::of(&gguf);
         assert_eq!((cost.decode_bytes, cost.decode_macs), (320 + 54, 160 + 96));
+    }
+
+    #[test]
+    fn all_types_of_the_layers_are_named() {
+        let writer = Writer::new(Endian::Little, 3)
+            .metadata("general.architecture", "gemma3")
+            .tensor("token_embd.weight", TensorType::Q8_0, &[32, 2], vec![0; 68])
+            .tensor("blk.0.attn_k.weight", TensorType::Q8_0, &[32, 2], vec![0; 68])
+            .tensor("blk.0.attn_q.weight", TensorType::Q4_0, &[32, 4], vec![0; 72]);
+        let bytes = writer.to_bytes().expect("a valid file");
+        let name = model_type(&Gguf::parse(&bytes).expect("what was written"));
+        assert_eq!(name, "gemma3 0M Q4_0/Q8_0 + Q8_0 head");
     }
 }

@@ -1,7 +1,7 @@
 //! The four charts of the report.
 
 use super::svg::{Axis, Chart, bars};
-use super::{bytes, compared, digits};
+use super::{bytes, compared, digits, titles};
 use crate::results::{Kind, Test};
 use crate::{Results, Roof};
 
@@ -55,9 +55,10 @@ pub(super) fn roofline(results: &[Results]) -> Option<String> {
         let low = (bottom / roof.read_gb_s).max(left) * 1.15;
         chart.word((low, low * roof.read_gb_s), &format!("{} GB/s", digits(roof.read_gb_s)), false);
     }
+    let names = titles(results);
     for (i, x, y, title) in points {
         chart.point(i, (x, y), &title);
-        chart.name(i, &results[i].title());
+        chart.name(i, &names[i]);
     }
     Some(chart.finish("Roofline: speed by arithmetic intensity under the measured roof"))
 }
@@ -77,7 +78,8 @@ fn intensity(result: &Results, test: &Test) -> Option<f64> {
 /// Tokens a second by how many came before: decoding, one line for each result and number of
 /// threads.
 pub(super) fn depth(results: &[Results]) -> Option<String> {
-    let lines: Vec<Line> = results.iter().flat_map(lines).collect();
+    let named = results.iter().zip(titles(results));
+    let lines: Vec<Line> = named.flat_map(|(result, title)| lines(result, &title)).collect();
     if lines.iter().all(|line| line.points.len() < 2) {
         return None;
     }
@@ -103,7 +105,7 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-fn lines(result: &Results) -> Vec<Line> {
+fn lines(result: &Results, title: &str) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for test in result.tests.iter().filter(|test| test.kind == Kind::Decode) {
         let Some(speed) = test.speed() else { continue };
@@ -111,7 +113,7 @@ fn lines(result: &Results) -> Vec<Line> {
         match lines.iter_mut().find(|line| line.threads == threads) {
             Some(line) => line.points.push(point),
             None => {
-                let name = format!("{}, {threads} threads", result.title());
+                let name = format!("{title}, {threads} threads");
                 lines.push(Line { threads, name, points: vec![point] });
             }
         }
@@ -130,6 +132,7 @@ pub(super) fn memory(results: &[Results]) -> Option<String> {
     let x = Axis::log("tokens that the session can hold", points().map(|p| p.context as f64));
     let y = Axis::from_zero("GiB", points().map(total));
     let mut chart = Chart::new(x, y);
+    let names = titles(results);
     for (i, result) in with {
         let line: Vec<_> = result.memory.iter().map(|p| (p.context as f64, total(p))).collect();
         chart.line(i, &line, false);
@@ -142,7 +145,7 @@ pub(super) fn memory(results: &[Results]) -> Option<String> {
             );
             chart.point(i, at, &title);
         }
-        chart.name(i, &format!("{}, {}", result.title(), result.model.file));
+        chart.name(i, &format!("{}, {}", names[i], result.model.file));
     }
     Some(chart.finish("Memory by context"))
 }
@@ -152,7 +155,7 @@ pub(super) fn peers(results: &[Results]) -> Option<String> {
     if results.len() < 2 {
         return None;
     }
-    let names: Vec<String> = results.iter().map(Results::title).collect();
+    let names = titles(results);
     let rows = compared(results).into_iter().filter(|row| row.speeds.iter().flatten().count() > 1);
     let (decode, prefill): (Vec<_>, Vec<_>) =
         rows.map(|row| (row.name, row.speeds)).partition(|(name, _)| name.starts_with("decode"));

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{bytes, charts, compared, digits, share};
+use super::{bytes, charts, compared, digits, share, titles};
 use crate::Results;
 use crate::text::escaped;
 
@@ -17,8 +17,8 @@ pub fn html(results: &[Results]) -> String {
     if results.len() > 1 {
         side_by_side(&mut out, results);
     }
-    for result in results {
-        one(&mut out, result);
+    for (result, title) in results.iter().zip(titles(results)) {
+        one(&mut out, result, &title);
     }
     out.push_str("</main>\n</body>\n</html>\n");
     out
@@ -52,7 +52,7 @@ fn table(out: &mut String, header: &[&str], rows: impl IntoIterator<Item = Vec<S
 }
 
 fn side_by_side(out: &mut String, results: &[Results]) {
-    let titles: Vec<_> = results.iter().map(Results::title).collect();
+    let titles = titles(results);
     let mut header = vec!["tokens a second", "threads"];
     header.extend(titles.iter().map(String::as_str));
     let rows = compared(results).into_iter().map(|row| {
@@ -70,9 +70,8 @@ fn side_by_side(out: &mut String, results: &[Results]) {
     out.push_str("</section>\n");
 }
 
-fn one(out: &mut String, result: &Results) {
-    let title = escaped(&result.title());
-    push(out, format_args!("<section>\n<h2>{title}</h2>\n"));
+fn one(out: &mut String, result: &Results, title: &str) {
+    push(out, format_args!("<section>\n<h2>{}</h2>\n", escaped(title)));
     let Results { machine, model, .. } = result;
     let mut facts = vec![
         ("Engine", format!("{} {} ({})", result.engine, result.version, result.commit)),

@@ -25,6 +25,29 @@ struct Compared {
     speeds: Vec<Option<f64>>,
 }
 
+/// A name for each result, no two the same: engine and machine, with the time where several share
+/// them, and numbered where that is not enough.
+fn titles(results: &[Results]) -> Vec<String> {
+    let mut titles: Vec<_> = results.iter().map(Results::title).collect();
+    let shared = |titles: &[String]| -> Vec<bool> {
+        titles
+            .iter()
+            .map(|title| titles.iter().filter(|other| *other == title).count() > 1)
+            .collect()
+    };
+    for (i, is_shared) in shared(&titles).into_iter().enumerate() {
+        if is_shared {
+            titles[i] += &format!(", {}", results[i].time);
+        }
+    }
+    for (i, is_shared) in shared(&titles).into_iter().enumerate() {
+        if is_shared {
+            titles[i] += &format!(", number {}", i + 1);
+        }
+    }
+    titles
+}
+
 /// Every work that at least one of the results has, in the order of the first that has it.
 fn compared(results: &[Results]) -> Vec<Compared> {
     let mut rows: Vec<Compared> = Vec::new();
@@ -90,6 +113,30 @@ mod tests {
         assert_eq!(first.speeds, [Some(32.0), None]);
         assert_eq!(second.speeds, [Some(4.0), Some(4.0)]);
         assert_eq!(rows[5].speeds, [None, Some(256.0)]);
+    }
+
+    #[test]
+    fn two_runs_on_one_machine_have_two_names() {
+        let later = Results { time: "2026-02-01T12:00:00Z".to_owned(), ..results() };
+        let peer = Results { engine: "peer".to_owned(), ..results() };
+        let name = "carat 0.1.0 on Fast & <Cheap>";
+        let titles = titles(&[results(), later.clone(), peer, later]);
+        let wanted = [
+            format!("{name}, 2026-01-31T12:00:00Z"),
+            format!("{name}, 2026-02-01T12:00:00Z, number 2"),
+            "peer 0.1.0 on Fast & <Cheap>".to_owned(),
+            format!("{name}, 2026-02-01T12:00:00Z, number 4"),
+        ];
+        assert_eq!(titles, wanted);
+        for text in
+            [table(&[results(), later_of(&results())]), html(&[results(), later_of(&results())])]
+        {
+            assert!(text.contains("2026-01-31T12:00:00Z") && text.contains("2027"), "{text}");
+        }
+    }
+
+    fn later_of(results: &Results) -> Results {
+        Results { time: "2027".to_owned(), ..results.clone() }
     }
 
     #[test]

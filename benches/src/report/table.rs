@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{bytes, compared, digits, share};
+use super::{bytes, compared, digits, share, titles};
 use crate::Results;
 use crate::text::printable;
 
@@ -23,7 +23,8 @@ pub fn table(results: &[Results]) -> String {
 
 fn one(out: &mut String, result: &Results) -> std::fmt::Result {
     let Results { machine, model, .. } = result;
-    writeln!(out, "{} {} ({})", result.engine, result.version, result.commit)?;
+    let (version, commit) = (&result.version, &result.commit);
+    writeln!(out, "{} {version} ({commit}), {}", result.engine, result.time)?;
     let (cores, memory) = (machine.cores, bytes(machine.memory));
     writeln!(out, "machine  {}, {cores} cores, {memory}, {}", machine.cpu, machine.os)?;
     let cost = &model.cost;
@@ -100,8 +101,9 @@ fn tests(out: &mut String, result: &Results) -> std::fmt::Result {
 }
 
 fn side_by_side(out: &mut String, results: &[Results]) -> std::fmt::Result {
-    for (i, result) in results.iter().enumerate() {
-        writeln!(out, "[{}] {}, {}", i + 1, result.title(), result.model.file)?;
+    for (i, (result, title)) in results.iter().zip(titles(results)).enumerate() {
+        let model = &result.model;
+        writeln!(out, "[{}] {title}, {}, {}", i + 1, model.file, model.name)?;
     }
     write!(out, "\n{:<22} {:>7}", "tokens/s", "threads")?;
     (0..results.len()).try_for_each(|i| write!(out, " {:>18}", format!("[{}]", i + 1)))?;
@@ -132,7 +134,7 @@ mod tests {
     fn a_table_has_what_was_measured_and_what_was_not() {
         let text = table(&[results()]);
         for words in [
-            "carat 0.1.0 (abc)",
+            "carat 0.1.0 (abc), 2026-01-31T12:00:00Z",
             "a decoded token reads 1.00 GB and takes 2.00 GMAC",
             "read 10.0 GB/s (2 threads, 1.00 GiB, plain loads)",
             "int8 200 GMAC/s (maddubs)",
@@ -175,7 +177,10 @@ mod tests {
         peer.tests.iter_mut().for_each(|test| test.samples_ns = vec![1_000_000_000]);
         peer.tests.truncate(1);
         let text = table(&[results(), peer]);
-        assert!(text.contains("[2] peer?[1m 0.1.0 on Fast & <Cheap>, a<b>.gguf"), "{text}");
+        assert!(
+            text.contains("[2] peer?[1m 0.1.0 on Fast & <Cheap>, a<b>.gguf, gemma4 2.0B Q4_0"),
+            "{text}"
+        );
         let row = text.lines().rfind(|line| line.starts_with("prefill 64")).expect("a row");
         assert_eq!(
             row.split_whitespace().collect::<Vec<_>>()[3..],

@@ -11,7 +11,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use carat_gguf::{Endian, OwnedArray, Source, TensorType, WriteError, Writer};
+use carat_gguf::{Endian, OwnedArray, PartFile, Source, TensorType, WriteError, Writer};
 use carat_kernels::{Format, quantize};
 use sysinfo::Disks;
 
@@ -47,8 +47,8 @@ pub enum SyntheticError {
     Cancelled,
 }
 
-/// Writes a model to `path`, which appears only when it is whole: until then it is [`part_of`] the
-/// path. `progress` hears of bytes done and of how many there are.
+/// Writes a model to `path`, which appears only when it is whole. `progress` hears of bytes done and
+/// of how many there are.
 ///
 /// # Errors
 /// If there is no room, the file cannot be written, or `progress` breaks.
@@ -58,28 +58,40 @@ pub fn write(
     path: &Path,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), SyntheticError> {
-    let io = |source| SyntheticError::Io { path: path.to_owned(), source };
-    let folder = match path.parent() {
+    let part = write_part(size, mix, path, progress)?;
+    part.persist(path).map_err(|source| SyntheticError::Io { path: path.to_owned(), source })
+}
+
+/// Writes a model beside `place`, to a file that is gone with what is returned.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_part(
+    size: Size,
+    mix: Mix,
+    place: &Path,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<PartFile, SyntheticError> {
+    let io = |source| SyntheticError::Io { path: place.to_owned(), source };
+    let folder = match place.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).map_err(io)?;
+    PartFile::remove_orphans(place);
     let total = bytes(size, mix);
     if let Some(found) = space(folder).filter(|found| *found < total + SPACE_LEFT) {
         let wanted = total + SPACE_LEFT;
         return Err(SyntheticError::NoSpace { folder: folder.to_owned(), found, wanted });
     }
-    let part = part_of(path);
-    let written = write_part(size, mix, &part, total, progress);
-    let renamed = written.and_then(|()| fs::rename(&part, path).map_err(Stopped::Io));
-    renamed.map_err(|stopped| {
-        // What could not be finished is of no use; that it cannot be removed is no second error.
-        let _ = fs::remove_file(&part);
-        match stopped {
+    let part = PartFile::create(place).map_err(io)?;
+    write_model(size, mix, part.file(), total, progress)
+        .and_then(|()| part.share().map_err(Stopped::Io))
+        .map_err(|stopped| match stopped {
             Stopped::Io(source) => io(source),
             Stopped::Cancelled => SyntheticError::Cancelled,
-        }
-    })
+        })?;
+    Ok(part)
 }
 
 /// Writes the projector of a model to `path`, for pictures and sound: 0.2 GB at most.
@@ -87,26 +99,30 @@ pub fn write(
 /// # Errors
 /// If the file cannot be written.
 pub fn write_projector(size: Size, path: &Path) -> Result<(), SyntheticError> {
+    let part = write_projector_part(size, path)?;
+    part.persist(path).map_err(|source| SyntheticError::Io { path: path.to_owned(), source })
+}
+
+/// Writes the projector of a model beside `place`, to a file that is gone with what is returned.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_projector_part(size: Size, place: &Path) -> Result<PartFile, SyntheticError> {
     let shape = size.shape();
     let tensors = shape.projector();
     let stretches = Stretches::new(&shape, &tensors);
     let writer = with_tensors(projector_metadata(size, &shape), tensors, &stretches);
     let write = || {
-        let file = File::create(path)?;
-        match writer.write_to(BufWriter::with_capacity(BUFFER_BYTES, &file)) {
-            Ok(()) => file.sync_all(),
-            Err(WriteError::Io(source)) => Err(source),
-            Err(other) => Err(io::Error::other(other)),
+        let part = PartFile::create(place)?;
+        match writer.write_to(BufWriter::with_capacity(BUFFER_BYTES, part.file())) {
+            Ok(()) => part.file().sync_all()?,
+            Err(WriteError::Io(source)) => return Err(source),
+            Err(other) => return Err(io::Error::other(other)),
         }
+        part.share()?;
+        Ok(part)
     };
-    write().map_err(|source| SyntheticError::Io { path: path.to_owned(), source })
-}
-
-/// Where a model lies while it is written.
-pub fn part_of(path: &Path) -> PathBuf {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    part.into()
+    write().map_err(|source| SyntheticError::Io { path: place.to_owned(), source })
 }
 
 /// Bytes of a model's tensors: what it takes of the disk, and of memory when it is loaded.
@@ -154,14 +170,13 @@ enum Stopped {
     Cancelled,
 }
 
-fn write_part(
+fn write_model(
     size: Size,
     mix: Mix,
-    part: &Path,
+    file: &File,
     total: u64,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), Stopped> {
-    let file = File::create(part).map_err(Stopped::Io)?;
     let shape = size.shape();
     let tensors = shape.tensors(mix);
     let stretches = Stretches::new(&shape, &tensors);
@@ -333,7 +348,7 @@ impl Stretches {
 /// A file that says how far it is. It is brought to the disk on the way: the system would take all
 /// of it into memory otherwise, and write while something is measured.
 struct Counted<'p> {
-    file: File,
+    file: &'p File,
     done: u64,
     /// As much of it is on the disk.
     synced: u64,

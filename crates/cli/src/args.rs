@@ -52,6 +52,9 @@ pub(crate) enum EvalCommand {
     /// Write the picture that the model sees, and print its tokens, columns and rows
     #[command(after_help = examples::IMAGE)]
     Image(ImageArgs),
+    /// Print the number and the time in seconds of each frame that the model sees of a video
+    #[command(after_help = examples::VIDEO)]
+    Video(VideoArgs),
     /// Print the mean negative log-likelihood per token of a text
     #[command(after_help = examples::PERPLEXITY)]
     Perplexity(PerplexityArgs),
@@ -62,7 +65,7 @@ pub(crate) struct RunArgs {
     /// Model file (GGUF; the first part of a split one)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: PathBuf,
-    /// Text to continue; `-` or nothing reads standard input
+    /// Text to continue, after what is piped in; `-` or nothing is standard input alone
     pub(crate) prompt: Option<String>,
     #[command(flatten)]
     pub(crate) media: MediaArgs,
@@ -75,9 +78,10 @@ pub(crate) struct RunArgs {
     /// Let the model think first; its thoughts go to standard error
     #[arg(long, requires = "chat")]
     pub(crate) think: bool,
-    /// Stop after N tokens [default: at the end of the answer or the context]
-    #[arg(short = 'n', long, value_name = "N")]
-    pub(crate) max_tokens: Option<usize>,
+    /// Stop after N tokens; -1 is no limit but the end of the answer or the context
+    #[arg(short = 'n', long, value_name = "N", default_value = "-1",
+          allow_negative_numbers = true, value_parser = limit)]
+    pub(crate) max_tokens: Limit,
     /// Print instruction set, threads, memory, load time and seed as well
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -98,9 +102,10 @@ pub(crate) struct ChatArgs {
     /// Let the model think first; its thoughts go to standard error
     #[arg(long)]
     pub(crate) think: bool,
-    /// Stop every answer after N tokens [default: at the end of the answer or the context]
-    #[arg(short = 'n', long, value_name = "N")]
-    pub(crate) max_tokens: Option<usize>,
+    /// Stop every answer after N tokens; -1 is no limit but the end of the answer or the context
+    #[arg(short = 'n', long, value_name = "N", default_value = "-1",
+          allow_negative_numbers = true, value_parser = limit)]
+    pub(crate) max_tokens: Limit,
     /// Print tokens per second after every answer, and the engine's settings at the start
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -194,6 +199,15 @@ pub(crate) struct ImageArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct VideoArgs {
+    /// Video: an animation, a folder of frames, or a film if ffmpeg is installed
+    pub(crate) file: PathBuf,
+    /// Frames a second of a folder of frames
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub(crate) frame_rate: f64,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PerplexityArgs {
     /// Model file (GGUF; the first part of a split one)
     #[arg(short, long, value_name = "FILE")]
@@ -215,10 +229,10 @@ pub(crate) struct PerplexityArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Media")]
 pub(crate) struct MediaArgs {
-    /// Show a picture
+    /// Show a picture; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Vec<PathBuf>,
-    /// Play sound
+    /// Play sound, by ffmpeg where carat has no decoder for it; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) audio: Vec<PathBuf>,
     /// Show a video: an animation, a folder of frames, or a film if ffmpeg is installed
@@ -312,8 +326,22 @@ pub(crate) struct EngineArgs {
     /// [default FILE: the model's name with .cache added]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     cache: Option<Option<PathBuf>>,
+    /// Compare all of the model and all of the cache file before they are used
+    #[arg(long, requires = "cache")]
+    verify_cache: bool,
     #[command(flatten)]
     pub(crate) cpu: CpuArgs,
+}
+
+/// How many tokens an answer may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit(Option<usize>);
+
+impl Limit {
+    /// `None` where there is no limit.
+    pub(crate) fn tokens(self) -> Option<usize> {
+        self.0
+    }
 }
 
 /// The part of the machine that works.
@@ -367,7 +395,7 @@ impl EngineArgs {
         projector: Option<&'a Path>,
         cache: Option<&'a Path>,
     ) -> OpenOptions<'a> {
-        OpenOptions { cache, ..self.cpu.open(projector) }
+        OpenOptions { cache, verify_cache: self.verify_cache, ..self.cpu.open(projector) }
     }
 
     /// The session for a conversation that needs at least `tokens_min` of a model's `tokens_max`.
@@ -446,6 +474,16 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
         Err(e) => Err(format!("{e}")),
     }
 }
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match text.parse::<i64>() {
+        Ok(-1) => Ok(Limit(None)),
+        Ok(n) => usize::try_from(n).map(|n| Limit(Some(n))).map_err(|_| LIMIT.to_owned()),
+        Err(_) => Err(LIMIT.to_owned()),
+    }
+}
+
+const LIMIT: &str = "it must be a number of tokens, or -1 for no limit";
 
 fn temperature(text: &str) -> Result<f32, String> {
     number(text, "it must be at least 0", |x| x >= 0.0)

@@ -5,20 +5,28 @@
 //! past differently than it came about (thoughts are dropped), then the session goes back to the
 //! common beginning.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, IsTerminal};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use carat::{Embedding, Medium, Model, Sampler, Session, SessionConfig};
-use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use rustyline::history::DefaultHistory;
+use rustyline::{CompletionType, Editor};
 
 use crate::args::ChatArgs;
+use crate::interrupt::{self, Guard};
 use crate::media::{self, Reading, Source};
 use crate::prompt::Conversation;
 use crate::reply::{End, reply};
 use crate::run::{end_line, engine_line, sampling_line};
-use crate::{interrupt, load, sentence};
+use crate::text::{self, say};
+use crate::{load, sentence};
+use complete::Completion;
+use line::Line;
+
+mod complete;
+mod line;
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     interrupt::install()?;
@@ -42,7 +50,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     };
     chat.reset();
     if args.verbose {
-        eprintln!("{}\n{}", engine_line(&chat.session), sampling_line(&settings));
+        say!("{}\n{}", engine_line(&chat.session), sampling_line(&settings));
     }
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         chat.interactive()
@@ -91,24 +99,14 @@ struct Chat<'a> {
     failures: usize,
 }
 
-/// What a line asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Line<'a> {
-    Say(&'a str),
-    Nothing,
-    Help,
-    Reset,
-    Exit,
-    /// A command that shows or plays something, and its path.
-    Attach(&'a str, &'a str),
-    Unknown(&'a str),
-}
-
 impl Chat<'_> {
     /// A person: line editing, and errors that do not end the conversation.
     fn interactive(&mut self) -> Result<()> {
-        let mut editor = DefaultEditor::new().context("cannot use this terminal")?;
-        eprintln!("/help shows the commands, Ctrl-D leaves");
+        let config = rustyline::Config::builder().completion_type(CompletionType::List).build();
+        let mut editor = Terminal::with_config(config).context("cannot use this terminal")?;
+        editor.set_helper(Some(Completion));
+        interrupt::stay();
+        say!("/help shows the commands, Ctrl-D leaves");
         loop {
             let Some(text) = read_message(&mut editor)? else { return Ok(()) };
             // A line that the editor does not want to remember is no reason to stop.
@@ -117,7 +115,7 @@ impl Chat<'_> {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(e) if crate::is_broken_pipe(&e) => return Err(e),
-                Err(e) => eprintln!("carat: {}", sentence(e.as_ref())),
+                Err(e) => say!("carat: {}", sentence(e.as_ref())),
             }
         }
     }
@@ -143,19 +141,19 @@ impl Chat<'_> {
         match Line::parse(text) {
             Line::Nothing => {}
             Line::Say(text) => self.say(text)?,
-            Line::Help => eprintln!("{HELP}"),
+            Line::Help => say!("{HELP}"),
             Line::Reset => {
                 self.reset();
-                eprintln!("the conversation begins anew");
+                say!("the conversation begins anew");
             }
             Line::Exit => return Ok(true),
             Line::Attach(command, path) => {
                 if let Err(e) = self.attach(command, path) {
-                    eprintln!("carat: {}", sentence(e.as_ref()));
+                    say!("carat: {}", sentence(e.as_ref()));
                     self.failures += 1;
                 }
             }
-            Line::Unknown(command) => eprintln!("there is no command {command}, /help lists them"),
+            Line::Unknown(command) => say!("there is no command {command}, /help lists them"),
         }
         Ok(false)
     }
@@ -178,15 +176,22 @@ impl Chat<'_> {
         if let Err(why) = &self.senses {
             bail!("{why}");
         }
-        let path = PathBuf::from(path);
+        let path = line::path(path);
         let source = match command {
             "/image" => Source::Image(path),
             "/audio" => Source::Audio(path),
             _ => Source::Video(path),
         };
+        if source.is_stdin() {
+            bail!("standard input is where the messages come from, {command} needs a file");
+        }
+        let guard = Guard::new();
         let read = source.read(self.reading)?;
-        self.attached.push(read.embed(&mut self.session, self.reading.long)?);
-        eprintln!("the next message shows it in {} tokens, about", read.tokens());
+        guard.check()?;
+        let medium = read.embed(&mut self.session, self.reading.long)?;
+        guard.check()?;
+        self.attached.push(medium);
+        say!("the next message shows it in {} tokens, about", read.tokens());
         Ok(())
     }
 
@@ -208,60 +213,29 @@ impl Chat<'_> {
         let prompt = self.conversation.prompt()?;
         let tokenizer = self.model.tokenizer();
         let (session, sampler) = (&mut self.session, &mut self.sampler);
-        let (shown, max_tokens) = (&mut self.shown, self.args.max_tokens);
+        let (shown, max_tokens) = (&mut self.shown, self.args.max_tokens.tokens());
         let reply = reply(session, sampler, tokenizer, &prompt, shown, max_tokens)?;
-        let mut out = io::stdout().lock();
-        if out.is_terminal() {
-            drop(out);
-            end_line(&reply.text)?;
-        } else {
-            writeln!(out)?;
+        match io::stdout().is_terminal() {
+            true => end_line(&reply.text)?,
+            false => text::print("\n")?,
         }
         if self.args.verbose {
-            eprintln!("{}", reply.speed.line());
+            say!("{}", reply.speed.line());
         }
         if reply.end == End::ContextFull {
             let context = self.session.context();
-            eprintln!(
-                "the context of {context} tokens is full: /reset begins anew, --ctx N makes room"
-            );
+            say!("the context of {context} tokens is full: /reset begins anew, --ctx N makes room");
         }
         let nothing = reply.end == End::Interrupted && reply.speed.tokens == 0;
         Ok((!nothing).then_some(reply.text))
     }
 }
 
-impl<'a> Line<'a> {
-    fn parse(text: &'a str) -> Self {
-        let text = text.trim();
-        match text {
-            "" => Self::Nothing,
-            "/help" | "/?" => Self::Help,
-            "/reset" => Self::Reset,
-            "/exit" | "/quit" => Self::Exit,
-            _ if let Some((command, path)) = attachment(text) => Self::Attach(command, path),
-            // A path or a comment is a message: commands are one word of letters.
-            _ => match text.strip_prefix('/') {
-                Some(word) if !word.is_empty() && word.chars().all(char::is_alphabetic) => {
-                    Self::Unknown(text)
-                }
-                _ => Self::Say(text),
-            },
-        }
-    }
-}
-
-/// A command that takes a path, and the path, with or without quotes around it.
-fn attachment(text: &str) -> Option<(&str, &str)> {
-    let (command, path) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let path = path.trim();
-    let quoted = |quote| path.strip_prefix(quote).and_then(|path| path.strip_suffix(quote));
-    let path = quoted('"').or_else(|| quoted('\'')).unwrap_or(path);
-    ["/image", "/audio", "/video"].contains(&command).then_some((command, path))
-}
+/// A terminal with line editing.
+type Terminal = Editor<Completion, DefaultHistory>;
 
 /// A message of one or more lines, empty where Ctrl-C took it back; `None` at the end of the input.
-fn read_message(editor: &mut DefaultEditor) -> Result<Option<String>> {
+fn read_message(editor: &mut Terminal) -> Result<Option<String>> {
     let message = join_lines(|prompt| match editor.readline(prompt) {
         Ok(line) => Ok(Some(line)),
         Err(ReadlineError::Eof) => Ok(None),
@@ -271,7 +245,7 @@ fn read_message(editor: &mut DefaultEditor) -> Result<Option<String>> {
     });
     match message {
         Err(e) if e.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::Interrupted) => {
-            eprintln!("Ctrl-D or /exit leaves");
+            say!("Ctrl-D or /exit leaves");
             Ok(Some(String::new()))
         }
         message => message,
@@ -303,45 +277,12 @@ const HELP: &str = "\
 /reset       forget the conversation
 /help        this list
 /exit        leave (or Ctrl-D)
-A line that ends in \\ goes on in the next one. Ctrl-C ends an answer.";
+Tab completes commands and paths. A line that ends in \\ goes on in the next one.
+Ctrl-C ends an answer and leads back here.";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn commands_are_one_word_of_letters() {
-        let lines = [
-            "/help",
-            " /exit ",
-            "/rest",
-            "/etc/hosts",
-            "/",
-            "",
-            "  ",
-            "hi /exit",
-            "/image a b.png ",
-            "/audio  'a.wav'",
-            "/video",
-            "/imagine a cat",
-        ];
-        let parsed = lines.map(Line::parse);
-        let wanted = [
-            Line::Help,
-            Line::Exit,
-            Line::Unknown("/rest"),
-            Line::Say("/etc/hosts"),
-            Line::Say("/"),
-            Line::Nothing,
-            Line::Nothing,
-            Line::Say("hi /exit"),
-            Line::Attach("/image", "a b.png"),
-            Line::Attach("/audio", "a.wav"),
-            Line::Attach("/video", ""),
-            Line::Say("/imagine a cat"),
-        ];
-        assert_eq!(parsed, wanted);
-    }
 
     #[test]
     fn a_backslash_joins_lines() {

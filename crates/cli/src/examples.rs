@@ -17,10 +17,12 @@ Examples:
   carat run -m gemma.gguf --chat --image photo.jpg \"What is this?\"
   carat run -m gemma.gguf --chat --audio memo.m4a --audio reply.wav \"Do they agree?\"
   carat run -m gemma.gguf --greedy --kv q8 -t 4 --cache \"2 + 2 =\"
-  git diff | carat run -m gemma.gguf --chat --system \"Write a commit message for this diff.\"
+  git diff | carat run -m gemma.gguf --chat \"Write a commit message for this diff.\"
+  curl -s example.org/cat.jpg | carat run -m gemma.gguf --chat --image - \"What is this?\"
 
-The text goes to standard output as it comes, everything else to standard error. Ctrl-C ends the
-answer; a second one ends the program.";
+The prompt stands after a text that is piped in, with an empty line between. The answer goes to
+standard output as it comes, everything else to standard error. Ctrl-C ends the answer; a second
+one ends the program.";
 
 pub(crate) const CHAT: &str = "\
 Examples:
@@ -95,3 +97,9 @@ pub(crate) const IMAGE: &str = "\
 Examples:
   carat eval image photo.jpg --output seen.png
   carat eval image scan.tiff --image-tokens 1120 --output seen.png";
+
+pub(crate) const VIDEO: &str = "\
+Examples:
+  carat eval video film.mp4
+  carat eval video cat.gif
+  carat eval video frames/ --frame-rate 2";

@@ -1,32 +1,92 @@
-//! Ctrl-C: the first one during an answer ends the answer, any other one the program. While a cache
-//! file is written, the first one waits until its remains are removed.
+//! Signals. Ctrl-C (SIGINT): the first one during an answer ends the answer and says so at once, any
+//! other one ends the program, unless that is a conversation with a person. SIGTERM and SIGHUP always
+//! end the program. What it was writing is removed first: cache files and models are as large as what
+//! they are made of.
 
+use std::error::Error;
+use std::fmt;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::{fs, mem, process};
+use std::sync::{Arc, LazyLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use carat_gguf::PartFile;
+
+use crate::progress;
 
 /// Ctrl-C is polite while this lives: it waits for whoever asks [`Guard::stopped`].
 pub(crate) struct Guard(());
 
-/// Installs the handler. To be called once, before the first [`Guard`].
+/// The error of what Ctrl-C ended.
+#[derive(Debug)]
+pub(crate) struct Interrupted(pub(crate) &'static str);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Interrupted {}
+
+/// Begins to listen. To be called once, before the first [`Guard`].
 pub(crate) fn install() -> Result<()> {
-    ctrlc::set_handler(|| {
-        if !ANSWERING.load(Ordering::SeqCst) || STOP.swap(true, Ordering::SeqCst) {
-            exit();
-        }
-    })
-    .context("cannot listen for Ctrl-C")
+    listen().context("cannot listen for signals")
+}
+
+#[cfg(unix)]
+fn listen() -> Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGTERM};
+    use signal_hook::iterator::Signals;
+    let signals = [SIGINT, SIGTERM].into_iter().chain(hears_hangup().then_some(SIGHUP));
+    let mut signals = Signals::new(signals)?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        signals.forever().for_each(handle);
+    })?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn listen() -> Result<()> {
+    Ok(ctrlc::set_handler(|| handle(SIGINT))?)
+}
+
+/// Whether SIGHUP ends programs here: `nohup` starts them so that it does not. A system that does
+/// not say keeps its own way of ending them.
+#[cfg(unix)]
+fn hears_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 << (signal_hook::consts::SIGHUP - 1) == 0)
+}
+
+fn handle(signal: i32) {
+    let is_awaited = signal == SIGINT && ANSWERING.load(Ordering::SeqCst);
+    let is_second = is_awaited && STOP.swap(true, Ordering::SeqCst);
+    let stays = signal == SIGINT && STAYS.load(Ordering::SeqCst);
+    if (!is_awaited || is_second) && !stays {
+        exit_by(signal);
+    }
+    if is_awaited {
+        progress::interject("stopping…");
+    }
+}
+
+/// From now on Ctrl-C never ends the program.
+pub(crate) fn stay() {
+    STAYS.store(true, Ordering::SeqCst);
 }
 
 /// Ends the program as Ctrl-C does.
 pub(crate) fn exit() -> ! {
-    let mut files = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
-    mem::take(&mut *files).into_iter().for_each(remove);
-    process::exit(EXIT_INTERRUPTED)
+    exit_by(SIGINT)
+}
+
+fn exit_by(signal: i32) -> ! {
+    PartFile::abandon_all();
+    process::exit(EXIT_SIGNAL + signal)
 }
 
 impl Guard {
@@ -42,6 +102,14 @@ impl Guard {
         STOP.load(Ordering::SeqCst)
     }
 
+    /// An error if so.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.stopped() {
+            bail!(Interrupted("interrupted"))
+        }
+        Ok(())
+    }
+
     /// The same for the engine's callbacks.
     pub(crate) fn flow(&self) -> ControlFlow<()> {
         if self.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -54,33 +122,17 @@ impl Drop for Guard {
     }
 }
 
-/// A file that is gone with this, also when Ctrl-C ends the program.
-pub(crate) struct Temporary(PathBuf);
-
-impl Temporary {
-    /// The file need not exist yet.
-    pub(crate) fn new(path: PathBuf) -> Self {
-        TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
-        Self(path)
-    }
+/// Becomes true with the first Ctrl-C while a [`Guard`] lives.
+pub(crate) fn stop() -> Arc<AtomicBool> {
+    STOP.clone()
 }
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let mut files = TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner);
-        files.retain(|path| *path != self.0);
-        remove(mem::take(&mut self.0));
-    }
-}
-
-fn remove(path: PathBuf) {
-    // It may never have been there, and whoever cleans up can do no more than try.
-    let _ = fs::remove_file(path);
-}
-
-static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 static ANSWERING: AtomicBool = AtomicBool::new(false);
-static STOP: AtomicBool = AtomicBool::new(false);
+static STAYS: AtomicBool = AtomicBool::new(false);
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// What shells report for a program that SIGINT ended.
-const EXIT_INTERRUPTED: i32 = 130;
+/// The number that POSIX gives it.
+const SIGINT: i32 = 2;
+
+/// What shells report for a program that a signal ended is this and the signal's number.
+const EXIT_SIGNAL: i32 = 128;

@@ -8,24 +8,22 @@ use anyhow::{Context, Result, bail};
 use carat::{Model, OpenOptions, Session, SessionConfig, Tokenizer};
 use carat_gguf::Source;
 
-use crate::interrupt::{self, Guard};
 use crate::progress::{Progress, Unit};
 
-/// Loads the model at `path`. Ctrl-C ends the program, but not before a half-written cache file is
-/// gone.
+/// Loads the model at `path`, and says why if that went without the cache file.
 pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
-    let guard = options.cache.map(|_| Guard::new());
     let mut bar = Progress::new("loading", Unit::Bytes);
     let mut progress = |done, total| {
         bar.set(done, total);
-        guard.as_ref().map_or(ControlFlow::Continue(()), Guard::flow)
+        ControlFlow::Continue(())
     };
     let opened = Model::open_with(path, OpenOptions { progress: Some(&mut progress), ..options });
-    if guard.is_some_and(|guard| guard.stopped()) {
-        drop(bar);
-        interrupt::exit();
+    drop(bar);
+    let model = opened.map_err(|e| about(path, "cannot open model", e))?;
+    if let Some(refused) = model.cache_refused() {
+        eprintln!("carat: warning: {}, going on without it", crate::sentence(refused));
     }
-    opened.map_err(|e| about(path, "cannot open model", e))
+    Ok(model)
 }
 
 /// Starts a session; what goes wrong is most often the memory for `config.context` tokens.

@@ -2,16 +2,22 @@
 //!
 //! Answers go to standard output, everything else to standard error. A failure is one sentence
 //! with its causes; the exit code is 0 for done, 1 for failed and 2 for a command line that makes
-//! no sense. A reader that closes its pipe early has what it wanted: that is no failure.
+//! no sense. A reader that closes its pipe early is code 1 without a word: it knows what it did.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads")]
+
+use std::env;
+use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
-use crate::args::{Cli, Command, EvalCommand};
+use crate::args::{Cli, Command, EvalCommand, RunArgs};
+use crate::interrupt::Interrupted;
+use crate::text::say;
 
 mod args;
 mod bench;
@@ -29,10 +35,18 @@ mod run;
 mod text;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let words: Vec<_> = env::args_os().collect();
+    let help = help_of(&words);
+    let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
-        Err(e) => return not_understood(&e),
+        Err(e) => return not_understood(&e, &words, &help),
     };
+    if let Command::Run(RunArgs { prompt: Some(prompt), .. }) = &cli.command
+        && let Some(tip) = cache_tip(&words).filter(|_| is_cache_name(prompt))
+    {
+        say!("carat: {tip} (see `{help}`)");
+        return ExitCode::from(USAGE);
+    }
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::chat(args),
@@ -42,13 +56,18 @@ fn main() -> ExitCode {
         Command::Eval(EvalCommand::Template(args)) => eval::template::template(args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits::logits(args),
         Command::Eval(EvalCommand::Image(args)) => eval::image::image(args),
+        Command::Eval(EvalCommand::Video(args)) => eval::video::video(args),
         Command::Eval(EvalCommand::Perplexity(args)) => eval::perplexity::perplexity(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) if is_broken_pipe(&e) => ExitCode::from(FAILURE),
+        Err(e) if e.is::<Interrupted>() => {
+            say!("carat: {e}");
+            ExitCode::from(FAILURE)
+        }
         Err(e) => {
-            eprintln!("carat: {}", sentence(e.as_ref()));
+            say!("carat: {} (see `{help}`)", sentence(e.as_ref()));
             ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILURE })
         }
     }
@@ -66,16 +85,41 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// What shows the help of the command that `words` name, as far as they name one.
+fn help_of(words: &[OsString]) -> String {
+    let (mut said, mut command) = (String::from("carat"), Cli::command());
+    for word in words.iter().skip(1) {
+        let Some(next) = command.find_subcommand(word) else { break };
+        let _ = write!(said, " {}", next.get_name());
+        command = next.clone();
+    }
+    said + " --help"
+}
+
+/// What to do about a `--cache` that a word follows: an option with a value of its own would take it.
+fn cache_tip(words: &[OsString]) -> Option<String> {
+    let at = words.iter().position(|word| word == "--cache")?;
+    let next = words.get(at + 1)?.to_str().filter(|next| !next.starts_with('-'))?;
+    Some(format!("the file of --cache stands after an equals sign: --cache={next}"))
+}
+
+/// Whether a prompt is more likely the name of a cache file.
+fn is_cache_name(prompt: &str) -> bool {
+    let is_word = !prompt.contains(char::is_whitespace);
+    is_word && (prompt.ends_with(".cache") || std::path::Path::new(prompt).is_file())
+}
+
 /// Prints help and version as they are, and anything else as one sentence.
-fn not_understood(e: &clap::Error) -> ExitCode {
+fn not_understood(e: &clap::Error, words: &[OsString], help: &str) -> ExitCode {
     let text = e.render();
     if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // A help text that nobody reads to its end is no failure.
-        let _ = e.print();
-        return ExitCode::SUCCESS;
+        return match e.print() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(FAILURE),
+        };
     }
     if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        eprint!("{text}");
+        let _ = write!(io::stderr(), "{text}");
         return ExitCode::from(USAGE);
     }
     // clap's first paragraph is the error, a paragraph that begins with `tip:` how to mend it.
@@ -92,7 +136,11 @@ fn not_understood(e: &clap::Error) -> ExitCode {
             });
         }
     }
-    eprintln!("{said} (see `carat help`)");
+    let is_unknown = e.kind() == ErrorKind::UnknownArgument;
+    if let Some(tip) = cache_tip(words).filter(|_| is_unknown) {
+        let _ = write!(said, " - tip: {tip}");
+    }
+    say!("{said} (see `{help}`)");
     ExitCode::from(USAGE)
 }
 
@@ -113,7 +161,10 @@ fn sentence(e: &(dyn std::error::Error + 'static)) -> String {
 
 fn is_broken_pipe(e: &anyhow::Error) -> bool {
     e.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        // A JSON writer does not show what it wraps.
+        let json = || cause.downcast_ref::<serde_json::Error>()?.io_error_kind();
+        io.or_else(json) == Some(io::ErrorKind::BrokenPipe)
     })
 }
 

@@ -1,14 +1,16 @@
 //! Pictures, sound and video of the command line: from paths to embeddings.
 
+use std::io::{self, IsTerminal, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use carat::audio::{Clip, LongClip};
-use carat::video::{self, Video, VideoConfig};
+use carat::audio::{AudioError, Clip, LongClip};
+use carat::video::{self, Video, VideoConfig, VideoError};
 use carat::vision::{Budget, Picture};
 use carat::{Medium, Session, projectors_beside};
 
-use crate::Usage;
+use crate::text::say;
+use crate::{Usage, interrupt};
 
 /// The projector file to open: the one that was named, or the only one beside the model.
 ///
@@ -37,24 +39,141 @@ pub(crate) fn projector(model: &Path, named: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
-/// A picture that takes at most `budget` tokens.
+/// A picture that takes at most `budget` tokens; `-` is standard input.
 pub(crate) fn picture(path: &Path, budget: Budget) -> Result<Picture> {
-    Picture::open(path, budget).with_context(|| format!("cannot show {}", path.display()))
+    let cannot = || format!("cannot show {}", name(path));
+    match is_stdin(path) {
+        true => Picture::decode(&stdin_bytes()?, budget).with_context(cannot),
+        false => Picture::open(path, budget).with_context(cannot),
+    }
 }
 
+/// A sound, by the library's own decoders.
 pub(crate) fn clip(path: &Path) -> Result<Clip> {
-    let clip = Clip::open(path).with_context(|| format!("cannot play {}", path.display()))?;
-    if !clip.is_complete() {
-        eprintln!("carat: {} is damaged, what could be read of it is used", path.display());
+    let clip = Clip::open(path).with_context(|| format!("cannot play {}", name(path)))?;
+    warn_of_damage(path, clip.is_complete());
+    Ok(clip)
+}
+
+/// A sound, by ffmpeg where the library's decoders do not take it; `-` is standard input.
+fn sound(path: &Path, config: &VideoConfig) -> Result<Clip> {
+    let cannot = || format!("cannot play {}", name(path));
+    let clip = match is_stdin(path) {
+        true => Clip::decode(&stdin_bytes()?).with_context(cannot)?,
+        false => match Clip::open(path) {
+            Err(refused) if is_foreign(&refused) => {
+                by_ffmpeg(path, refused, config).with_context(cannot)?
+            }
+            opened => opened.with_context(cannot)?,
+        },
+    };
+    warn_of_damage(path, clip.is_complete());
+    Ok(clip)
+}
+
+/// Whether another decoder might take what ours `refused`.
+fn is_foreign(refused: &AudioError) -> bool {
+    use AudioError::{Empty, Io, NotFinite, TooLong};
+    !matches!(refused, Io(_) | Empty | NotFinite { .. } | TooLong { .. })
+}
+
+fn by_ffmpeg(path: &Path, refused: AudioError, config: &VideoConfig) -> Result<Clip> {
+    match video::sound(path, config) {
+        Ok(Some(clip)) => {
+            say!("carat: {} is read with ffmpeg, carat has no decoder for it", name(path));
+            Ok(clip)
+        }
+        Err(VideoError::Program { .. }) => {
+            bail!("{refused}, or install ffmpeg, which is then used for it")
+        }
+        // It is no sound for ffmpeg either.
+        Ok(None) | Err(VideoError::Failed { .. }) => Err(refused.into()),
+        Err(e) => bail!("{refused}; ffmpeg was asked: {e}"),
+    }
+}
+
+/// The sound of a film, if it has any that can be used; says so where it has none.
+fn sound_of_film(path: &Path, config: &VideoConfig) -> Result<Option<Clip>> {
+    use VideoError::{Answer, Failed, NoSound, Sound};
+    let clip = match video::sound(path, config) {
+        Ok(clip) => clip,
+        Err(e @ (Answer { .. } | Failed { .. } | NoSound | Sound(_))) => {
+            say!("carat: {} is shown without its sound: {e}", name(path));
+            return Ok(None);
+        }
+        Err(e) => return Err(e).with_context(|| format!("cannot play {}", name(path))),
+    };
+    match &clip {
+        Some(clip) if clip.is_complete() => {}
+        Some(_) => say!("carat: the sound of {} is damaged, it is used so far", name(path)),
+        None => say!("carat: {} has no sound", name(path)),
     }
     Ok(clip)
 }
 
+/// A video, and its sound if that is wanted.
+fn film(path: &Path, reading: Reading, config: &VideoConfig) -> Result<(Video, Option<Clip>)> {
+    let video = frames(path, reading.frame_rate, config)?;
+    if !reading.sound {
+        return Ok((video, None));
+    }
+    if path.is_dir() {
+        say!("carat: {} has no sound, it is a folder of frames", name(path));
+        return Ok((video, None));
+    }
+    let clip = sound_of_film(path, config)?;
+    Ok((video, clip.map(|clip| bounded(path, clip, reading.long)).transpose()?))
+}
+
+/// The frames of a video: of a file, or of a folder at a rate.
+pub(crate) fn frames(path: &Path, rate: f64, config: &VideoConfig) -> Result<Video> {
+    let video = match path.is_dir() {
+        true => Video::from_folder(path, rate, config),
+        false => Video::open(path, config),
+    };
+    let video = video.with_context(|| format!("cannot show {}", name(path)))?;
+    warn_of_damage(path, video.complete);
+    Ok(video)
+}
+
+fn warn_of_damage(path: &Path, is_complete: bool) {
+    if !is_complete {
+        say!("carat: {} is damaged, what could be read of it is used", name(path));
+    }
+}
+
 /// The clip, unless it is too long and `long` says so.
 fn bounded(path: &Path, clip: Clip, long: LongClip) -> Result<Clip> {
-    clip.segments(long).with_context(|| format!("cannot play {}", path.display()))?;
+    clip.segments(long).with_context(|| format!("cannot play {}", name(path)))?;
     Ok(clip)
 }
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The path for a message.
+fn name(path: &Path) -> String {
+    if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// All of standard input.
+fn stdin_bytes() -> Result<Vec<u8>> {
+    let mut stdin = io::stdin().lock();
+    if stdin.is_terminal() {
+        bail!(Usage("`-` reads standard input: pipe a picture or a sound in".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let read = stdin.by_ref().take(STDIN_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.context("cannot read standard input")?;
+    if bytes.len() as u64 > STDIN_BYTES_MAX {
+        bail!("standard input has more than {STDIN_BYTES_MAX} bytes: give a file");
+    }
+    Ok(bytes)
+}
+
+/// The most that is read from standard input.
+const STDIN_BYTES_MAX: u64 = 1 << 30;
 
 /// `--image-tokens` as a budget.
 pub(crate) fn budget(tokens: usize) -> Result<Budget> {
@@ -83,31 +202,39 @@ pub(crate) struct Reading {
 }
 
 impl Source {
-    /// Reads it.
+    /// Whether it comes from standard input.
+    pub(crate) fn is_stdin(&self) -> bool {
+        let (Self::Image(path) | Self::Audio(path) | Self::Video(path)) = self;
+        is_stdin(path)
+    }
+
+    /// Reads it. Ctrl-C stops ffmpeg.
     pub(crate) fn read(&self, reading: Reading) -> Result<Read> {
+        let config = VideoConfig { cancel: Some(interrupt::stop()), ..VideoConfig::default() };
         Ok(match self {
             Self::Image(path) => Read::Image(picture(path, reading.budget)?),
-            Self::Audio(path) => Read::Audio(bounded(path, clip(path)?, reading.long)?),
+            Self::Audio(path) => Read::Audio(bounded(path, sound(path, &config)?, reading.long)?),
             Self::Video(path) => {
-                let config = VideoConfig::default();
-                let about = || format!("cannot show {}", path.display());
-                if path.is_dir() {
-                    let video = Video::from_folder(path, reading.frame_rate, &config);
-                    return Ok(Read::Video(video.with_context(about)?, None));
-                }
-                let video = Video::open(path, &config).with_context(about)?;
-                let sound = match reading.sound {
-                    true => video::sound(path, &config).with_context(about)?,
-                    false => None,
-                };
-                let clip = |samples: Vec<f32>| -> Result<Clip> {
-                    let clip = Clip::from_pcm(&samples, carat::audio::RATE, 1);
-                    bounded(path, clip.with_context(about)?, reading.long)
-                };
-                Read::Video(video, sound.map(clip).transpose()?)
+                let (video, clip) = film(path, reading, &config)?;
+                Read::Video(video, clip)
             }
         })
     }
+}
+
+/// # Errors
+/// If more than one thing is to come from standard input: a medium, or a prompt that is `-`.
+pub(crate) fn check_stdin(sources: &[Source], prompt: Option<&str>) -> Result<bool> {
+    let from_stdin = |source: &&Source| source.is_stdin();
+    if sources.iter().any(|source| matches!(source, Source::Video(_)) && source.is_stdin()) {
+        bail!(Usage("a video cannot come from standard input: give a file".to_owned()));
+    }
+    let media = sources.iter().filter(from_stdin).count();
+    let wanted = media + usize::from(prompt == Some("-"));
+    if wanted > 1 {
+        bail!(Usage(format!("standard input can be one thing, here {wanted} are `-`: give files")));
+    }
+    Ok(media > 0)
 }
 
 /// A medium in memory, as the model will see or hear it.

@@ -2,13 +2,15 @@
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::text::say;
 
 /// A bar on standard error that shows itself after a second and leaves no trace.
 pub(crate) struct Progress {
@@ -46,6 +48,7 @@ impl Progress {
             };
             (sender, thread::spawn(wait))
         });
+        *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         Self { bar, heard, waiting }
     }
 
@@ -67,9 +70,24 @@ impl Drop for Progress {
             // A bar that failed to show itself is no reason to fail.
             let _ = thread.join();
         }
+        *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.bar.finish_and_clear();
     }
 }
+
+/// Says something in between, from any thread, on a line of its own.
+pub(crate) fn interject(words: &str) {
+    let bar = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) if !bar.is_hidden() => bar.suspend(|| say!("{words}")),
+        // The line may have an answer, or what the terminal writes for Ctrl-C.
+        _ if io::stderr().is_terminal() => say!("\n{words}"),
+        _ => say!("{words}"),
+    }
+}
+
+/// The bar that may be on the terminal.
+static CURRENT: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// The rate is that of the last report, and from then on the time left runs down by itself.
 fn style(unit: Unit, heard: &Arc<AtomicU64>) -> ProgressStyle {

@@ -103,25 +103,62 @@ pub(crate) fn raw_prompt(model: &Model, media: &[Medium], text: &str) -> Result<
     Ok(with_bos(model, MediaPrompt::from_parts(model, &parts)?))
 }
 
-/// The prompt of the command line, or standard input for `-` and for nothing in a pipe.
-pub(crate) fn given_or_stdin(given: Option<&str>) -> Result<String> {
+/// The prompt of the command line after what is piped in, or either alone. `-` stands for standard
+/// input. With `is_taken`, standard input is something else.
+pub(crate) fn given_or_stdin(given: Option<&str>, is_taken: bool) -> Result<String> {
     let text = match given {
-        Some(text) if text != "-" => text.to_owned(),
+        Some(text) if text != "-" => match !is_taken && is_piped() {
+            true => joined(&stdin_prompt()?, text),
+            false => text.to_owned(),
+        },
+        _ if is_taken => bail!(Usage(
+            "there is no prompt: give one in quotes, since standard input is a picture or a sound"
+                .to_owned()
+        )),
         None if io::stdin().is_terminal() => {
             bail!(Usage("there is no prompt: give one in quotes, or pipe a text in".to_owned()))
         }
-        _ => {
-            let mut text = stdin_text()?;
-            // Shells and editors end a text with a newline that nobody typed.
-            text.truncate(
-                text.strip_suffix('\n')
-                    .map_or(text.len(), |t| t.strip_suffix('\r').unwrap_or(t).len()),
-            );
-            text
-        }
+        _ => stdin_prompt()?,
     };
     if text.is_empty() {
         bail!(Usage("the prompt is empty: there is nothing to continue".to_owned()));
+    }
+    Ok(text)
+}
+
+/// A text and what is asked about it, with an empty line between.
+fn joined(piped: &str, given: &str) -> String {
+    match (piped, given) {
+        ("", one) | (one, "") => one.to_owned(),
+        (piped, given) => format!("{piped}\n\n{given}"),
+    }
+}
+
+/// Whether standard input is a pipe or a file. What else it may be, such as the socket of a service,
+/// is often left open with nothing to come, and nobody should wait for that.
+#[cfg(unix)]
+fn is_piped() -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileTypeExt;
+    let file = io::stdin().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let kind = file.and_then(|file| file.metadata()).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_fifo() || kind.is_file())
+}
+
+/// Whether standard input is no terminal.
+#[cfg(not(unix))]
+fn is_piped() -> bool {
+    !io::stdin().is_terminal()
+}
+
+/// Standard input without the newline that shells and editors put at the end, and nobody typed.
+fn stdin_prompt() -> Result<String> {
+    let mut text = stdin_text()?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
     }
     Ok(text)
 }

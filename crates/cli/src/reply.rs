@@ -2,14 +2,18 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use carat::tokenizer::Decoder;
-use carat::{Embedding, Error, Input, MediaPrompt, Sampler, Session, Stop, TokenId, Tokenizer};
+use carat::{
+    Embedding, Error, Input, MediaPrompt, Sampler, Session, SessionError, Stop, TokenId, Tokenizer,
+};
 
 use crate::interrupt::Guard;
 use crate::progress::{Progress, Unit};
+use crate::text::{self, say};
 
 /// What came out of an answer.
 pub(crate) struct Reply {
@@ -35,7 +39,9 @@ pub(crate) enum End {
 /// How fast an answer came.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Speed {
-    /// Tokens of the prompt that had to be evaluated, and the time they took.
+    /// Tokens of the prompt that had to be evaluated.
+    pub(crate) prompt_wanted: usize,
+    /// Those that were, fewer where Ctrl-C came first, and the time they took.
     pub(crate) prompt_tokens: usize,
     pub(crate) prompt: Duration,
     /// From the start of the prompt to the first token; `None` where none came.
@@ -60,11 +66,12 @@ pub(crate) fn reply(
     let mut speed = Speed::default();
     let begun = Instant::now();
     let (kept, media_kept) = keep_common(session, prompt, shown)?;
-    speed.prompt_tokens = prompt.ids.len() - kept;
+    speed.prompt_wanted = prompt.ids.len() - kept;
     shown.clone_from(&prompt.media);
     let (ids, media) = (&prompt.ids[kept..], &prompt.media[media_kept..]);
     let evaluated = evaluate(session, ids, media, &guard)?;
     speed.prompt = begun.elapsed();
+    speed.prompt_tokens = session.tokens().len() - kept;
     let mut voice = Voice::new(tokenizer);
     if !evaluated {
         return Ok(Reply { text: voice.text, end: End::Interrupted, speed });
@@ -84,6 +91,7 @@ pub(crate) fn reply(
         speed.rest = now - *speed.first.get_or_insert(now);
     }
     voice.finish()?;
+    voice.end_thought();
     let end = end.unwrap_or_else(|| match session.stop() {
         Some(Stop::EndOfGeneration(_)) => End::Model,
         Some(Stop::ContextFull) => End::ContextFull,
@@ -95,7 +103,11 @@ pub(crate) fn reply(
 impl Speed {
     /// One line for people.
     pub(crate) fn line(&self) -> String {
-        let mut line = format!("prompt: {} tokens", self.prompt_tokens);
+        let mut line = format!("prompt: {}", self.prompt_tokens);
+        if self.prompt_tokens < self.prompt_wanted {
+            let _ = write!(line, " of {}", self.prompt_wanted);
+        }
+        line.push_str(" tokens");
         if let Some(rate) = rate(self.prompt_tokens, self.prompt) {
             let _ = write!(line, ", {rate} tokens/s");
         }
@@ -135,7 +147,7 @@ fn keep_common(
     }
     match session.truncate(common) {
         Ok(()) => Ok((common, media)),
-        Err(Error::Rollback { .. }) => {
+        Err(Error::Session(SessionError::Rollback { .. })) => {
             session.truncate(0).context("cannot start the session anew")?;
             Ok((0, 0))
         }
@@ -159,7 +171,7 @@ fn evaluate(
     match pushed {
         Ok(()) => Ok(true),
         Err(Error::Cancelled { .. }) => Ok(false),
-        Err(Error::ContextFull { wanted, context }) => {
+        Err(Error::Session(SessionError::ContextFull { wanted, context })) => {
             let limit = session.model().config().context;
             bail!(too_long(wanted, context, limit))
         }
@@ -221,11 +233,16 @@ impl<'t> Voice<'t> {
 
     fn turn(&mut self, to: Thought) -> Result<()> {
         self.finish()?;
-        if self.thought == Thought::Body && to == Thought::None {
-            eprintln!();
-        }
+        self.end_thought();
         self.thought = to;
         Ok(())
+    }
+
+    /// What follows a thought begins a line.
+    fn end_thought(&mut self) {
+        if mem::replace(&mut self.thought, Thought::None) == Thought::Body {
+            say!();
+        }
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -248,9 +265,7 @@ fn emit(mut text: &str, visible: &mut String, thought: &mut Thought, dim: bool) 
         return Ok(());
     }
     visible.push_str(text);
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    text::print(text)
 }
 
 /// Tokens per second with three digits; `None` where nothing was measured.
@@ -267,6 +282,7 @@ mod tests {
     #[test]
     fn speed_counts_the_gaps_between_tokens() {
         let speed = Speed {
+            prompt_wanted: 50,
             prompt_tokens: 50,
             prompt: Duration::from_millis(100),
             first: Some(Duration::from_millis(120)),
@@ -276,6 +292,8 @@ mod tests {
         let line = "prompt: 50 tokens, 500 tokens/s; first token after 0.12 s; \
                     generated: 21 tokens, 10.0 tokens/s";
         assert_eq!(speed.line(), line);
+        let broken = Speed { prompt_wanted: 200, first: None, tokens: 0, ..speed };
+        assert_eq!(broken.line(), "prompt: 50 of 200 tokens, 500 tokens/s; generated: 0 tokens");
     }
 
     #[test]

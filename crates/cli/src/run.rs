@@ -1,24 +1,26 @@
 //! `carat run`: one prompt, one answer.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use carat::{MediaPrompt, Medium, Model, Sampler, SamplerConfig, Session};
 
 use crate::args::RunArgs;
-use crate::media;
+use crate::interrupt::{self, Guard, Interrupted};
+use crate::load;
+use crate::media::{self, Reading, Source};
 use crate::prompt::{self, Conversation};
 use crate::reply::{End, reply};
-use crate::text::bytes;
-use crate::{interrupt, load};
+use crate::text::{self, bytes, say};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    let text = prompt::given_or_stdin(args.prompt.as_deref())?;
-    interrupt::install()?;
     let (sources, reading) = (args.media.sources(), args.media.senses.reading()?);
+    let is_stdin_taken = media::check_stdin(&sources, args.prompt.as_deref())?;
+    let text = prompt::given_or_stdin(args.prompt.as_deref(), is_stdin_taken)?;
+    interrupt::install()?;
     let begun = Instant::now();
-    let media = sources.iter().map(|s| s.read(reading)).collect::<Result<Vec<_>>>()?;
+    let media = read(&sources, reading)?;
     let read = begun.elapsed();
     let begun = Instant::now();
     let projector = match sources.is_empty() {
@@ -31,7 +33,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 
     let shown: usize = media.iter().map(media::Read::tokens).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len) + TEMPLATE_ROOM;
-    let room = args.max_tokens.unwrap_or(ANSWER_ROOM);
+    let max_tokens = args.max_tokens.tokens();
+    let room = max_tokens.unwrap_or(ANSWER_ROOM);
     let limit = model.config().context;
     let config = args.engine.session(said.saturating_add(shown).saturating_add(room), limit);
     let mut session = load::session(&model, config)?;
@@ -42,30 +45,42 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let prompt = written(args, &model, &media, &text)?;
     let settings = args.sampling.config();
     if args.verbose {
-        eprintln!("loaded in {:.2} s", loaded.as_secs_f64());
-        eprintln!("{}", engine_line(&session));
-        eprintln!("{}", sampling_line(&settings));
+        say!("loaded in {:.2} s", loaded.as_secs_f64());
+        say!("{}", engine_line(&session));
+        say!("{}", sampling_line(&settings));
     }
     let tokenizer = model.tokenizer();
     let mut sampler = Sampler::new(settings, tokenizer.vocab_size())?;
-    let reply =
-        reply(&mut session, &mut sampler, tokenizer, &prompt, &mut Vec::new(), args.max_tokens)?;
+    let reply = reply(&mut session, &mut sampler, tokenizer, &prompt, &mut Vec::new(), max_tokens)?;
     end_line(&reply.text)?;
     if args.verbose && !sources.is_empty() {
-        eprintln!("{}", media_line(read, embedded, reply.speed.first.unwrap_or_default()));
+        say!("{}", media_line(read, embedded, reply.speed.first.unwrap_or_default()));
     }
-    eprintln!("{}", reply.speed.line());
+    say!("{}", reply.speed.line());
     match reply.end {
         End::ContextFull => {
-            eprintln!(
-                "the context of {} tokens is full, --ctx N makes more room",
-                session.context()
-            );
+            say!("the context of {} tokens is full, --ctx N makes more room", session.context());
         }
-        End::Interrupted if reply.speed.tokens == 0 => bail!("interrupted before the first token"),
+        End::Interrupted if reply.speed.tokens == 0 => {
+            bail!(Interrupted("interrupted before the first token"))
+        }
         _ => {}
     }
     Ok(())
+}
+
+/// Reads all media; Ctrl-C ends the program once the one in work is dealt with.
+fn read(sources: &[Source], reading: Reading) -> Result<Vec<media::Read>> {
+    let guard = Guard::new();
+    let mut media = Vec::new();
+    for source in sources {
+        let read = source.read(reading);
+        if guard.stopped() {
+            interrupt::exit();
+        }
+        media.push(read?);
+    }
+    Ok(media)
 }
 
 /// The engine in one line: what runs, on what, in how much memory.
@@ -83,13 +98,17 @@ pub(crate) fn sampling_line(s: &SamplerConfig) -> String {
     format!("temperature {temperature}, top-k {top_k}, top-p {top_p}, min-p {min_p}, seed {seed}")
 }
 
-/// On a terminal the next line begins at the left; elsewhere the output is what the model said.
-pub(crate) fn end_line(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    if out.is_terminal() && !text.ends_with('\n') {
-        writeln!(out)?;
+/// Lets what follows an answer begin a line. Standard output is what the model said unless it is a
+/// terminal; the line break goes to standard error then, which often ends up in the same place.
+pub(crate) fn end_line(answer: &str) -> Result<()> {
+    if answer.is_empty() || answer.ends_with('\n') {
+        return Ok(());
     }
-    Ok(out.flush()?)
+    if io::stdout().is_terminal() {
+        return text::print("\n");
+    }
+    say!();
+    Ok(())
 }
 
 /// Where the time to the first token went.

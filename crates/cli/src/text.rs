@@ -1,4 +1,27 @@
-//! Numbers and foreign text in a form for people.
+//! Numbers and foreign text in a form for people, and how it reaches them.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+
+/// Writes a line to standard error. Where nobody can read it, that is no reason to fail:
+/// `eprintln!` panics there.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+pub(crate) use say;
+
+/// Writes `text` to standard output, where `print!` would panic if that is closed.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(CANNOT_WRITE)
+}
+
+/// What is said where standard output takes no more.
+pub(crate) const CANNOT_WRITE: &str = "cannot write to standard output";
 
 /// `6.5 GiB`; exact below 1 KiB.
 pub(crate) fn bytes(n: u64) -> String {

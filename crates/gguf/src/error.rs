@@ -173,6 +173,18 @@ pub enum Error {
     #[error("cannot open {path}", path = path.display())]
     Io { path: PathBuf, source: std::io::Error },
 
+    /// The operating system stopped reading; the source says why.
+    #[error("cannot read {path}", path = path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+
+    /// The file ended before something that was there when it was opened.
+    #[error(
+        "{path} was cut short by another program while it was read: {need} bytes at byte {at} are \
+         gone, copy or download it again",
+        path = path.display()
+    )]
+    CutShort { path: PathBuf, at: u64, need: u64 },
+
     /// There is no such file.
     #[error("there is no file {path}", path = path.display())]
     NotFound { path: PathBuf },

@@ -7,8 +7,27 @@ use crate::reader::{Field, Reader};
 use crate::tensor::{INFO_BYTES_MIN, Section, TensorInfo, check_overlap};
 use crate::{Endian, Error, Metadata, Result, Tensor, Value};
 
+/// The bytes of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes<'a> {
+    /// Its beginning, which is read. If the header is longer, the error is [`Error::Truncated`] with
+    /// a `need` that is no more than what the file has left.
+    pub head: &'a [u8],
+    /// All of it, which is cut into the data of tensors and not read.
+    pub all: &'a [u8],
+}
+
+impl<'a> Bytes<'a> {
+    /// A file in memory.
+    pub(crate) fn of(all: &'a [u8]) -> Self {
+        Self { head: all, all }
+    }
+}
+
 /// One file, parsed: a whole model or a part of one.
 pub(crate) struct File<'a> {
+    /// From the magic to the last description of a tensor.
+    pub head: &'a [u8],
     pub version: u32,
     pub endian: Endian,
     pub alignment: u64,
@@ -20,11 +39,11 @@ impl<'a> File<'a> {
     /// Parses part `part` (0 for an ordinary file). `index` has the names of the tensors of all
     /// earlier parts, with their positions, and gets those of this one.
     pub(crate) fn parse(
-        bytes: &'a [u8],
+        bytes: Bytes<'a>,
         part: usize,
         index: &mut HashMap<&'a str, usize>,
     ) -> Result<Self> {
-        let mut r = Reader::new(bytes);
+        let mut r = Reader::new_of(bytes.head, bytes.all.len());
         let version = read_version(&mut r)?;
         let tensors_field = Field("tensor count", "");
         let entries_field = Field("metadata count", "");
@@ -45,22 +64,24 @@ impl<'a> File<'a> {
         }
         // A file without tensors may end here. Lengths of slices stay below 2^63: no overflow.
         let data_at = r.at().next_multiple_of(alignment);
-        let data = usize::try_from(data_at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+        let data = usize::try_from(data_at).ok().and_then(|at| bytes.all.get(at..));
         let need = infos.iter().map(TensorInfo::end).max().unwrap_or(0).saturating_add(data_at);
-        let section = Section { data, at: data_at, file: bytes.len() as u64, need };
+        let file = bytes.all.len() as u64;
+        let section = Section { data: data.unwrap_or_default(), at: data_at, file, need };
         let tensors = infos
             .into_iter()
             .map(|info| info.locate(&section, part))
             .collect::<Result<Vec<_>>>()?;
         check_overlap(&tensors)?;
-        Ok(Self { version, endian: r.endian, alignment, metadata, tensors })
+        let head = r.since(0);
+        Ok(Self { head, version, endian: r.endian, alignment, metadata, tensors })
     }
 }
 
 /// Reads magic and version, and finds the byte order: a version is small, so of its four bytes the
 /// first or the last is not zero.
 fn read_version(r: &mut Reader<'_>) -> Result<u32> {
-    let head = r.clone().take(r.left().min(64), Field("magic", ""))?;
+    let head = r.clone().take(r.left().min(MAGIC_BYTES_SEEN as u64), Field("magic", ""))?;
     if !head.starts_with(MAGIC) && !MAGIC.starts_with(head) {
         let found = head[..head.len().min(4)].escape_ascii().to_string();
         return Err(Error::BadMagic { found: format!("\"{found}\""), hint: guess(head) });
@@ -139,6 +160,9 @@ fn is_text(head: &[u8]) -> bool {
 
 /// The first bytes of every file, in both byte orders.
 pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
+
+/// As much of the beginning is looked at to say what a file is that is not GGUF.
+pub(crate) const MAGIC_BYTES_SEEN: usize = 64;
 
 /// The key that overrides [`ALIGNMENT_DEFAULT`].
 pub(crate) const ALIGNMENT_KEY: &str = "general.alignment";

@@ -58,7 +58,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A file on disk is mapped by [`Source`], which must outlive the [`Gguf`] made from it.
+//! A file on disk is opened by [`Source`], which must outlive the [`Gguf`] made from it.
 
 mod array;
 mod error;
@@ -66,6 +66,7 @@ mod header;
 mod metadata;
 mod mmap;
 mod owned;
+mod part_file;
 mod reader;
 mod source;
 mod split;
@@ -76,13 +77,16 @@ mod write;
 
 use std::collections::HashMap;
 
+use header::Bytes;
+
 pub use array::Array;
 pub use error::{Error, Result};
 pub use metadata::Metadata;
 pub use mmap::Mapping;
 pub use owned::{OwnedArray, OwnedValue};
+pub use part_file::PartFile;
 pub use reader::Endian;
-pub use source::Source;
+pub use source::{Source, Stamp};
 pub use tensor::{Shape, Tensor};
 pub use tensor_type::TensorType;
 pub use value::{Value, ValueType};
@@ -98,17 +102,22 @@ pub struct Gguf<'a> {
     tensors: Vec<Tensor<'a>>,
     index: HashMap<&'a str, usize>,
     parts: usize,
+    /// The header of each part.
+    heads: Vec<&'a [u8]>,
+    /// The files, if it was not parsed from memory.
+    source: Option<&'a Source>,
 }
 
 impl<'a> Gguf<'a> {
     /// Parses a whole file. Everything is checked here; nothing can fail afterwards.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        split::parse_parts(&[bytes]).map_err(|(_, e)| e)
+        split::parse_parts(&[Bytes::of(bytes)]).map_err(|(_, e)| e)
     }
 
     /// Parses the parts of a split model, in order. Errors come as [`Error::InPart`].
     pub fn parse_split(parts: &[&'a [u8]]) -> Result<Self> {
-        split::parse_parts(parts).map_err(|(part, e)| match parts.len() {
+        let parts: Vec<_> = parts.iter().map(|part| Bytes::of(part)).collect();
+        split::parse_parts(&parts).map_err(|(part, e)| match parts.len() {
             0 | 1 => e,
             n => Error::InPart { part: part + 1, parts: n, source: Box::new(e) },
         })
@@ -147,5 +156,40 @@ impl<'a> Gguf<'a> {
     /// The tensor called `name`.
     pub fn tensor(&self, name: &str) -> Option<&Tensor<'a>> {
         self.index.get(name).map(|i| &self.tensors[*i])
+    }
+
+    /// The header of each part as it stands in the file, from the magic to the last description of
+    /// a tensor.
+    pub fn heads(&self) -> &[&'a [u8]] {
+        &self.heads
+    }
+
+    /// Reads `out.len()` bytes of the data of `tensor`, one of [`tensors`](Self::tensors), from its
+    /// byte `at` on.
+    ///
+    /// # Errors
+    /// If the file on disk was cut short after it was opened, or cannot be read.
+    ///
+    /// # Panics
+    /// If the tensor has fewer bytes.
+    pub fn read(&self, tensor: &Tensor<'_>, at: usize, out: &mut [u8]) -> Result<()> {
+        let data = &tensor.data[at..at + out.len()];
+        match self.source {
+            Some(source) => source.read(tensor, at as u64, out)?,
+            None => out.copy_from_slice(data),
+        }
+        Ok(())
+    }
+
+    /// Lets the system read `len` bytes of the data of `tensor` from its byte `at` on in advance.
+    pub fn will_need(&self, tensor: &Tensor<'_>, at: usize, len: usize) {
+        if let Some(source) = self.source {
+            source.will_need(tensor, at as u64, len);
+        }
+    }
+
+    /// The files that this was parsed from; `None` if it was parsed from memory.
+    pub fn source(&self) -> Option<&'a Source> {
+        self.source
     }
 }

@@ -53,17 +53,24 @@ impl fmt::Display for Field<'_> {
     }
 }
 
-/// The bytes of a file and a position in them.
+/// The bytes of a file, or those of its beginning, and a position in them.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
+    /// The length of the file.
+    len: usize,
     at: usize,
     pub endian: Endian,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, endian: Endian::Little }
+        Self::new_of(bytes, bytes.len())
+    }
+
+    /// A reader of the beginning of a file of `len` bytes.
+    pub(crate) fn new_of(bytes: &'a [u8], len: usize) -> Self {
+        Self { bytes, len, at: 0, endian: Endian::Little }
     }
 
     /// The position, in bytes from the start of the file.
@@ -72,7 +79,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn left(&self) -> u64 {
-        (self.bytes.len() - self.at) as u64
+        (self.len - self.at) as u64
     }
 
     /// What has been read since position `from`.
@@ -82,7 +89,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(crate) fn take(&mut self, need: u64, field: Field<'_>) -> Result<&'a [u8]> {
-        if need > self.left() {
+        if need > (self.bytes.len() - self.at) as u64 {
             return Err(self.truncated(need, field));
         }
         let from = self.at;

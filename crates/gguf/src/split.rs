@@ -7,27 +7,38 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::header::File;
+use crate::header::{Bytes, File};
 use crate::{Error, Gguf, Metadata, Result};
 
 /// Parses the parts in order and joins them. The number beside an error is its part, from 0.
-pub(crate) fn parse_parts<'a>(parts: &[&'a [u8]]) -> Result<Gguf<'a>, (usize, Error)> {
+pub(crate) fn parse_parts<'a>(parts: &[Bytes<'a>]) -> Result<Gguf<'a>, (usize, Error)> {
     let mut whole: Option<Gguf<'a>> = None;
     let mut index = HashMap::new();
     for (part, bytes) in parts.iter().enumerate() {
         let wrong = |e| (part, e);
-        let file = File::parse(bytes, part, &mut index).map_err(wrong)?;
+        let file = File::parse(*bytes, part, &mut index).map_err(wrong)?;
         check_split_keys(&file.metadata, part, parts.len()).map_err(wrong)?;
-        let File { version, endian, alignment, metadata, tensors } = file;
+        let File { head, version, endian, alignment, metadata, tensors } = file;
         match &mut whole {
             Some(gguf) if gguf.endian != endian => {
                 return Err(wrong(Error::MixedEndian { found: endian, wanted: gguf.endian }));
             }
-            Some(gguf) => gguf.tensors.extend(tensors),
+            Some(gguf) => {
+                gguf.tensors.extend(tensors);
+                gguf.heads.push(head);
+            }
             None => {
-                let (index, parts) = (HashMap::new(), parts.len());
-                let gguf = Gguf { version, endian, alignment, metadata, tensors, index, parts };
-                whole = Some(gguf);
+                whole = Some(Gguf {
+                    version,
+                    endian,
+                    alignment,
+                    metadata,
+                    tensors,
+                    index: HashMap::new(),
+                    parts: parts.len(),
+                    heads: vec![head],
+                    source: None,
+                });
             }
         }
     }

@@ -18,7 +18,12 @@ pub struct Tensor<'a> {
     pub shape: Shape,
     /// Where the data starts, in bytes from the start of the data section of its file.
     pub offset: u64,
+    /// Where the data starts, in bytes from the start of its file.
+    pub at: u64,
     /// The data: whole blocks, row after row, in the byte order of the file.
+    ///
+    /// Of a file on disk this is a [mapping](crate::Mapping), with its condition: whoever cannot be
+    /// sure that no program cuts the file short takes [`Gguf::read`](crate::Gguf::read) instead.
     pub data: &'a [u8],
     /// The part of a split file that holds the tensor, counted from 0; 0 for an ordinary file.
     pub part: usize,
@@ -27,7 +32,7 @@ pub struct Tensor<'a> {
 /// Without the data, which may be gigabytes.
 impl fmt::Debug for Tensor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, tensor_type, shape, offset, data, part } = self;
+        let Self { name, tensor_type, shape, offset, data, part, .. } = self;
         let bytes = data.len();
         write!(f, "{name:?} {tensor_type} {shape:?}, {bytes} bytes at {offset} of part {part}")
     }
@@ -151,7 +156,7 @@ impl<'a> TensorInfo<'a> {
             Error::TensorOutOfRange { tensor, at, offset, size, data_at, have, file, need }
         })?;
         let data = &data[offset as usize..end as usize];
-        Ok(Tensor { name, tensor_type, shape, offset, data, part })
+        Ok(Tensor { name, tensor_type, shape, offset, at: data_at + offset, data, part })
     }
 }
 

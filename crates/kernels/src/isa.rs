@@ -1,8 +1,9 @@
 //! `Isa`: which instruction set a kernel runs on, and the proof that this CPU has it.
 //!
-//! There is no public way to make an `Isa` but to ask what the machine has, so holding one means
-//! that its instructions may run. Each integer kernel exists once per instruction set under the same
-//! name; `on!` picks one. That macro has the library's only calls into `#[target_feature]` functions.
+//! The only public way to get an `Isa` is to ask what the machine has, so whoever holds one may run
+//! its instructions. Each integer kernel exists once per instruction set, under the same name, and
+//! the macro `on!` picks one. That macro holds the library's only calls into `#[target_feature]`
+//! functions.
 
 #![expect(
     unsafe_code,
@@ -27,27 +28,28 @@ pub struct Isa(Kind);
 #[derive(Clone, Copy)]
 enum Kind {
     Scalar,
-    /// Intel Haswell, AMD Zen and later.
+    /// AVX2, FMA and F16C: Intel Haswell, AMD Zen, and later.
     #[cfg(target_arch = "x86_64")]
     Avx2(pulp::x86::V3),
-    /// Intel Alder Lake, AMD Zen 5 and later.
+    /// AVX-VNNI, `vpdpbusd` on 256 bits: Intel Alder Lake, AMD Zen 5, and later.
     #[cfg(target_arch = "x86_64")]
     AvxVnni(pulp::x86::V3),
-    /// Intel Ice Lake, AMD Zen 4 and later.
+    /// AVX-512 with VNNI: Intel Ice Lake, AMD Zen 4, and later.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(pulp::x86::V3),
-    /// Every 64-bit Arm: Cortex-A72 and earlier have nothing better.
+    /// Advanced SIMD, which every 64-bit Arm CPU has; the best of Cortex-A72 and earlier.
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
-    /// `sdot`: Cortex-A76, Neoverse N1, Apple M1 and later.
+    /// The dot product `sdot`: Cortex-A76, Neoverse N1, Apple M1, and later.
     #[cfg(target_arch = "aarch64")]
     NeonDotprod(pulp::aarch64::Neon),
-    /// `smmla`: Cortex-A710, Neoverse V1 and N2, Snapdragon X, Apple M2 and later.
+    /// The matrix product `smmla`: Cortex-A710, Neoverse V1 and N2, Snapdragon X, Apple M2, and later.
     #[cfg(target_arch = "aarch64")]
     NeonI8mm(pulp::aarch64::Neon),
 }
 
-/// Runs the kernel of that name; arguments are names, so nothing is evaluated inside `unsafe`.
+/// Runs `$kernel` as compiled for the instruction set `$isa`. Each `$arg` is a name and not an
+/// expression, so nothing else is evaluated inside `unsafe`.
 macro_rules! on {
     ($isa:ident, $kernel:ident($($arg:ident: $type:ty),*)) => {{
         let kernel: unsafe fn($($type),*) = match $isa.0 {
@@ -70,7 +72,7 @@ macro_rules! on {
     }};
 }
 
-/// Calls the function compiled for that number of columns, one to eight.
+/// Calls the instance of `$function` that is compiled for `$columns` columns, one to eight.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! for_columns {
     ($columns:expr, $($function:ident)::+($($arg:ident),*)) => {
@@ -90,23 +92,24 @@ macro_rules! for_columns {
 pub(crate) use for_columns;
 
 impl Isa {
-    /// Every instruction set this machine has, weakest first; the first one is scalar.
+    /// All instruction sets that this machine has, from scalar to the strongest.
     pub fn available() -> &'static [Self] {
         static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
         AVAILABLE.get_or_init(detect)
     }
 
-    /// The strongest instruction set this machine has.
+    /// The strongest instruction set that this machine has.
     pub fn best() -> Self {
         *Self::available().last().unwrap_or(&Self::scalar())
     }
 
-    /// Plain Rust, the specification of all others.
+    /// The kernels in plain Rust, which specify what all others compute.
     pub fn scalar() -> Self {
         Self(Kind::Scalar)
     }
 
-    /// `scalar`; `avx2`, `avxvnni` or `avx512vnni`; `neon`, `neon-dotprod` or `neon-i8mm`.
+    /// The name of this instruction set: `scalar`; `avx2`, `avxvnni` or `avx512vnni` on x86; `neon`,
+    /// `neon-dotprod` or `neon-i8mm` on Arm.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
@@ -125,18 +128,18 @@ impl Isa {
         }
     }
 
-    /// The instruction set of that name, if this machine has it.
+    /// The instruction set called `name`, if this machine has it.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::available().iter().copied().find(|isa| isa.name() == name)
     }
 
-    /// Multiplies rows of a packed matrix with columns:
+    /// Multiplies the rows of the row groups `groups` of the packed matrix `w` with the columns `x`:
     /// `out[c][i] = Σ_k w[8 · groups.start + i][k] · x[c][k]`.
     ///
-    /// `out` is `[columns][8 · groups.len()]`; rows that only pad the last group come out as zero.
-    /// F32 weights aside, no bit of the result depends on the range of groups or on the number of
-    /// columns (many at once are faster: weights are then unpacked once); formats other than F32 also
-    /// have the same bits on every instruction set.
+    /// `out` has the shape `[columns][8 · groups.len()]`; rows that only pad the last group become
+    /// zero. For all formats but F32, the bits of the result depend neither on the range of groups
+    /// nor on the number of columns nor on the instruction set. A call with many columns is faster
+    /// than many calls, since it unpacks the weights once.
     ///
     /// # Panics
     /// If a length does not fit the others, or the columns are not of the kind that
@@ -185,7 +188,7 @@ impl Isa {
         on!(self, scale_int8(out: &mut [f32], q: &[i8], scales: &[f32]));
     }
 
-    /// Runs an element-wise operation compiled for this instruction set.
+    /// Runs the element-wise operation `op`, compiled for this instruction set.
     #[inline]
     pub(crate) fn run<Op: WithSimd>(self, op: Op) -> Op::Output {
         match self.0 {
@@ -275,7 +278,7 @@ fn detect() -> Vec<Isa> {
     found
 }
 
-/// True when the CPU has every part of AVX-512 that `avx512vnni` asks for.
+/// Whether the CPU has every part of AVX-512 that the `avx512vnni` kernels enable.
 #[cfg(target_arch = "x86_64")]
 fn has_avx512vnni() -> bool {
     is_x86_feature_detected!("avx512f")

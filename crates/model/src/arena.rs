@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::error::Result;
-use crate::pages::Pages;
+use crate::pages::{MemoryError, Pages};
 
 /// The unit of the arena: a cache line, aligned like one.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -55,7 +54,7 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// Reserves `need`.
-    pub(crate) fn new(need: Need) -> Result<Self> {
+    pub(crate) fn new(need: Need) -> Result<Self, MemoryError> {
         let pages = Pages::zeroed("scratch", need.bytes())?;
         Ok(Self { pages, high_water: AtomicUsize::new(0) })
     }

@@ -30,47 +30,13 @@ pub enum Error {
     #[error(transparent)]
     Sampler(#[from] crate::sampler::SamplerError),
 
-    /// A cache file that cannot be written.
-    #[error("cannot write the cache file {} of {bytes} bytes: make room or do without", path.display())]
-    Cache { path: PathBuf, bytes: u64, source: std::io::Error },
+    /// A cache file that cannot be used.
+    #[error(transparent)]
+    Cache(#[from] crate::weights::CacheError),
 
-    /// A file where a cache file should be or come.
-    #[error("{} is no cache file and is left as it is: name another file for the cache", path.display())]
-    NotACache { path: PathBuf },
-
-    /// Token ids beyond the vocabulary.
-    #[error("token {id} does not exist, the vocabulary has {vocab} tokens")]
-    Token { id: u32, vocab: usize },
-
-    /// More tokens than the session can hold.
-    #[error(
-        "{wanted} tokens do not fit into a context of {context}: \
-         truncate the session or make one with a larger context"
-    )]
-    ContextFull { wanted: usize, context: usize },
-
-    /// A session longer than the model was made for.
-    #[error("a context of {wanted} tokens is more than the model's {model}: ask for less")]
-    ContextTooLong { wanted: usize, model: usize },
-
-    /// A session setting outside its range.
-    #[error("{setting} is {found}, {wanted} is wanted")]
-    Setting { setting: &'static str, found: usize, wanted: &'static str },
-
-    /// `truncate` to a length that the session has not reached.
-    #[error("cannot truncate to {wanted} tokens, the session holds {have}")]
-    TruncateBeyond { wanted: usize, have: usize },
-
-    /// `truncate` further back than the sliding layers remember.
-    #[error(
-        "cannot truncate to {wanted} tokens, the sliding layers remember enough down to {least}: \
-         truncate to 0 and push again, or make a session with a larger rollback"
-    )]
-    Rollback { wanted: usize, least: usize },
-
-    /// `generate` in a session that holds nothing.
-    #[error("nothing was pushed, there is no token to continue from")]
-    NothingPushed,
+    /// A session cannot do what it was asked.
+    #[error(transparent)]
+    Session(#[from] crate::session::SessionError),
 
     /// The progress callback asked to stop.
     #[error("cancelled after {done} of {total}")]
@@ -83,37 +49,6 @@ pub enum Error {
     /// Media for a model that has no senses.
     #[error("the model takes no {what}: {hint}")]
     NoProjector { what: &'static str, hint: &'static str },
-
-    /// A picture with a side that the model has no positions for.
-    #[error(
-        "the picture has {columns} x {rows} patches, the model has positions for {positions} in \
-         each direction: choose a smaller budget or a less extreme shape"
-    )]
-    ImagePositions { columns: usize, rows: usize, positions: usize },
-
-    /// Not as many media as places for them.
-    #[error("the prompt has places for {wanted} media, {found} were given")]
-    MediaCount { wanted: usize, found: usize },
-
-    /// A medium of another kind than its place.
-    #[error("the prompt has a place for {wanted} where {found} was given: mind their order")]
-    MediaKind { wanted: &'static str, found: &'static str },
-
-    /// A medium of another length than its place.
-    #[error(
-        "the prompt has {wanted} tokens for a medium of {found}: both must come from one budget"
-    )]
-    MediaTokens { wanted: usize, found: usize },
-
-    /// An embedding that another model made.
-    #[error("an embedding has rows of {found} values, the model's have {wanted}: embed it anew")]
-    MediaModel { wanted: usize, found: usize },
-
-    /// `truncate` into a medium.
-    #[error(
-        "cannot truncate to {wanted} tokens, a medium is there: truncate to {start} or to {end}"
-    )]
-    TruncateMedium { wanted: usize, start: usize, end: usize },
 
     /// A picture that cannot be used.
     #[error(transparent)]
@@ -128,12 +63,12 @@ pub enum Error {
     Video(#[from] crate::video::VideoError),
 
     /// The system gave no memory.
-    #[error("no memory for {bytes} bytes of {what}: close other programs or ask for less context")]
-    Memory { what: &'static str, bytes: u64 },
+    #[error(transparent)]
+    Memory(#[from] crate::pages::MemoryError),
 
-    /// The system gave no threads.
-    #[error("cannot start {threads} threads")]
-    Threads { threads: usize, source: std::io::Error },
+    /// Too many threads, or none that the system would start.
+    #[error(transparent)]
+    Threads(#[from] crate::pool::ThreadsError),
 }
 
 /// The result inside this crate.

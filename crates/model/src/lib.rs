@@ -1,9 +1,9 @@
 //! Gemma 4 on the CPU: open a GGUF file, push text, read tokens.
 //!
 //! [`Model`] holds the weights and the tokeniser and is shared; [`Session`] holds one conversation:
-//! its KV cache, its scratch memory and its threads. Nothing here is global, no environment
-//! variable is read, and every thread belongs to a session or a loading model and ends soon after
-//! it.
+//! its KV cache, its scratch memory and its threads. Nothing here is global but the list of cache
+//! files that are being written ([`PartFile`](carat_gguf::PartFile)), no environment variable is
+//! read, and every thread belongs to a session or a loading model and ends soon after it.
 //!
 //! ```no_run
 //! use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig};
@@ -32,12 +32,14 @@ pub mod audio;
 pub mod chat;
 mod config;
 mod error;
+mod identity;
 mod media_file;
 mod model;
 mod model_file;
 mod pages;
 mod pool;
 mod projector;
+mod quiet;
 pub mod sampler;
 mod session;
 mod text;
@@ -51,16 +53,20 @@ pub use carat_kernels::Isa;
 pub use chat::{ChatTemplate, Rendered};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
+pub use identity::Identity;
 pub use model::{Model, OpenOptions};
 pub use model_file::ModelFileError;
+pub use pages::MemoryError;
+pub use pool::ThreadsError;
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
-    Session, SessionConfig, Stop,
+    Session, SessionConfig, SessionError, Stop,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;
+pub use weights::CacheError;
 
 /// The number of a token in the model's vocabulary.
 pub type TokenId = u32;

@@ -12,12 +12,13 @@ use crate::audio::Audio;
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
-use crate::pool::physical_cores;
+use crate::identity::Identity;
+use crate::pool::{ThreadsError, physical_cores};
 use crate::projector::{MediaTokens, Projector, ProjectorShape};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::{Loading, Matrix, Weights, turning_pairs};
+use crate::weights::{CacheError, Loaded, Loading, Matrix, Weights, turning_pairs};
 
 /// A model that is ready to be used. It can be shared by threads; each conversation is a
 /// [`Session`](crate::Session).
@@ -32,6 +33,8 @@ pub struct Model {
     chat_template: Option<ChatTemplate>,
     projector: Option<Projector>,
     bytes: u64,
+    identity: Identity,
+    cache_refused: Option<CacheError>,
 }
 
 /// How a model is opened.
@@ -48,7 +51,14 @@ pub struct OpenOptions<'a> {
     /// model), the next ones map it, which takes a fraction of a second whatever the size of the
     /// model, and memory that the system can take back. Without one, weights are repacked into
     /// memory of their own, in huge pages where there are some.
+    ///
+    /// Whoever may neither read the file nor write it is served without it, and
+    /// [`Model::cache_refused`] says so. No program may cut the file short while the model lives.
     pub cache: Option<&'a Path>,
+    /// Compares all of the model and all of the cache file with what was noted when it was written,
+    /// which takes as long as reading both; what does not agree is written anew. Without it, a
+    /// model that was changed is found out all the same, damage of a large cache file may not be.
+    pub verify_cache: bool,
 }
 
 impl Model {
@@ -83,8 +93,9 @@ impl Model {
         let bytes = crate::weights::check(&gguf, &config)?;
         let open = |path| Projector::open(path, config.hidden, &tokenizer, &pool);
         let projector = options.projector.map(open).transpose()?;
-        let loading = Loading { source: &source, pool: &pool, progress, cache: options.cache };
-        let weights = Weights::load(&gguf, &config, loading)?;
+        let OpenOptions { cache, verify_cache, .. } = options;
+        let loading = Loading { pool: &pool, progress, cache, verify_cache };
+        let Loaded { weights, identity, cache_refused } = Weights::load(&gguf, &config, loading)?;
 
         let frequencies = |kind, divisors| {
             let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
@@ -102,6 +113,8 @@ impl Model {
             chat_template,
             projector,
             bytes,
+            identity,
+            cache_refused,
         })
     }
 
@@ -132,6 +145,21 @@ impl Model {
 
     pub(crate) fn projector_shape(&self) -> Option<ProjectorShape> {
         self.projector.as_ref().map(|projector| projector.shape)
+    }
+
+    /// What the model is known by, its projector left out.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// What the projector is known by, if the model was opened with one.
+    pub fn projector_identity(&self) -> Option<Identity> {
+        self.projector.as_ref().map(|projector| projector.identity)
+    }
+
+    /// Why the model was opened without the cache file that was asked for.
+    pub fn cache_refused(&self) -> Option<&CacheError> {
+        self.cache_refused.as_ref()
     }
 
     /// The matrices that every decoded token is multiplied with, as they lie in memory and in the
@@ -188,10 +216,10 @@ impl Model {
 }
 
 /// Threads that repack weights and end with that.
-fn loading_threads(threads: usize) -> Result<ThreadPool> {
+fn loading_threads(threads: usize) -> Result<ThreadPool, ThreadsError> {
     let threads = if threads == 0 { physical_cores() } else { threads };
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.map_err(|e| Error::Threads { threads, source: io::Error::other(e) })
+    pool.map_err(|e| ThreadsError::Start { threads, source: io::Error::other(e) })
 }
 
 fn no_projector(what: &'static str, is_open: bool) -> Error {

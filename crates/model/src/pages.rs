@@ -8,7 +8,16 @@ use std::ops::{Deref, DerefMut};
 
 use memmap2::MmapMut;
 
-use crate::error::{Error, Result};
+/// The system gave no memory.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no memory for {bytes} bytes of {what}: close other programs or ask for less context")]
+#[non_exhaustive]
+pub struct MemoryError {
+    /// What the memory was for.
+    pub what: &'static str,
+    /// How much was asked for.
+    pub bytes: u64,
+}
 
 /// A block of memory, aligned to a page.
 #[derive(Debug)]
@@ -19,8 +28,8 @@ pub(crate) struct Pages {
 
 impl Pages {
     /// `bytes` of zeros, or an error instead of an abort; `what` they are for.
-    pub(crate) fn zeroed(what: &'static str, bytes: usize) -> Result<Self> {
-        let no_memory = |_| Error::Memory { what, bytes: bytes as u64 };
+    pub(crate) fn zeroed(what: &'static str, bytes: usize) -> Result<Self, MemoryError> {
+        let no_memory = |_| MemoryError { what, bytes: bytes as u64 };
         let map = MmapMut::map_anon(bytes.max(1)).map_err(no_memory)?;
         // A kernel without huge pages refuses, and nothing but speed is lost.
         #[cfg(target_os = "linux")]
@@ -49,8 +58,10 @@ mod tests {
 
     #[test]
     fn absurd_sizes_are_an_error() {
-        assert!(matches!(Pages::zeroed("test", usize::MAX / 2), Err(Error::Memory { .. })));
-        assert!(matches!(Pages::zeroed("test", usize::MAX), Err(Error::Memory { .. })));
+        for bytes in [usize::MAX / 2, usize::MAX] {
+            let error = Pages::zeroed("test", bytes).expect_err("more than any machine has");
+            assert_eq!(error, MemoryError { what: "test", bytes: bytes as u64 });
+        }
     }
 
     #[test]

@@ -11,13 +11,22 @@ mod crew;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::{marker, ptr};
+use std::{io, marker, ptr};
 
 use carat_kernels::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Isa, Weights, int8_dwords};
 
 use crate::arena::{Frame, Need};
-use crate::error::{Error, Result};
 use crew::Crew;
+
+/// Threads that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the message says they are")]
+pub enum ThreadsError {
+    /// The system gave none.
+    #[error("cannot start {threads} threads: ask for fewer")]
+    Start { threads: usize, source: io::Error },
+}
 
 /// The threads of one session and the instruction set that they use.
 #[derive(Debug)]
@@ -30,9 +39,10 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Starts `threads` threads less the caller's own; 0 stands for the number of physical cores.
-    pub(crate) fn new(threads: usize, isa: Isa) -> Result<Self> {
+    pub(crate) fn new(threads: usize, isa: Isa) -> Result<Self, ThreadsError> {
         let threads = if threads == 0 { physical_cores() } else { threads };
-        let crew = Crew::new(threads - 1).map_err(|source| Error::Threads { threads, source })?;
+        let no_threads = |source| ThreadsError::Start { threads, source };
+        let crew = Crew::new(threads - 1).map_err(no_threads)?;
         Ok(Self { threads, crew: Mutex::new(crew), isa })
     }
 

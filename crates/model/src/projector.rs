@@ -3,6 +3,7 @@
 //! A projector belongs to one text model. Whether two files fit is checked when they are opened:
 //! the lengths of their vectors, and that the vocabulary has the tokens that stand for media.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use carat_gguf::{Gguf, Source};
@@ -11,6 +12,7 @@ use rayon::ThreadPool;
 use crate::TokenId;
 use crate::audio::Audio;
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::model_file::ModelFileError;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -22,6 +24,7 @@ pub(crate) struct Projector {
     pub(crate) vision: Option<(Vision, MediaTokens)>,
     pub(crate) audio: Option<(Audio, MediaTokens)>,
     pub(crate) shape: ProjectorShape,
+    pub(crate) identity: Identity,
 }
 
 /// What a projector adds to a session, known without loading it.
@@ -86,13 +89,14 @@ impl Projector {
     ) -> Result<Self> {
         let source = Source::open(path)?;
         let gguf = source.parse()?;
-        let file = ProjectorFile { source: &source, gguf: &gguf, pool };
+        let file = ProjectorFile { gguf: &gguf, pool };
         Self::load(&file, hidden, tokenizer)
             .map_err(|source| Error::Projector { path: path.to_owned(), source: Box::new(source) })
     }
 
     fn load(file: &ProjectorFile<'_>, hidden: usize, tokenizer: &Tokenizer) -> Result<Self> {
-        let shape = ProjectorShape::of(file.gguf)?;
+        let gguf = file.gguf;
+        let shape = ProjectorShape::of(gguf)?;
         let vision = match shape.vision.is_some() {
             true => Some((
                 Vision::load(file, hidden)?,
@@ -107,10 +111,11 @@ impl Projector {
             )),
             false => None,
         };
-        match file.gguf.tensors().iter().find(|t| !TENSORS.contains(&t.name)) {
-            Some(t) => Err(ModelFileError::UnknownTensor { name: t.name.to_owned() }.into()),
-            None => Ok(Self { vision, audio, shape }),
+        if let Some(t) = gguf.tensors().iter().find(|t| !TENSORS.contains(&t.name)) {
+            return Err(ModelFileError::UnknownTensor { name: t.name.to_owned() }.into());
         }
+        let identity = Identity::read(gguf, file.pool, &mut |_, _| ControlFlow::Continue(()))?;
+        Ok(Self { vision, audio, shape, identity })
     }
 }
 
@@ -143,7 +148,6 @@ fn media_tokens(tokenizer: &Tokenizer, names: [&'static str; 3]) -> Result<Media
 
 /// A projector file while it is being read.
 pub(crate) struct ProjectorFile<'a> {
-    source: &'a Source,
     gguf: &'a Gguf<'a>,
     pool: &'a ThreadPool,
 }
@@ -205,7 +209,7 @@ impl ProjectorFile<'_> {
     /// A matrix of `rows` outputs and `cols` inputs.
     pub(crate) fn matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Matrix> {
         weights::check_shape(self.gguf, name, weights::shape(&[cols, rows]))?;
-        weights::matrix(self.source, self.gguf, name, self.pool)
+        weights::matrix(self.gguf, name, self.pool)
     }
 }
 

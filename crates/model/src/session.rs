@@ -5,6 +5,7 @@
 //! the next token is wanted, so that it can be shown first.
 
 mod config;
+mod error;
 mod generate;
 mod listen;
 mod media;
@@ -19,12 +20,14 @@ use crate::arena::{Arena, Frame};
 use crate::chat::Rendered;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::pages::MemoryError;
 use crate::pool::Pool;
 use crate::text::kv_cache::{KvCache, KvLimits};
 use crate::text::{self, Span};
 use crate::{Isa, Sampler, TokenId};
 use config::scratch;
 pub use config::{Memory, MemoryPlan, SessionConfig};
+pub use error::SessionError;
 pub use generate::{Generate, Stop};
 pub use listen::Listen;
 use media::{Embedded, Placed};
@@ -102,7 +105,7 @@ impl<'m> Session<'m> {
         let bytes = (limits.context * size_of::<TokenId>()) as u64;
         tokens
             .try_reserve_exact(limits.context)
-            .map_err(|_| Error::Memory { what: "tokens", bytes })?;
+            .map_err(|_| MemoryError { what: "tokens", bytes })?;
         Ok(Self {
             model,
             pool: Pool::new(config.threads, config.isa)?,
@@ -221,19 +224,19 @@ impl<'m> Session<'m> {
     pub fn truncate(&mut self, tokens: usize) -> Result<()> {
         let have = self.tokens.len();
         if tokens > have {
-            return Err(Error::TruncateBeyond { wanted: tokens, have });
+            return Err(SessionError::TruncateBeyond { wanted: tokens, have }.into());
         }
         let cuts = |placed: &&Placed| placed.at.start < tokens && tokens <= placed.at.end;
         if let Some(Placed { at, .. }) = self.media.iter().find(cuts) {
             let (start, end) = (at.start, at.end + 1);
-            return Err(Error::TruncateMedium { wanted: tokens, start, end });
+            return Err(SessionError::TruncateMedium { wanted: tokens, start, end }.into());
         }
         if tokens < self.kv.len() {
             // The last token kept is evaluated again when its logits are wanted.
             let keep = tokens.saturating_sub(1);
             self.kv
                 .truncate(keep)
-                .map_err(|least| Error::Rollback { wanted: tokens, least: least + 1 })?;
+                .map_err(|least| SessionError::Rollback { wanted: tokens, least: least + 1 })?;
         }
         self.forget(tokens);
         Ok(())
@@ -278,7 +281,7 @@ impl<'m> Session<'m> {
     /// [`Session::generate`] has sampled from them, those of suppressed tokens are −∞.
     ///
     /// # Errors
-    /// [`Error::NothingPushed`] in an empty session, or no memory to evaluate the last token.
+    /// [`SessionError::NothingPushed`] in an empty session, or no memory to evaluate the last token.
     pub fn logits(&mut self) -> Result<&[f32]> {
         self.settle()?;
         Ok(&self.logits)
@@ -331,11 +334,11 @@ impl<'m> Session<'m> {
     fn extend(&mut self, bos: Option<TokenId>, ids: &[TokenId], media: &[Embedding]) -> Result<()> {
         let vocab = self.model.config().vocab;
         if let Some(id) = bos.iter().chain(ids).find(|id| **id as usize >= vocab) {
-            return Err(Error::Token { id: *id, vocab });
+            return Err(SessionError::Token { id: *id, vocab }.into());
         }
         let wanted = self.tokens.len() + bos.iter().len() + ids.len();
         if wanted > self.limits.context {
-            return Err(Error::ContextFull { wanted, context: self.limits.context });
+            return Err(SessionError::ContextFull { wanted, context: self.limits.context }.into());
         }
         let first = self.tokens.len() + bos.iter().len();
         let placed = media::place(self.model, ids, media, first)?;
@@ -368,7 +371,7 @@ impl<'m> Session<'m> {
     /// Makes `logits` those after the last token.
     fn settle(&mut self) -> Result<()> {
         if self.tokens.is_empty() {
-            return Err(Error::NothingPushed);
+            return Err(SessionError::NothingPushed.into());
         }
         self.evaluate(&mut |_| ControlFlow::Continue(()))
     }

@@ -12,14 +12,16 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use carat_gguf::{Endian, Gguf, Shape, Source, Tensor};
+use carat_gguf::{Endian, Gguf, Shape, Tensor};
 use carat_kernels::{Format, dequantize, packed_bytes};
 use rayon::ThreadPool;
 
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::model_file::ModelFileError;
 use crate::text::rope;
+pub use cache::CacheError;
 pub(crate) use image::Matrix;
 use image::{Plan, Repacking};
 
@@ -79,19 +81,25 @@ impl Weights {
     /// # Errors
     /// Those of [`check`], no memory, a cache file that cannot be used, or a wish of the progress to
     /// stop.
-    pub(crate) fn load(gguf: &Gguf<'_>, config: &Config, loading: Loading<'_>) -> Result<Self> {
+    pub(crate) fn load(gguf: &Gguf<'_>, config: &Config, loading: Loading<'_>) -> Result<Loaded> {
         check(gguf, config)?;
         let matrices = tensors(gguf, config).into_iter().filter(|(_, shape)| shape.len() > 1);
         let plan = Plan::new(gguf, matrices.map(|(name, _)| name))?;
-        let mut repacking =
-            Repacking { source: loading.source, pool: loading.pool, progress: loading.progress };
-        let image = match loading.cache {
-            Some(path) => cache::open_or_write(&plan, path, &mut repacking)?,
-            None => plan.load(&mut repacking)?,
+        let Loading { pool, progress, cache, verify_cache } = loading;
+        let mut repacking = Repacking { pool, progress, hashes_image: false };
+        let (image, identity, cache_refused) = match cache {
+            Some(path) => {
+                let opened = cache::open_or_write(&plan, path, verify_cache, &mut repacking)?;
+                (opened.image, opened.identity, opened.refused)
+            }
+            None => {
+                let (image, repacked) = plan.load(&mut repacking)?;
+                (image, repacked.identity, None)
+            }
         };
         let matrices = plan.matrices(image).collect();
         let mut loader = Loader { gguf, matrices };
-        Ok(Self {
+        let weights = Self {
             embedding: loader.matrix("token_embd.weight")?,
             output: loader.matrices.remove("output.weight"),
             output_norm: vector(gguf, "output_norm.weight")?,
@@ -99,30 +107,35 @@ impl Weights {
             layers: (0..config.layers.len())
                 .map(|i| loader.layer(i, config))
                 .collect::<Result<_>>()?,
-        })
+        };
+        Ok(Loaded { weights, identity, cache_refused })
     }
+}
+
+/// The weights, and what was learnt on the way.
+pub(crate) struct Loaded {
+    pub(crate) weights: Weights,
+    pub(crate) identity: Identity,
+    /// Why a cache file was not used.
+    pub(crate) cache_refused: Option<CacheError>,
 }
 
 /// What loading needs beside a file's content.
 pub(crate) struct Loading<'a> {
-    pub(crate) source: &'a Source,
     pub(crate) pool: &'a ThreadPool,
     /// Hears of bytes read and of how many there are.
     pub(crate) progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     /// Where the image of the weights is kept.
     pub(crate) cache: Option<&'a Path>,
+    /// Whether all of it is compared.
+    pub(crate) verify_cache: bool,
 }
 
 /// Loads one matrix whose shape [`check_shape`] has seen.
-pub(crate) fn matrix(
-    source: &Source,
-    gguf: &Gguf<'_>,
-    name: &str,
-    pool: &ThreadPool,
-) -> Result<Matrix> {
+pub(crate) fn matrix(gguf: &Gguf<'_>, name: &str, pool: &ThreadPool) -> Result<Matrix> {
     let plan = Plan::new(gguf, [name])?;
     let progress = &mut |_, _| ControlFlow::Continue(());
-    let image = plan.load(&mut Repacking { source, pool, progress })?;
+    let (image, _) = plan.load(&mut Repacking { pool, progress, hashes_image: false })?;
     let matrix = plan.matrices(image).next();
     matrix.map(|(_, matrix)| matrix).ok_or_else(|| missing(name))
 }
@@ -130,8 +143,10 @@ pub(crate) fn matrix(
 /// All values of a tensor as f32.
 pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
     let tensor = find(gguf, name)?;
+    let mut data = vec![0; tensor.data.len()];
+    gguf.read(tensor, 0, &mut data)?;
     let mut values = vec![0.0; tensor.shape.elements() as usize];
-    dequantize(format(tensor)?, tensor.data, &mut values);
+    dequantize(format(tensor)?, &data, &mut values);
     Ok(values)
 }
 

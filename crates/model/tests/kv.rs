@@ -4,7 +4,9 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use carat::{Error, Input, KvType, Sampler, SamplerConfig, Session, SessionConfig, Stop};
+use carat::{
+    Error, Input, KvType, Sampler, SamplerConfig, Session, SessionConfig, SessionError, Stop,
+};
 use common::{bits, config, logits, model, push, tokens};
 
 /// Of tiny-s, layers 0 and 1.
@@ -35,7 +37,7 @@ fn rollback_is_exact_or_refused() {
                 let possible = n <= 1 || len - n <= rollback || len <= WINDOW + rollback;
                 match session.truncate(n) {
                     Ok(()) => assert!(possible, "{what} must be refused"),
-                    Err(Error::Rollback { wanted, least }) => {
+                    Err(Error::Session(SessionError::Rollback { wanted, least })) => {
                         assert!(!possible && wanted == n, "{what} must be possible");
                         assert_eq!(least, len - rollback, "{what}");
                         assert_eq!(session.len(), len, "{what}");
@@ -64,12 +66,15 @@ fn rollback_twice_does_not_reach_further() {
     push(&mut session, &ids);
     session.truncate(27).expect("three back");
     let refused = session.truncate(25);
-    assert!(matches!(refused, Err(Error::Rollback { wanted: 25, least: 26 })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::Session(SessionError::Rollback { wanted: 25, least: 26 }))),
+        "{refused:?}"
+    );
     session.truncate(26).expect("four back in all");
     let fresh = push(&mut self::session(&model, config()), &ids);
     assert!(bits(&push(&mut session, &ids[26..])) == bits(&fresh));
     session.truncate(0).expect("zero is always possible");
-    assert!(matches!(session.logits(), Err(Error::NothingPushed)));
+    assert!(matches!(session.logits(), Err(Error::Session(SessionError::NothingPushed))));
     assert!(bits(&push(&mut session, &ids)) == bits(&fresh));
 }
 
@@ -95,20 +100,38 @@ fn limits_are_errors_and_leave_the_session_as_it_was() {
     let mut session = session(&model, SessionConfig { context: 20, ..config() });
     let before = bits(&push(&mut session, &ids[..18]));
     let full = session.push(Input::Tokens(&ids[..3]));
-    assert!(matches!(full, Err(Error::ContextFull { wanted: 21, context: 20 })), "{full:?}");
+    assert!(
+        matches!(full, Err(Error::Session(SessionError::ContextFull { wanted: 21, context: 20 }))),
+        "{full:?}"
+    );
     let unknown = session.push(Input::Tokens(&[512]));
-    assert!(matches!(unknown, Err(Error::Token { id: 512, vocab: 512 })), "{unknown:?}");
+    assert!(
+        matches!(unknown, Err(Error::Session(SessionError::Token { id: 512, vocab: 512 }))),
+        "{unknown:?}"
+    );
     let beyond = session.truncate(19);
-    assert!(matches!(beyond, Err(Error::TruncateBeyond { wanted: 19, have: 18 })), "{beyond:?}");
+    assert!(
+        matches!(
+            beyond,
+            Err(Error::Session(SessionError::TruncateBeyond { wanted: 19, have: 18 }))
+        ),
+        "{beyond:?}"
+    );
     assert_eq!(session.len(), 18);
     assert!(bits(session.logits().expect("logits")) == before);
     push(&mut session, &ids[18..]);
 
     let too_long = SessionConfig { context: 4097, ..config() };
     let too_long = Session::new(&model, too_long).map(|_| ());
-    assert!(matches!(too_long, Err(Error::ContextTooLong { wanted: 4097, model: 4096 })));
+    assert!(matches!(
+        too_long,
+        Err(Error::Session(SessionError::ContextTooLong { wanted: 4097, model: 4096 }))
+    ));
     let no_chunk = Session::new(&model, SessionConfig { prefill_chunk: 0, ..config() }).map(|_| ());
-    assert!(matches!(no_chunk, Err(Error::Setting { setting: "prefill_chunk", .. })));
+    assert!(matches!(
+        no_chunk,
+        Err(Error::Session(SessionError::Setting { setting: "prefill_chunk", .. }))
+    ));
 }
 
 #[test]
@@ -118,7 +141,10 @@ fn generation_ends_with_the_context_and_can_go_on_after_a_cut() {
     let mut sampler = Sampler::new(SamplerConfig::default(), vocab).expect("a sampler");
     let mut session = session(&model, SessionConfig { context: 25, ..config() });
     let nothing = session.generate(&mut sampler).next();
-    assert!(matches!(nothing, Some(Err(Error::NothingPushed))), "{nothing:?}");
+    assert!(
+        matches!(nothing, Some(Err(Error::Session(SessionError::NothingPushed)))),
+        "{nothing:?}"
+    );
 
     let case = &common::cases()[0];
     session.push(Input::Tokens(&case.ids)).expect("a push");

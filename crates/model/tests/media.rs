@@ -6,6 +6,7 @@ use carat::audio::{Clip, LongClip};
 use carat::vision::{Budget, Picture};
 use carat::{
     ChatTemplate, Embedding, Error, Input, MediaPrompt, Medium, Part, Session, SessionConfig,
+    SessionError,
 };
 use common::{bits, config, distance, kit, media_cases, reference, seeing_model, tokens};
 use serde_json::json;
@@ -168,9 +169,12 @@ fn a_conversation_shows_media_where_the_template_has_them() {
 
     let swapped = [Medium::Image(image.clone()), sound.clone()];
     let error = session.push(conversation(&swapped)).expect_err("the wrong order");
-    assert!(matches!(error, Error::MediaKind { .. }), "{error}");
+    assert!(matches!(error, Error::Session(SessionError::MediaKind { .. })), "{error}");
     let error = session.push(conversation(&media[..1])).expect_err("one too few");
-    assert!(matches!(error, Error::MediaCount { wanted: 2, found: 1 }), "{error}");
+    assert!(
+        matches!(error, Error::Session(SessionError::MediaCount { wanted: 2, found: 1 })),
+        "{error}"
+    );
 }
 
 #[test]
@@ -184,9 +188,12 @@ fn wrong_media_leave_the_session_as_it_was() {
     let short = vec![soft; image.tokens() - 1];
     let media = [image.clone()];
     let error = session.push(Input::Filled { ids: &short, media: &media }).expect_err("short");
-    assert!(matches!(error, Error::MediaTokens { .. }), "{error}");
+    assert!(matches!(error, Error::Session(SessionError::MediaTokens { .. })), "{error}");
     let error = session.push(Input::Tokens(&short)).expect_err("a place without a picture");
-    assert!(matches!(error, Error::MediaCount { wanted: 1, found: 0 }), "{error}");
+    assert!(
+        matches!(error, Error::Session(SessionError::MediaCount { wanted: 1, found: 0 })),
+        "{error}"
+    );
     assert_eq!(session.len(), 5);
     assert!(bits(session.logits().expect("logits")) == before);
 
@@ -239,7 +246,7 @@ fn going_back_behind_a_picture_is_exact_and_into_it_refused() {
     let (end, behind) = (session.len(), bits(session.logits().expect("logits")));
     session.push(Input::Parts(&parts[2..])).expect("a push");
     let error = session.truncate(end - 2).expect_err("within the picture");
-    assert!(matches!(error, Error::TruncateMedium { .. }), "{error}");
+    assert!(matches!(error, Error::Session(SessionError::TruncateMedium { .. })), "{error}");
     session.truncate(end).expect("behind the picture");
     assert!(bits(session.logits().expect("logits")) == behind);
     session.truncate(0).expect("all of it");

@@ -2,7 +2,7 @@
 //!
 //! The measuring is `carat_bench`'s; here are the arguments, the order of things and the printing.
 
-use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,11 +14,12 @@ use carat_bench::machine::{self, Machine};
 use carat_bench::measure::{self, Options};
 use carat_bench::synthetic::{self, Mix, Size};
 use carat_bench::{ModelFacts, Results, Roof, RoofOptions, report};
-use carat_gguf::Source;
+use carat_gguf::{PartFile, Source};
 
 use crate::args::cache_file;
-use crate::interrupt::{self, Temporary};
+use crate::interrupt;
 use crate::progress::{Progress, Unit};
+use crate::text::print;
 use crate::{Usage, load};
 use status::Status;
 
@@ -44,7 +45,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             }
         },
     };
-    Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    print(&text)
 }
 
 fn saved(path: &Path) -> Result<Results> {
@@ -114,16 +115,16 @@ fn describe(results: &mut Results, file: &ModelFile, options: &Options) -> Resul
 /// A model that is ready.
 struct Opened {
     model: Model,
-    /// Gone after the model, since some systems remove no file that is mapped.
-    _cache: Option<CacheFile>,
+    /// With a cache file that is mapped: some systems remove no such file.
+    _temporary: Option<PartFile>,
 }
 
-/// Loads the model and notes the time, with a cache file once more from that; a model file that is
-/// not to be kept is gone after that.
+/// Loads the model and notes the time, with a cache file once more from that; without one, a model
+/// file that is not to be kept is gone after that.
 fn open(results: &mut Results, file: ModelFile, options: &Options) -> Result<Opened> {
     let threads = options.threads.iter().copied().max().unwrap_or(0);
     let projector = file.projector.as_deref();
-    let cache = file.cache.as_ref().map(|cache| cache.path.as_path());
+    let cache = file.cache.as_deref();
     let open = || -> Result<(Model, u64)> {
         let options = OpenOptions { threads, projector, cache, ..Default::default() };
         let begun = Instant::now();
@@ -148,7 +149,8 @@ fn open(results: &mut Results, file: ModelFile, options: &Options) -> Result<Ope
     } else {
         results.load_ns.push(ns);
     }
-    Ok(Opened { model, _cache: file.cache })
+    let cached = file.cache.is_some();
+    Ok(Opened { model, _temporary: file.temporary.filter(|_| cached) })
 }
 
 fn notes(args: &BenchArgs, results: &mut Results) {
@@ -170,16 +172,11 @@ struct ModelFile {
     /// As it stands in the results.
     name: String,
     projector: Option<PathBuf>,
-    cache: Option<CacheFile>,
-    /// Removes what is not to be kept with this.
-    temporary: Vec<Temporary>,
-}
-
-/// Where the repacked weights are kept.
-struct CacheFile {
-    path: PathBuf,
-    /// Removes the file with this.
-    _temporary: Option<Temporary>,
+    /// Where the repacked weights are kept.
+    cache: Option<PathBuf>,
+    /// What is not to be kept and goes with this: the model, a projector and a cache file beside it,
+    /// or the projector alone.
+    temporary: Option<PartFile>,
 }
 
 impl ModelFile {
@@ -196,8 +193,8 @@ impl ModelFile {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let beside = || carat::projectors_beside(&path).ok()?.into_iter().next();
         let projector = args.mmproj.clone().or_else(beside);
-        let cache = CacheFile::find(args, &path, true);
-        Ok(Self { path, name, projector, cache, temporary: Vec::new() })
+        let cache = find_cache(args, &path);
+        Ok(Self { path, name, projector, cache, temporary: None })
     }
 
     fn synthetic(args: &BenchArgs, size: Size, mix: Mix, machine: &Machine) -> Result<Self> {
@@ -209,26 +206,27 @@ impl ModelFile {
                  measure another size or mix"
             );
         }
+        let mut bar = Progress::new("writing the model", Unit::Bytes);
+        let mut progress = |done, total| {
+            bar.set(done, total);
+            ControlFlow::Continue(())
+        };
         let (path, temporary) = match &args.keep {
-            Some(path) => (path.clone(), None),
+            Some(path) => {
+                if !synthetic::exists(size, mix, path)? {
+                    synthetic::write(size, mix, path, &mut progress)?;
+                }
+                (path.clone(), None)
+            }
             None => {
-                let name = format!("carat-bench-{}.gguf", std::process::id());
-                let path = cache_folder().join(name);
-                (path.clone(), Some(Temporary::new(path)))
+                let place = cache_folder().join("carat-bench.gguf");
+                let part = synthetic::write_part(size, mix, &place, &mut progress)?;
+                (part.path().to_owned(), Some(part))
             }
         };
-        if !synthetic::exists(size, mix, &path)? {
-            let _part = Temporary::new(synthetic::part_of(&path));
-            let guard = interrupt::Guard::new();
-            let mut bar = Progress::new("writing the model", Unit::Bytes);
-            synthetic::write(size, mix, &path, &mut |done, total| {
-                bar.set(done, total);
-                guard.flow()
-            })?;
-        }
+        drop(bar);
         let name = format!("synthetic {} {}", size.name(), mix.name());
-        let cache = CacheFile::find(args, &path, temporary.is_none());
-        let temporary = temporary.into_iter().collect();
+        let cache = find_cache(args, &path);
         Ok(Self { path, name, projector: None, cache, temporary })
     }
 
@@ -236,24 +234,23 @@ impl ModelFile {
     /// one that other models beside it would take for theirs.
     fn add_projector(&mut self, size: Size) -> Result<()> {
         let mut path = self.path.as_os_str().to_owned();
-        path.push(format!(".{}.mmproj", std::process::id()));
+        path.push(".mmproj");
         let path = PathBuf::from(path);
-        self.temporary.push(Temporary::new(path.clone()));
-        synthetic::write_projector(size, &path)?;
-        self.projector = Some(path);
+        if self.temporary.is_some() {
+            // It goes with the model, whose name it begins with.
+            synthetic::write_projector(size, &path)?;
+            self.projector = Some(path);
+        } else {
+            let part = synthetic::write_projector_part(size, &path)?;
+            self.projector = Some(part.path().to_owned());
+            self.temporary = Some(part);
+        }
         Ok(())
     }
 }
 
-impl CacheFile {
-    /// `is_kept` says whether the model stays: if not, its cache file stays only where it was named.
-    fn find(args: &BenchArgs, model: &Path, is_kept: bool) -> Option<Self> {
-        let named = args.cache.as_ref()?.as_deref();
-        let path = cache_file(named, model);
-        let is_temporary = named.is_none() && !is_kept;
-        let temporary = is_temporary.then(|| Temporary::new(path.clone()));
-        Some(Self { path, _temporary: temporary })
-    }
+fn find_cache(args: &BenchArgs, model: &Path) -> Option<PathBuf> {
+    args.cache.as_ref().map(|named| cache_file(named.as_deref(), model))
 }
 
 /// Where large files may lie for a while: /tmp is memory on many systems.

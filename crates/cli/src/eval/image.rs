@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::args::ImageArgs;
-use crate::media;
+use crate::{media, text};
 
 pub(crate) fn image(args: &ImageArgs) -> Result<()> {
     let picture = media::picture(&args.file, media::budget(args.image_tokens)?)?;
@@ -18,6 +18,5 @@ pub(crate) fn image(args: &ImageArgs) -> Result<()> {
         image::ImageFormat::Png,
     )
     .with_context(|| format!("cannot write {to}"))?;
-    println!("{} {} {}", picture.tokens(), picture.columns(), picture.rows());
-    Ok(())
+    text::print(&format!("{} {} {}\n", picture.tokens(), picture.columns(), picture.rows()))
 }

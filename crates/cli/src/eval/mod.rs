@@ -5,3 +5,4 @@ pub(crate) mod logits;
 pub(crate) mod perplexity;
 pub(crate) mod template;
 pub(crate) mod tokenize;
+pub(crate) mod video;

@@ -15,6 +15,7 @@ use crate::args::PerplexityArgs;
 use crate::load;
 use crate::progress::{Progress, Unit};
 use crate::prompt::{raw_tokens, stdin_text};
+use crate::text;
 
 pub(crate) fn perplexity(args: &PerplexityArgs) -> Result<()> {
     let text = if args.file.as_os_str() == "-" { stdin_text()? } else { load::text(&args.file)? };
@@ -34,13 +35,11 @@ pub(crate) fn perplexity(args: &PerplexityArgs) -> Result<()> {
     let windows = windows(ids.len(), context, bos.is_some());
     let nll = score(&mut session, &ids, bos, &windows)?;
     let scored = ids.len() - 1;
+    let mean = nll / scored as f64;
     if windows.len() > 1 {
-        println!("windows {} of {context} tokens", windows.len());
+        text::print(&format!("windows {} of {context} tokens\n", windows.len()))?;
     }
-    println!("tokens {scored}");
-    println!("perplexity {:.4}", (nll / scored as f64).exp());
-    println!("nll {:.4}", nll / scored as f64);
-    Ok(())
+    text::print(&format!("tokens {scored}\nperplexity {:.4}\nnll {mean:.4}\n", mean.exp()))
 }
 
 /// One forward pass: the tokens that are read, and from where on they are scored.

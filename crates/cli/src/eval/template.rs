@@ -1,6 +1,5 @@
 //! `carat eval template`: the prompt that a chat template makes of a conversation.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::args::TemplateArgs;
 use crate::load::{self, about};
+use crate::text::print;
 
 pub(crate) fn template(args: &TemplateArgs) -> Result<()> {
     let source = match (&args.template, &args.model) {
@@ -23,9 +23,7 @@ pub(crate) fn template(args: &TemplateArgs) -> Result<()> {
         .render(&Value::Object(context))
         .with_context(|| format!("cannot render {}", args.input.display()))?;
     // The prompt and nothing else: a newline more would be part of it.
-    let mut out = io::stdout().lock();
-    out.write_all(rendered.text().as_bytes())?;
-    Ok(out.flush()?)
+    print(rendered.text())
 }
 
 fn in_model(path: &Path) -> Result<String> {

@@ -1,12 +1,12 @@
 //! `carat eval tokenize`: token ids of a text. Reads metadata only.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 
 use anyhow::Result;
 
 use crate::args::TokenizeArgs;
 use crate::load;
+use crate::text::print;
 
 pub(crate) fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let tokenizer = load::tokenizer(&args.model)?;
@@ -20,5 +20,5 @@ pub(crate) fn tokenize(args: &TokenizeArgs) -> Result<()> {
         let _ = write!(line, "{}{id}", if i == 0 { "" } else { " " });
     }
     line.push('\n');
-    Ok(io::stdout().write_all(line.as_bytes())?)
+    print(&line)
 }

@@ -44,7 +44,8 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Reads a WAV, FLAC, MP3, Ogg Vorbis, AAC-LC or M4A file of at most two hours.
+    /// Reads a WAV, FLAC, MP3, Ogg Vorbis, AAC-LC or M4A file of at most two hours. No program is
+    /// run; for what is refused, [`video::sound`](crate::video::sound) asks ffmpeg.
     ///
     /// # Errors
     /// See [`AudioError`].
@@ -90,6 +91,11 @@ impl Clip {
             true => Err(AudioError::NoSamples),
             false => Ok(Clip { samples, complete: true }),
         }
+    }
+
+    /// The same of a file that was not read to its end.
+    pub(crate) fn incomplete(self) -> Clip {
+        Clip { complete: false, ..self }
     }
 
     /// The samples.

@@ -1,17 +1,17 @@
-//! A long sound is split where it is quiet.
+//! Splits a long sound into segments where it is quiet.
 //!
-//! The model was trained on at most 30 s at once. When a sound grows beyond that, the segment is
-//! cut at the frame boundary between its seconds 20 and 29 with the least energy in the 160 ms
-//! around it, so that the cut falls into a pause between words where there is one. Nothing that
-//! comes later counts, hence a sound that is still being recorded is cut where it would be cut as
-//! a whole; and what follows the cut is a second at least, for a word alone says little. Cuts
-//! stand at multiples of a frame: only the sound's very last frame is padded.
+//! The model was trained on at most 30 s at once. When a segment grows beyond that, it is cut at the
+//! frame boundary between its seconds 20 and 29 that has the least energy in the 160 ms around it,
+//! so that the cut falls into a pause between words where there is one. A cut depends on nothing
+//! that comes later, so a sound that is still being recorded is cut where the whole recording would
+//! be. At least one second follows a cut, since a word alone says little. Every cut is at a multiple
+//! of a frame, so only the last frame of the sound is padded.
 
 use std::ops::Range;
 
 use super::{AudioError, FRAME, resample::RATE};
 
-/// What the model hears at once, as it was trained.
+/// The longest sound in seconds that the model was trained to hear at once.
 pub const SEGMENT_SECONDS_MAX: usize = 30;
 
 /// What to do with a clip longer than 30 s.
@@ -24,15 +24,16 @@ pub enum LongClip {
     Refuse,
 }
 
-/// Number of frames that `samples` samples take, the last one padded with zeros.
+/// The number of frames that `samples` samples fill; the last frame is padded with zeros.
 pub(crate) fn frames(samples: usize) -> usize {
     samples.div_ceil(FRAME)
 }
 
-/// Splits into ranges of samples: none is empty or longer than 30 s, together they are the whole.
+/// Splits `samples` (16 kHz) into ranges of samples. No range is empty or longer than 30 s, and
+/// together they cover the whole.
 ///
 /// # Errors
-/// [`AudioError::OverOneSegment`] where more than one would be needed and `long` forbids it.
+/// [`AudioError::OverOneSegment`] if more than one segment is needed and `long` forbids that.
 pub(crate) fn segments(samples: &[f32], long: LongClip) -> Result<Vec<Range<usize>>, AudioError> {
     if frames(samples.len()) > SEGMENT_FRAMES_MAX && long == LongClip::Refuse {
         return Err(too_long(samples.len()));
@@ -55,32 +56,32 @@ pub(crate) fn segments(samples: &[f32], long: LongClip) -> Result<Vec<Range<usiz
     Ok(found)
 }
 
-/// The refusal of so many samples.
+/// The error for a sound of `samples` samples that must not be split.
 pub(crate) fn too_long(samples: usize) -> AudioError {
     let seconds = samples as f64 / f64::from(RATE);
     AudioError::OverOneSegment { seconds, limit: SEGMENT_SECONDS_MAX }
 }
 
-/// Finds the cuts of a sound whose frames come one by one.
+/// Finds the cuts of a sound whose frames arrive one by one.
 #[derive(Debug, Default)]
 pub(crate) struct Splitter {
-    /// Of the frames of the segment that is growing.
+    /// The energy of each frame of the growing segment.
     energies: Vec<f64>,
 }
 
 impl Splitter {
-    /// Takes the next frame, of [`FRAME`] samples or, at the end, less.
+    /// Takes the next frame: [`FRAME`] samples, or fewer at the end of the sound.
     pub(crate) fn push(&mut self, frame: &[f32]) {
         self.energies.push(energy(frame));
     }
 
-    /// Frames since the segment began.
+    /// The number of frames in the growing segment.
     pub(crate) fn frames(&self) -> usize {
         self.energies.len()
     }
 
-    /// The frame before which a segment that has grown too long is cut. Of equally quiet ones the
-    /// latest.
+    /// The frame before which the segment is cut, once it is too long; the latest of equally quiet
+    /// ones.
     pub(crate) fn cut(&self) -> Option<usize> {
         if self.frames() <= SEGMENT_FRAMES_MAX {
             return None;
@@ -98,7 +99,7 @@ impl Splitter {
         Some(best.0)
     }
 
-    /// Begins the next segment at a cut.
+    /// Begins the next segment at frame `cut`.
     pub(crate) fn forget(&mut self, cut: usize) {
         self.energies.drain(..cut);
     }
@@ -110,11 +111,11 @@ fn energy(samples: &[f32]) -> f64 {
 
 const SEGMENT_FRAMES_MAX: usize = SEGMENT_SECONDS_MAX * RATE as usize / FRAME;
 
-/// The first and the last frame before which a segment is cut: 20 s and 29 s.
+/// The first and the last frame before which a segment may be cut: at 20 s and at 29 s.
 pub(crate) const CUT_FRAME_MIN: usize = 500;
 const CUT_FRAME_MAX: usize = 725;
 
-/// Frames whose energy decides about a cut: 160 ms, the length of a short pause in speech.
+/// The number of frames whose energy decides on a cut: 160 ms, a short pause in speech.
 const CUT_FRAMES: usize = 4;
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use carat_gguf::Gguf;
 
+use super::SessionError;
 use crate::arena::Need;
 use crate::audio::Audio;
 use crate::chat::ChatTemplate;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Model;
 use crate::projector::ProjectorShape;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType};
@@ -189,11 +190,11 @@ pub(super) fn limits(
     let context = match session.context {
         0 => config.context,
         n if n <= config.context => n,
-        wanted => return Err(Error::ContextTooLong { wanted, model: config.context }),
+        wanted => return Err(SessionError::ContextTooLong { wanted, model: config.context }.into()),
     };
     if session.prefill_chunk == 0 {
         let (setting, wanted) = ("prefill_chunk", "1 or more");
-        return Err(Error::Setting { setting, found: 0, wanted });
+        return Err(SessionError::Setting { setting, found: 0, wanted }.into());
     }
     let (kind, rollback) = (session.kv, session.rollback);
     let limits = KvLimits { kind, context, rollback, turning_pairs };

@@ -3,10 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use super::{Embedding, Session};
+use super::{Embedding, Session, SessionError};
 use crate::TokenId;
 use crate::audio::{FRAME, LongClip, Stream, segment};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A sound that a session is listening to, made by [`Session::listen`].
 ///
@@ -150,7 +150,7 @@ impl Listen<'_, '_> {
         let Some(first) = self.first.filter(|_| self.heard() > frames) else { return Ok(()) };
         let wanted = first + frames;
         let session = &mut *self.session;
-        session.kv.truncate(wanted).map_err(|least| Error::Rollback { wanted, least })?;
+        session.kv.truncate(wanted).map_err(|least| SessionError::Rollback { wanted, least })?;
         session.forget(wanted);
         Ok(())
     }

@@ -5,11 +5,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
+use super::SessionError;
 use crate::TokenId;
 use crate::audio::{Clip, FRAME, LongClip, check_finite};
 use crate::chat::Rendered;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Model;
+use crate::pages::MemoryError;
 use crate::projector::MediaTokens;
 use crate::video::{Video, timestamp};
 use crate::vision::Picture;
@@ -182,13 +184,15 @@ impl MediaPrompt {
             if placeholders[wanted] != Some(id) {
                 let names = ["a picture", "sound", "a video"];
                 let at = placeholders.iter().position(|p| *p == Some(id)).unwrap_or(wanted);
-                return Err(Error::MediaKind { wanted: names[at], found: names[wanted] });
+                return Err(
+                    SessionError::MediaKind { wanted: names[at], found: names[wanted] }.into()
+                );
             }
             filled.medium(model, medium)?;
         }
         match found == media.len() {
             true => Ok(filled),
-            false => Err(Error::MediaCount { wanted: found, found: media.len() }),
+            false => Err(SessionError::MediaCount { wanted: found, found: media.len() }.into()),
         }
     }
 
@@ -248,17 +252,21 @@ pub(super) fn place(
         }
         let count = placed.len() + 1;
         let embedding =
-            rest.next().ok_or(Error::MediaCount { wanted: count, found: media.len() })?;
+            rest.next().ok_or(SessionError::MediaCount { wanted: count, found: media.len() })?;
         if tokens_of(model, embedding)?.soft != ids[at] {
             let names =
                 if embedding.is_image() { ["sound", "a picture"] } else { ["a picture", "sound"] };
-            return Err(Error::MediaKind { wanted: names[0], found: names[1] });
+            return Err(SessionError::MediaKind { wanted: names[0], found: names[1] }.into());
         }
         if embedding.tokens != run {
-            return Err(Error::MediaTokens { wanted: run, found: embedding.tokens });
+            return Err(SessionError::MediaTokens { wanted: run, found: embedding.tokens }.into());
         }
         if embedding.rows.len() != run * hidden {
-            return Err(Error::MediaModel { wanted: hidden, found: embedding.rows.len() / run });
+            return Err(SessionError::MediaModel {
+                wanted: hidden,
+                found: embedding.rows.len() / run,
+            }
+            .into());
         }
         placed.push(Placed {
             at: first + at..first + at + run,
@@ -269,7 +277,7 @@ pub(super) fn place(
     }
     match placed.len() == media.len() {
         true => Ok(placed),
-        false => Err(Error::MediaCount { wanted: placed.len(), found: media.len() }),
+        false => Err(SessionError::MediaCount { wanted: placed.len(), found: media.len() }.into()),
     }
 }
 
@@ -360,7 +368,7 @@ impl super::Session<'_> {
         let values = tokens * self.model.config().hidden;
         let mut rows = Vec::new();
         let bytes = (values * size_of::<f32>()) as u64;
-        rows.try_reserve_exact(values).map_err(|_| Error::Memory { what: "media", bytes })?;
+        rows.try_reserve_exact(values).map_err(|_| MemoryError { what: "media", bytes })?;
         rows.resize(values, 0.0);
         Ok(rows)
     }

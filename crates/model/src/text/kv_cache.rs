@@ -21,8 +21,7 @@ use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::config::{Config, LayerConfig, LayerKind};
-use crate::error::Result;
-use crate::pages::Pages;
+use crate::pages::{MemoryError, Pages};
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,10 +111,10 @@ pub(crate) struct KvLimits {
 
 impl KvCache {
     /// Reserves the rings.
-    pub(crate) fn new(config: &Config, limits: KvLimits) -> Result<Self> {
+    pub(crate) fn new(config: &Config, limits: KvLimits) -> Result<Self, MemoryError> {
         let layer = |l: &LayerConfig| LayerKv::new(config, l, limits);
         Ok(Self {
-            layers: config.layers.iter().map(layer).collect::<Result<_>>()?,
+            layers: config.layers.iter().map(layer).collect::<Result<_, _>>()?,
             context: limits.context,
             len: 0,
             high: 0,
@@ -194,7 +193,7 @@ struct Plane {
 }
 
 impl LayerKv {
-    fn new(config: &Config, layer: &LayerConfig, limits: KvLimits) -> Result<Self> {
+    fn new(config: &Config, layer: &LayerConfig, limits: KvLimits) -> Result<Self, MemoryError> {
         let positions = positions(config, layer, limits);
         let bytes = positions * position_bytes(layer, limits);
         Ok(Self {

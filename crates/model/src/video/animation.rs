@@ -4,8 +4,7 @@
 //! animation is decoded once to count and once to keep, so that memory holds one frame and the
 //! taken pictures however long it is.
 //!
-//! A frame's time is its number over the average rate, as for every video in the reference, whether
-//! or not the frames are shown for equally long.
+//! A frame's time is the sum of the times for which those before it are shown.
 
 use std::io::Cursor;
 
@@ -23,27 +22,27 @@ pub(super) fn frames(bytes: &[u8], config: &VideoConfig) -> Result<Vec<Frame>, V
     let blame = |cause| decode::blame(format, bytes, cause);
     let Some(animation) = animation(bytes, format).map_err(blame)? else {
         let picture = Picture::decode(bytes, config.budget)?;
-        return Ok(vec![Frame { seconds: 0.0, picture }]);
+        return Ok(vec![Frame { index: 0, seconds: 0.0, picture }]);
     };
     let (width, height) = animation.sides;
     decode::check_sides(width, height)?;
 
-    let (mut total, mut shown_ms) = (0u64, 0f64);
+    let (mut times, mut shown_ms) = (Vec::new(), 0f64);
     for frame in animation.frames {
         let (numerator, denominator) = frame.map_err(blame)?.delay().numer_denom_ms();
         let delay_ms = f64::from(numerator) / f64::from(denominator);
+        times.push(shown_ms / 1000.0);
         shown_ms += if delay_ms > SHORTEST_MS { delay_ms } else { UNSTATED_MS };
-        total += 1;
-        if total * u64::from(width) * u64::from(height) > PIXELS_MAX {
+        let pixels = times.len() as u64 * u64::from(width) * u64::from(height);
+        if pixels > PIXELS_MAX || times.len() > FRAMES_MAX {
             return Err(VideoError::TooLarge { pixels_max: PIXELS_MAX });
         }
     }
 
-    let rate = total as f64 * 1000.0 / shown_ms;
-    let mut taken = sampling::indices(total, config.frames_max).into_iter().peekable();
+    let mut taken = sampling::shown(&times, config.frames_max).into_iter().peekable();
     let mut frames = Vec::new();
     let Some(again) = self::animation(bytes, format).map_err(blame)? else { return Ok(frames) };
-    for (index, frame) in (0..).zip(again.frames) {
+    for (index, (frame, seconds)) in (0..).zip(again.frames.zip(times)) {
         if taken.peek().is_none() {
             break;
         }
@@ -52,7 +51,7 @@ pub(super) fn frames(bytes: &[u8], config: &VideoConfig) -> Result<Vec<Frame>, V
             let rgb: Vec<u8> =
                 rgba.as_chunks().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
             let picture = Picture::from_rgb(width, height, &rgb, config.budget)?;
-            frames.push(Frame { seconds: index as f64 / rate, picture });
+            frames.push(Frame { index, seconds, picture });
         }
     }
     Ok(frames)
@@ -96,6 +95,9 @@ fn animation(bytes: &[u8], format: ImageFormat) -> ImageResult<Option<Animation<
 /// minute or two of work.
 const PIXELS_MAX: u64 = 1 << 33;
 
+/// The most frames whose times are kept: a day at 48 in a second.
+const FRAMES_MAX: usize = 1 << 22;
+
 /// The longest time that stands for "unstated"; GIF files write 0 or 1/100 s for it.
 const SHORTEST_MS: f64 = 10.0;
 
@@ -111,9 +113,14 @@ mod tests {
 
     /// A GIF whose frames are all of one gray, 8 steps brighter each time.
     fn gif(frames: u8, delay_ms: u32) -> Vec<u8> {
+        uneven_gif(&vec![delay_ms; usize::from(frames)])
+    }
+
+    /// The same with a delay of its own for each frame.
+    fn uneven_gif(delays_ms: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut encoder = GifEncoder::new(&mut bytes);
-        for i in 0..frames {
+        for (i, &delay_ms) in (0..).zip(delays_ms) {
             let pixels = RgbaImage::from_pixel(6, 4, image::Rgba([8 * i, 8 * i, 8 * i, 255]));
             let delay = Delay::from_numer_denom_ms(delay_ms, 1);
             encoder.encode_frame(image::Frame::from_parts(pixels, 0, 0, delay)).unwrap();
@@ -132,6 +139,13 @@ mod tests {
     fn frames_and_times_are_sampled_evenly() {
         assert_eq!(seen(&gif(5, 500), 2), [(0.0, 0), (1.0, 16)]);
         assert_eq!(seen(&gif(3, 250), 32), [(0.0, 0), (0.25, 8), (0.5, 16)]);
+    }
+
+    #[test]
+    fn a_frame_has_the_time_at_which_it_appears() {
+        let gif = uneven_gif(&[100, 200, 3000, 500]);
+        assert_eq!(seen(&gif, 32), [(0.0, 0), (0.1, 8), (0.3, 16), (3.3, 24)]);
+        assert_eq!(seen(&gif, 2), [(0.0, 0), (0.3, 16)], "what is on show at half of it");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Films, by way of the `ffmpeg` and `ffprobe` programs.
 //!
-//! `ffprobe` says how many frames there are and how fast they go. `ffmpeg` then sends the frames
+//! `ffprobe` says how many frames there are and when each is shown. `ffmpeg` then sends the frames
 //! that are taken, as PPM pictures one after the other: their headers say the size, which the
 //! container need not (a film taken upright is turned, one may change its size midway).
 //!
@@ -10,93 +10,158 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::ppm::{Ppm, ppm};
 use super::program::{Deadline, Running, shorten};
-use super::{Frame, VideoConfig, VideoError, sampling};
-use crate::vision::{Budget, Picture, decode};
+use super::{Frame, Video, VideoConfig, VideoError, sampling};
+use crate::vision::{Budget, Picture};
 
 /// The sampled frames of a film.
-pub(super) fn frames(path: &Path, config: &VideoConfig) -> Result<Vec<Frame>, VideoError> {
-    let deadline = Deadline::after(config.patience);
-    let (total, rate) = count(path, config, deadline)?;
-    let taken = sampling::indices(total, config.frames_max);
-    let times = taken.iter().map(|&index| index as f64 / rate);
+pub(super) fn video(path: &Path, config: &VideoConfig) -> Result<Video, VideoError> {
+    let deadline = Deadline::of(config);
+    let film = Film::probe(path, config, &deadline)?;
+    let taken = film.sample(config.frames_max);
     let mut pictures = Vec::new();
-    if total <= DECODED_FRAMES_MAX {
-        let Some(arguments) = picking(path, &taken) else { return Ok(Vec::new()) };
-        let mut running = Running::start(&config.ffmpeg, &arguments, deadline)?;
-        receive(&mut running, config.budget, taken.len(), &mut pictures)?;
-        let frame = |(seconds, picture)| Frame { seconds, picture };
-        return Ok(times.zip(pictures).map(frame).collect());
+    if film.total <= DECODED_FRAMES_MAX {
+        if let Some(arguments) = picking(path, &taken) {
+            let mut running = Running::start(&config.ffmpeg, &arguments, &deadline)?;
+            match receive(&mut running, config.budget, taken.len(), &mut pictures) {
+                // What a damaged film shows before it fails is shown.
+                Err(VideoError::Failed { .. }) if !pictures.is_empty() => {}
+                received => received?,
+            }
+        }
+        let complete = pictures.len() == taken.len() && film.complete;
+        let frame = |(index, picture)| Frame { index, seconds: film.seconds(index), picture };
+        let frames = taken.into_iter().zip(pictures).map(frame).collect();
+        return Ok(Video { frames, complete });
     }
     let mut frames = Vec::new();
-    for seconds in times {
+    for &index in &taken {
+        let seconds = film.seconds(index);
         // Half a frame earlier, so that rounding does not skip the one that is meant.
-        let arguments = seeking(path, (seconds - 0.5 / rate).max(0.0));
-        let mut running = Running::start(&config.ffmpeg, &arguments, deadline)?;
-        receive(&mut running, config.budget, 1, &mut pictures)?;
+        let arguments = seeking(path, (seconds - 0.5 / film.rate).max(0.0));
+        let mut running = Running::start(&config.ffmpeg, &arguments, &deadline)?;
+        match receive(&mut running, config.budget, 1, &mut pictures) {
+            Ok(()) | Err(VideoError::Failed { .. }) => {}
+            Err(e) => return Err(e),
+        }
         // A container that promises more than it holds has nothing at its end.
-        frames.extend(pictures.pop().map(|picture| Frame { seconds, picture }));
+        frames.extend(pictures.pop().map(|picture| Frame { index, seconds, picture }));
     }
-    Ok(frames)
+    let complete = frames.len() == taken.len() && film.complete;
+    Ok(Video { frames, complete })
 }
 
-/// The sound track of a film: mono (the mean of the channels), 16 kHz, -1 to 1; `None` where there
-/// is no sound track.
-///
-/// # Errors
-///
-/// If the programs are not installed, cannot read the file, or take too long, or if the sound is
-/// longer than any model listens to.
-pub fn sound(path: impl AsRef<Path>, config: &VideoConfig) -> Result<Option<Vec<f32>>, VideoError> {
-    let path = path.as_ref();
-    let deadline = Deadline::after(config.patience);
-    let arguments = probing(path, "a:0", "stream=channels", false);
-    let running = Running::start(&config.ffprobe, &arguments, deadline)?;
-    let answer = running.text()?;
-    let Some(channels) = value(&answer, "channels").and_then(|n| n.parse::<usize>().ok()) else {
-        return Ok(None);
-    };
+/// What is known of a film before it is decoded.
+struct Film {
+    /// Frames.
+    total: u64,
+    /// Frames in a second, on average.
+    rate: f64,
+    /// The time of every frame from the first in seconds, ascending; empty where the container does
+    /// not say it or is too long to be asked.
+    times: Vec<f64>,
+    /// False where fewer frames were found than the container promises.
+    complete: bool,
+}
 
-    let mut running = Running::start(&config.ffmpeg, &listening(path, channels), deadline)?;
-    let mut samples: Vec<f32> = Vec::new();
-    let mut odd: Vec<u8> = Vec::new();
-    while let Some(piece) = running.next()? {
-        odd.extend_from_slice(&piece);
-        let (whole, rest) = odd.as_chunks();
-        samples.extend(whole.iter().map(|&sample| f32::from_le_bytes(sample)));
-        odd = rest.to_vec();
-        if samples.len() as u64 > SOUND_SECONDS_MAX * RATE {
-            return Err(VideoError::TooLong { seconds_max: SOUND_SECONDS_MAX });
+impl Film {
+    fn probe(path: &Path, config: &VideoConfig, deadline: &Deadline) -> Result<Self, VideoError> {
+        let entries = "stream=avg_frame_rate,r_frame_rate,nb_frames";
+        let arguments = probing(path, VIDEO, entries, "default=noprint_wrappers=1");
+        let answer = Running::start(&config.ffprobe, &arguments, deadline)?.text()?;
+        if value(&answer, "avg_frame_rate").is_none() {
+            return Err(VideoError::NoFrames);
+        }
+        let rates = ["avg_frame_rate", "r_frame_rate"];
+        let rate = rates.iter().find_map(|key| fraction(value(&answer, key)?));
+        let rate = rate.unwrap_or(RATE_UNSTATED);
+        let stated = value(&answer, "nb_frames").and_then(|n| n.parse().ok()).unwrap_or(0);
+        if stated > DECODED_FRAMES_MAX {
+            // Its packets are spread over the whole file, which may be many gigabytes.
+            return Ok(Self { total: stated, rate, times: Vec::new(), complete: true });
+        }
+        let arguments = probing(path, VIDEO, "packet=pts_time,flags", "csv=p=0");
+        let packets = Packets::read(Running::start(&config.ffprobe, &arguments, deadline)?)?;
+        let total = if packets.total == 0 { stated } else { packets.total };
+        Ok(Self { total, rate, times: packets.times, complete: stated <= total })
+    }
+
+    /// The numbers of the frames to take.
+    fn sample(&self, wanted: usize) -> Vec<u64> {
+        match self.times.is_empty() {
+            true => sampling::indices(self.total, wanted),
+            false => sampling::shown(&self.times, wanted),
         }
     }
-    Ok(Some(samples))
+
+    fn seconds(&self, index: u64) -> f64 {
+        let time = self.times.get(index as usize).copied();
+        time.unwrap_or(index as f64 / self.rate)
+    }
 }
 
-/// The number of frames of a film and how many of them are shown in a second.
-fn count(path: &Path, config: &VideoConfig, deadline: Deadline) -> Result<(u64, f64), VideoError> {
-    let ask = |entries, packets| {
-        let arguments = probing(path, VIDEO, entries, packets);
-        Running::start(&config.ffprobe, &arguments, deadline)?.text()
-    };
-    let answer = ask("stream=avg_frame_rate,r_frame_rate,nb_frames", false)?;
-    if value(&answer, "avg_frame_rate").is_none() {
-        return Err(VideoError::NoFrames);
+/// The packets of a film; one is one frame.
+#[derive(Debug, Default, PartialEq)]
+struct Packets {
+    total: u64,
+    /// Their times from the first, ascending; empty unless all are known.
+    times: Vec<f64>,
+}
+
+impl Packets {
+    /// Reads what ffprobe lists, a packet a line. What a damaged film has before it fails counts.
+    fn read(mut running: Running) -> Result<Self, VideoError> {
+        let (mut packets, mut line) = (Self::default(), Vec::new());
+        loop {
+            let piece = match running.next() {
+                Ok(Some(piece)) => piece,
+                Err(VideoError::Failed { .. }) if packets.total > 0 => break,
+                Ok(None) => break,
+                Err(e) => return Err(e),
+            };
+            for byte in piece {
+                if byte != b'\n' && line.len() < LINE_BYTES_MAX {
+                    line.push(byte);
+                    continue;
+                }
+                let text = String::from_utf8_lossy(&line);
+                if !packets.add(&text) {
+                    return Err(running.answer(shorten(&text), "a list of packets"));
+                }
+                line.clear();
+                if packets.total > PACKETS_MAX {
+                    return Err(VideoError::TooManyFrames { frames_max: PACKETS_MAX });
+                }
+            }
+        }
+        if packets.times.len() as u64 != packets.total {
+            packets.times.clear();
+        }
+        packets.times.sort_by(f64::total_cmp);
+        if let Some(&first) = packets.times.first() {
+            packets.times.iter_mut().for_each(|time| *time -= first);
+        }
+        Ok(packets)
     }
-    let rates = ["avg_frame_rate", "r_frame_rate"];
-    let rate = rates.iter().find_map(|key| fraction(value(&answer, key)?)).unwrap_or(RATE_UNSTATED);
-    let stated = value(&answer, "nb_frames").and_then(|n| n.parse().ok());
-    if let Some(total @ 1..) = stated {
-        return Ok((total, rate));
+
+    /// Counts the packet of a line, `1.500000,K__`: the time at which its frame is shown, and flags,
+    /// of which `D` stands for a frame that is not shown itself. False for any other line.
+    fn add(&mut self, line: &str) -> bool {
+        let mut fields = line.trim().split(',');
+        let (Some(time), Some(flags)) = (fields.next(), fields.next()) else {
+            return line.trim().is_empty();
+        };
+        let seconds = time.parse().ok().filter(|seconds: &f64| seconds.is_finite());
+        if seconds.is_none() && time != "N/A" {
+            return false;
+        }
+        if !flags.contains('D') {
+            self.total += 1;
+            self.times.extend(seconds);
+        }
+        true
     }
-    // The container does not say it, so its packets are counted: one packet is one frame.
-    let answer = ask("stream=nb_read_packets", true)?;
-    let counted = value(&answer, "nb_read_packets").and_then(|n| n.parse().ok());
-    let total = counted.ok_or_else(|| VideoError::Answer {
-        program: config.ffprobe.clone(),
-        found: shorten(&answer),
-        wanted: "the number of packets",
-    })?;
-    Ok((total, rate))
 }
 
 /// Reads at most `wanted` PPM pictures.
@@ -130,48 +195,8 @@ fn receive(
     Ok(())
 }
 
-/// What received bytes begin with.
-enum Ppm<'a> {
-    Whole { width: u32, height: u32, start: usize, pixels: &'a [u8] },
-    Partial,
-    Other,
-}
-
-/// Looks for a PPM picture: `P6`, width, height and 255, each behind white space, one white space,
-/// and three bytes for each pixel.
-fn ppm(bytes: &[u8]) -> Ppm<'_> {
-    let (mut fields, mut at) = ([0u32; 3], 2);
-    if !b"P6".starts_with(&bytes[..bytes.len().min(2)]) {
-        return Ppm::Other;
-    }
-    for field in &mut fields {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let blank = rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
-        let digits = rest[blank..].iter().take_while(|b| b.is_ascii_digit()).count();
-        if blank + digits == rest.len() && rest.len() <= HEADER_BYTES_MAX {
-            return Ppm::Partial;
-        }
-        let number = str::from_utf8(&rest[blank..blank + digits]).ok();
-        let Some(number) = number.and_then(|digits| digits.parse().ok()) else {
-            return Ppm::Other;
-        };
-        *field = number;
-        at += blank + digits;
-    }
-    let [width, height, 255] = fields else { return Ppm::Other };
-    if decode::check_sides(width, height).is_err() {
-        return Ppm::Other;
-    }
-    let start = at + 1;
-    let length = 3 * width as usize * height as usize;
-    match bytes.get(start..start + length) {
-        Some(pixels) => Ppm::Whole { width, height, start, pixels },
-        None => Ppm::Partial,
-    }
-}
-
 /// The value of a line `key=value` of ffprobe's answer.
-fn value<'a>(answer: &'a str, key: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(answer: &'a str, key: &str) -> Option<&'a str> {
     answer.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))
 }
 
@@ -182,14 +207,10 @@ fn fraction(text: &str) -> Option<f64> {
     sampling::check_rate(value).ok().map(|()| value)
 }
 
-/// Arguments with which ffprobe answers in lines of `key=value`.
-fn probing(path: &Path, stream: &str, entries: &str, count_packets: bool) -> Vec<OsString> {
-    let mut arguments = list(&["-v", "error"]);
-    if count_packets {
-        arguments.push("-count_packets".into());
-    }
-    arguments.extend(list(&["-select_streams", stream, "-show_entries", entries]));
-    arguments.extend(list(&["-of", "default=noprint_wrappers=1"]));
+/// Arguments with which ffprobe answers `entries` of a stream in the given format.
+pub(super) fn probing(path: &Path, stream: &str, entries: &str, format: &str) -> Vec<OsString> {
+    let mut arguments = list(&["-v", "error", "-select_streams", stream]);
+    arguments.extend(list(&["-show_entries", entries, "-of", format]));
     arguments.extend(input(path));
     arguments
 }
@@ -218,20 +239,9 @@ fn seeking(path: &Path, seconds: f64) -> Vec<OsString> {
     arguments
 }
 
-/// Arguments with which ffmpeg sends sound. `pan` with `<` is the mean; `-ac 1` is louder.
-fn listening(path: &Path, channels: usize) -> Vec<OsString> {
-    let terms: Vec<String> = (0..channels.max(1)).map(|i| format!("c{i}")).collect();
-    let filter = format!("pan=mono|c0<{},aresample={RATE}:filter_size=128", terms.join("+"));
-    let mut arguments = list(&QUIET);
-    arguments.extend(input(path));
-    arguments.extend(list(&["-map", "0:a:0", "-af", &filter, "-f", "f32le", "-c:a", "pcm_f32le"]));
-    arguments.push("pipe:1".into());
-    arguments
-}
-
 /// The input file. The prefix keeps a name from being taken for an option or an address, and the
 /// list of protocols keeps a playlist from opening one.
-fn input(path: &Path) -> Vec<OsString> {
+pub(super) fn input(path: &Path) -> Vec<OsString> {
     let mut name = OsString::from("file:");
     name.push(path);
     let mut arguments = list(&["-protocol_whitelist", "file", "-i"]);
@@ -239,12 +249,12 @@ fn input(path: &Path) -> Vec<OsString> {
     arguments
 }
 
-fn list(arguments: &[&str]) -> Vec<OsString> {
+pub(super) fn list(arguments: &[&str]) -> Vec<OsString> {
     arguments.iter().map(OsString::from).collect()
 }
 
 /// ffmpeg asks nothing and says only what went wrong.
-const QUIET: [&str; 4] = ["-nostdin", "-hide_banner", "-v", "error"];
+pub(super) const QUIET: [&str; 4] = ["-nostdin", "-hide_banner", "-v", "error"];
 
 /// ffmpeg sends PPM pictures of the first film track that is no cover picture.
 const PICTURES: [&str; 9] =
@@ -256,49 +266,18 @@ const VIDEO: &str = "V:0";
 /// The longest film that is decoded whole: five minutes at 30 frames in a second.
 const DECODED_FRAMES_MAX: u64 = 9_000;
 
+/// The longest film whose packets are kept: three days at 60 frames in a second.
+const PACKETS_MAX: u64 = 1 << 24;
+
+/// The longest line that ffprobe writes about a packet, with room.
+const LINE_BYTES_MAX: usize = 256;
+
 /// The rate of a film that does not state it. The reference's choice.
 const RATE_UNSTATED: f64 = 24.0;
-
-/// Samples in a second of the sound that the model hears.
-const RATE: u64 = 16_000;
-
-/// The longest sound: 25 tokens in a second fill the model's context of 262144 tokens.
-const SOUND_SECONDS_MAX: u64 = 10_485;
-
-/// White space and digits of one field of a PPM header.
-const HEADER_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_ppm_picture_is_found_in_pieces_of_any_length() {
-        let whole = b"P6\n2 1\n255\nabcdefP6";
-        for length in 0..17 {
-            assert!(matches!(ppm(&whole[..length]), Ppm::Partial), "{length} bytes");
-        }
-        let Ppm::Whole { width, height, start, pixels } = ppm(whole) else {
-            panic!("a whole picture is taken for something else")
-        };
-        assert_eq!((width, height, start, pixels), (2, 1, 11, &b"abcdef"[..]));
-    }
-
-    #[test]
-    fn what_is_no_ppm_picture_is_not_waited_for() {
-        let endless = [&b"P6 "[..], &[b'1'; 100]].concat();
-        for other in [
-            &b"P5\n2 1\n255\n"[..],
-            b"x",
-            b"P6 a",
-            b"P6 0 1 255 ",
-            b"P6 2 1 65535 ",
-            b"P6 99999 99999 255 ",
-            &endless,
-        ] {
-            assert!(matches!(ppm(other), Ppm::Other), "{}", String::from_utf8_lossy(other));
-        }
-    }
 
     #[test]
     fn answers_of_ffprobe_are_understood() {
@@ -308,6 +287,20 @@ mod tests {
         assert_eq!(fraction("30000/1001"), Some(30_000.0 / 1_001.0));
         for unknown in ["0/0", "25/0", "0/1", "-1/1", "N/A", "25", ""] {
             assert_eq!(fraction(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_packet_says_when_its_frame_is_shown() {
+        let mut packets = Packets::default();
+        for line in ["1.500000,K__", "-0.066000,___\r", "-1.000000,KD_", "2,K_,more", ""] {
+            assert!(packets.add(line), "{line}");
+        }
+        assert_eq!(packets, Packets { total: 3, times: vec![1.5, -0.066, 2.0] });
+        assert!(packets.add("N/A,K__"));
+        assert_eq!((packets.total, packets.times.len()), (4, 3));
+        for other in ["y", "nan,K__", "1.5", "packet,1.5,K__"] {
+            assert!(!packets.add(other), "{other}");
         }
     }
 

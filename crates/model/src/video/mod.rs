@@ -9,29 +9,39 @@ mod animation;
 #[cfg(all(test, unix))]
 mod fake;
 mod ffmpeg;
+mod ppm;
 mod program;
 mod sampling;
+mod sound;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::audio::AudioError;
 use crate::media_file;
+use crate::quiet;
 use crate::vision::{Budget, ImageError, Picture, decode};
 
-pub use ffmpeg::sound;
 pub use sampling::timestamp;
+pub use sound::sound;
 
 /// The frames of a video that the model sees, in order of time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Video {
     /// At least one.
     pub frames: Vec<Frame>,
+    /// False where the file breaks off or has damaged places, so that frames are missing.
+    pub complete: bool,
 }
 
 /// One frame of a [`Video`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
+    /// The frame's number in the video, from 0.
+    pub index: u64,
     /// The frame's time from the start. [`timestamp`] writes it for the prompt.
     pub seconds: f64,
     /// What is to be seen.
@@ -51,6 +61,9 @@ pub struct VideoConfig {
     pub ffprobe: PathBuf,
     /// How long the two may take, together, for the frames of one video or for its sound.
     pub patience: Duration,
+    /// Once this is true, set by another thread, the two are killed and [`VideoError::Cancelled`] is
+    /// returned.
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl Default for VideoConfig {
@@ -61,6 +74,7 @@ impl Default for VideoConfig {
             ffmpeg: "ffmpeg".into(),
             ffprobe: "ffprobe".into(),
             patience: Duration::from_secs(300),
+            cancel: None,
         }
     }
 }
@@ -80,14 +94,19 @@ impl Video {
         }
         let mut start = Vec::new();
         media_file::open(path).map_err(failed)?.take(64).read_to_end(&mut start).map_err(failed)?;
-        let frames = if start.is_empty() {
+        if start.is_empty() {
             return Err(VideoError::Empty { path: path.to_owned() });
-        } else if decode::format(&start).is_ok() {
-            animation::frames(&decode::read(path)?, config)?
-        } else {
-            ffmpeg::frames(path, config)?
+        }
+        let video = match decode::format(&start) {
+            Ok(_) => {
+                let bytes = decode::read(path)?;
+                let frames = quiet::catch(|| animation::frames(&bytes, config));
+                let frames = frames.map_err(|e| VideoError::Decoder { why: e.to_string() })??;
+                Self { frames, complete: true }
+            }
+            Err(_) => ffmpeg::video(path, config)?,
         };
-        Self::from_parts(frames)
+        video.checked()
     }
 
     /// Reads pictures that are the frames of a video at `rate` frames in a second. Only those that
@@ -106,10 +125,11 @@ impl Video {
             let path = paths[index as usize].as_ref();
             let picture = Picture::open(path, config.budget)
                 .map_err(|source| VideoError::Frame { path: path.to_owned(), source })?;
-            Ok(Frame { seconds: index as f64 / rate, picture })
+            Ok(Frame { index, seconds: index as f64 / rate, picture })
         };
         let taken = sampling::indices(paths.len() as u64, config.frames_max);
-        Self::from_parts(taken.into_iter().map(frame).collect::<Result<_, VideoError>>()?)
+        let frames = taken.into_iter().map(frame).collect::<Result<_, VideoError>>()?;
+        Self { frames, complete: true }.checked()
     }
 
     /// Reads the pictures in a folder as the frames of a video, in order of their names, where
@@ -136,8 +156,8 @@ impl Video {
         Self::from_frames(&paths, rate, config)
     }
 
-    fn from_parts(frames: Vec<Frame>) -> Result<Self, VideoError> {
-        if frames.is_empty() { Err(VideoError::NoFrames) } else { Ok(Self { frames }) }
+    fn checked(self) -> Result<Self, VideoError> {
+        if self.frames.is_empty() { Err(VideoError::NoFrames) } else { Ok(self) }
     }
 }
 
@@ -181,6 +201,26 @@ pub enum VideoError {
     )]
     TooLarge { pixels_max: u64 },
 
+    /// An animation at which a decoder failed.
+    #[error("the animation cannot be decoded ({why}): save it anew, for instance with ffmpeg")]
+    Decoder { why: String },
+
+    /// More frames than are kept count of.
+    #[error("the video has more than {frames_max} frames: cut it")]
+    TooManyFrames { frames_max: u64 },
+
+    /// A sound track in which nothing is.
+    #[error("the sound track has no samples, at least one is wanted: it is empty or damaged")]
+    NoSound,
+
+    /// Sound that is none.
+    #[error(transparent)]
+    Sound(#[from] AudioError),
+
+    /// The caller set [`VideoConfig::cancel`].
+    #[error("the video was not read to its end, since that was cancelled")]
+    Cancelled,
+
     /// A sound track longer than any model listens to.
     #[error("the sound track is longer than {seconds_max} seconds: cut it")]
     TooLong { seconds_max: u64 },
@@ -193,7 +233,7 @@ pub enum VideoError {
     Program { program: PathBuf, source: std::io::Error },
 
     /// A program that gave up.
-    #[error("{program:?} cannot read the video: {message}")]
+    #[error("{program:?} cannot read the file: {message}")]
     Failed { program: PathBuf, message: String },
 
     /// A program that did not come to an end.

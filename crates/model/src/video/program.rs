@@ -1,34 +1,44 @@
 //! Runs another program and reads what it writes, within a time that is set before.
 //!
 //! No shell is involved: arguments reach the program as they are. It gets no input, its complaints
-//! are kept only as far as a message needs them, and when its reader goes away, on success, error
-//! or panic, it is killed. Output is handed on in pieces while it arrives and never gathered here; a
-//! reader that is slow makes the program wait.
+//! are kept only as far as a message needs them, and when its reader goes away, on success, error,
+//! cancellation or panic, it is killed. Output is handed on in pieces while it arrives and never
+//! gathered here; a reader that is slow makes the program wait.
 
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::VideoError;
+use super::{VideoConfig, VideoError};
 
-/// A moment at which patience ends.
-#[derive(Clone, Copy)]
+/// When programs are stopped: after a time that they share, or when the caller cancels.
+#[derive(Clone)]
 pub(super) struct Deadline {
     patience: Duration,
     started: Instant,
+    cancel: Option<Arc<AtomicBool>>,
 }
 
 impl Deadline {
-    pub(super) fn after(patience: Duration) -> Self {
-        Self { patience, started: Instant::now() }
+    /// The patience of `config`, which begins to run now.
+    pub(super) fn of(config: &VideoConfig) -> Self {
+        let (patience, cancel) = (config.patience, config.cancel.clone());
+        Self { patience, started: Instant::now(), cancel }
     }
 
-    fn left(self) -> Duration {
+    fn left(&self) -> Duration {
         self.patience.saturating_sub(self.started.elapsed())
+    }
+
+    /// Whether the caller wants no more.
+    fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed))
     }
 }
 
@@ -38,6 +48,7 @@ pub(super) struct Running {
     child: Child,
     output: Receiver<Vec<u8>>,
     complaints: Receiver<Vec<u8>>,
+    has_complained: bool,
     deadline: Deadline,
 }
 
@@ -46,7 +57,7 @@ impl Running {
     pub(super) fn start(
         program: &Path,
         arguments: &[OsString],
-        deadline: Deadline,
+        deadline: &Deadline,
     ) -> Result<Self, VideoError> {
         let mut child = Command::new(program)
             .args(arguments)
@@ -61,17 +72,30 @@ impl Running {
         // The threads end when the pipes close, at the latest when the program is killed.
         thread::spawn(move || output.map(|pipe| pump(pipe, &send_output)));
         thread::spawn(move || errors.map(|pipe| keep_start(pipe, &send_complaints)));
-        let program = program.to_owned();
-        Ok(Self { program, child, output: receive_output, complaints, deadline })
+        Ok(Self {
+            program: program.to_owned(),
+            child,
+            output: receive_output,
+            complaints,
+            has_complained: false,
+            deadline: deadline.clone(),
+        })
     }
 
     /// The next piece of output; `None` when the program has ended well.
     pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, VideoError> {
-        match self.output.recv_timeout(self.deadline.left()) {
-            Ok(piece) => Ok(Some(piece)),
-            Err(RecvTimeoutError::Timeout) => Err(self.late()),
-            Err(RecvTimeoutError::Disconnected) => self.finish().map(|()| None),
+        loop {
+            match self.output.recv_timeout(self.deadline.left().min(CANCEL_POLL)) {
+                Ok(piece) => return Ok(Some(piece)),
+                Err(RecvTimeoutError::Timeout) => self.check_deadline()?,
+                Err(RecvTimeoutError::Disconnected) => return self.finish().map(|()| None),
+            }
         }
+    }
+
+    /// Whether the program complained and ended well all the same; known once it has ended.
+    pub(super) fn has_complained(&self) -> bool {
+        self.has_complained
     }
 
     /// All of a short output, as text.
@@ -97,26 +121,35 @@ impl Running {
         let status = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) if self.deadline.left().is_zero() => return Err(self.late()),
-                Ok(None) => thread::sleep(POLL),
+                Ok(None) => {
+                    self.check_deadline()?;
+                    thread::sleep(POLL);
+                }
                 Err(source) => {
                     return Err(VideoError::Program { program: self.program.clone(), source });
                 }
             }
         };
-        if status.success() {
-            return Ok(());
-        }
         let complaints = self.complaints.recv_timeout(self.deadline.left().min(GRACE));
         let complaints = String::from_utf8_lossy(&complaints.unwrap_or_default()).into_owned();
+        if status.success() {
+            self.has_complained = !complaints.trim().is_empty();
+            return Ok(());
+        }
         let last = complaints.lines().rfind(|line| !line.trim().is_empty());
         let message = last.map_or_else(|| status.to_string(), shorten);
         Err(VideoError::Failed { program: self.program.clone(), message })
     }
 
-    fn late(&self) -> VideoError {
-        let seconds = self.deadline.patience.as_secs();
-        VideoError::Patience { program: self.program.clone(), seconds }
+    fn check_deadline(&self) -> Result<(), VideoError> {
+        if self.deadline.is_cancelled() {
+            return Err(VideoError::Cancelled);
+        }
+        if self.deadline.left().is_zero() {
+            let seconds = self.deadline.patience.as_secs();
+            return Err(VideoError::Patience { program: self.program.clone(), seconds });
+        }
+        Ok(())
     }
 }
 
@@ -167,6 +200,9 @@ const MESSAGE_CHARS_MAX: usize = 200;
 
 /// How often the end of a program is looked for once its output is closed.
 const POLL: Duration = Duration::from_millis(2);
+
+/// How often a program that writes nothing is looked at for cancellation.
+const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// How long complaints may be on their way after a program has ended.
 const GRACE: Duration = Duration::from_millis(500);

@@ -166,6 +166,13 @@ pub enum ImageError {
     )]
     TooLarge { width: u32, height: u32, pixels_max: u64, side_max: u32 },
 
+    /// A picture with a side that the model has no positions for.
+    #[error(
+        "the picture has {columns} x {rows} patches, the model has positions for {positions} in \
+         each direction: choose a smaller budget or a less extreme shape"
+    )]
+    Positions { columns: usize, rows: usize, positions: usize },
+
     /// A file larger than any picture that is decoded.
     #[error("the picture file has more than {bytes_max} bytes: make it smaller")]
     TooLong { bytes_max: u64 },

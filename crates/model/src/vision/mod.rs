@@ -19,7 +19,7 @@ mod tiff;
 pub use image::{Budget, ImageError, PATCH as PATCH_SIDE, Picture};
 
 use crate::arena::{Frame, Need};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pool::{Activations, Pool, Product};
 use crate::projector::ProjectorFile;
 use crate::weights::Matrix;
@@ -108,7 +108,7 @@ impl Vision {
     ) -> Result<()> {
         let (columns, rows, positions) = (picture.columns(), picture.rows(), self.positions());
         if columns > positions || rows > positions {
-            return Err(Error::ImagePositions { columns, rows, positions });
+            return Err(ImageError::Positions { columns, rows, positions }.into());
         }
         let hidden = out.len() / (columns * rows);
         let (isa, length) = (pool.isa(), self.length());

@@ -1,18 +1,21 @@
 //! The image: the matrices of a file in the kernels' eight-row container, one after the other.
 //!
-//! It is made piece by piece, so that no more of the file is in memory than a piece, and lies either
-//! in memory of its own or in a [cache file](super::cache).
+//! It is made piece by piece, so that no more of the file is in memory than each thread works on, and
+//! lies either in memory of its own or in a [cache file](super::cache). All bytes of the file pass by
+//! while it is made, and are hashed.
 
+use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use carat_gguf::{Gguf, Mapping, Source};
+use carat_gguf::{Gguf, Mapping, Tensor};
 use carat_kernels::{Format, pack, packed_bytes};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::{find, format};
 use crate::error::{Error, Result};
+use crate::identity::{self, Identity};
 use crate::pages::Pages;
 
 /// Where an image lies.
@@ -58,15 +61,16 @@ impl Matrix {
 
 /// The matrices of an image, and where each will lie.
 pub(super) struct Plan<'a> {
+    pub(super) gguf: &'a Gguf<'a>,
     pub(super) parts: Vec<Part<'a>>,
     pub(super) bytes: usize,
 }
 
 /// A matrix of a [`Plan`].
 pub(super) struct Part<'a> {
-    name: &'a str,
+    gguf: &'a Gguf<'a>,
     /// GGUF rows.
-    data: &'a [u8],
+    tensor: &'a Tensor<'a>,
     format: Format,
     rows: usize,
     cols: usize,
@@ -74,18 +78,21 @@ pub(super) struct Part<'a> {
     pub(super) at: usize,
 }
 
+/// The hashes of each unit of rows: of the file, and of the image.
+type Hashes = (Vec<blake3::Hash>, Vec<blake3::Hash>);
+
 impl<'a> Plan<'a> {
     /// A plan for tensors whose shapes [`check_shape`](super::check_shape) has seen.
     pub(super) fn new<S: AsRef<str>>(
         gguf: &'a Gguf<'a>,
         names: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
-        let mut plan = Self { parts: Vec::new(), bytes: 0 };
+        let mut plan = Self { gguf, parts: Vec::new(), bytes: 0 };
         for name in names {
             let tensor = find(gguf, name.as_ref())?;
             let part = Part {
-                name: tensor.name,
-                data: tensor.data,
+                gguf,
+                tensor,
                 format: format(tensor)?,
                 rows: tensor.shape.rows() as usize,
                 cols: tensor.shape.cols() as usize,
@@ -98,13 +105,10 @@ impl<'a> Plan<'a> {
     }
 
     /// Makes the image in memory.
-    pub(super) fn load(&self, repacking: &mut Repacking<'_>) -> Result<Image> {
+    pub(super) fn load(&self, repacking: &mut Repacking<'_>) -> Result<(Image, Repacked)> {
         let mut pages = Pages::zeroed("weights", self.bytes)?;
-        self.repack(repacking, |at, len, pack| {
-            pack(&mut pages[at..at + len]);
-            Ok(())
-        })?;
-        Ok(Image::Memory(pages))
+        let repacked = self.repack(repacking, |at, len, pack| pack(&mut pages[at..at + len]))?;
+        Ok((Image::Memory(pages), repacked))
     }
 
     /// Repacks everything, in order: `room(at, len, pack)` gives `pack` the memory where the `len`
@@ -112,47 +116,98 @@ impl<'a> Plan<'a> {
     pub(super) fn repack(
         &self,
         repacking: &mut Repacking<'_>,
-        mut room: impl FnMut(usize, usize, &mut dyn FnMut(&mut [u8])) -> Result<()>,
-    ) -> Result<()> {
+        mut room: impl FnMut(usize, usize, &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<()>,
+    ) -> Result<Repacked> {
         let pieces: Vec<_> = self.parts.iter().flat_map(Part::pieces).collect();
-        let mut done = 0;
-        let total = self.parts.iter().map(|part| part.data.len() as u64).sum();
+        let total = self.parts.iter().map(|part| part.tensor.data.len() as u64).sum();
+        let mut hashes: Vec<Hashes> = self.parts.iter().map(|_| Hashes::default()).collect();
+        let (mut done, mut part) = (0, 0);
         for (i, piece) in pieces.iter().enumerate() {
             if let Some(next) = pieces.get(i + 1) {
-                repacking.source.will_need(next.data());
+                next.will_need();
+            }
+            while self.parts[part].at != piece.part.at {
+                part += 1;
             }
             let at = piece.part.at + piece.part.packed(piece.rows.start);
             room(at, piece.part.packed(piece.rows.len()), &mut |out| {
-                let width = piece.part.packed(UNIT_ROWS);
-                let units = out.par_chunks_mut(width).enumerate();
-                let pack = |(i, out): (usize, &mut [u8])| piece.part.pack(piece.unit(i), out);
-                repacking.pool.install(|| units.for_each(pack));
+                let packed = repacking.pool.install(|| piece.pack(out, repacking.hashes_image))?;
+                for (of_file, of_image) in packed {
+                    hashes[part].0.push(of_file);
+                    hashes[part].1.extend(of_image);
+                }
+                Ok(())
             })?;
-            repacking.source.release(piece.data());
-            done += piece.data().len() as u64;
+            done += piece.bytes().len() as u64;
             if (repacking.progress)(done, total).is_break() {
                 return Err(Error::Cancelled { done, total });
             }
         }
-        Ok(())
+        self.repacked(&hashes)
+    }
+
+    /// Puts the hashes together, with those of the tensors that are no part of the image.
+    fn repacked(&self, hashes: &[Hashes]) -> Result<Repacked> {
+        let parts = self.parts.iter().zip(hashes);
+        let known: HashMap<_, _> =
+            parts.map(|(part, (file, _))| (part.tensor.name, identity::joined(file))).collect();
+        let hash = |tensor: &Tensor<'_>| match known.get(tensor.name) {
+            Some(hash) => Ok(*hash),
+            None => identity::tensor(self.gguf, tensor),
+        };
+        let tensors: Result<Vec<_>> = self.gguf.tensors().iter().map(hash).collect();
+        let image: Vec<_> = hashes.iter().map(|(_, image)| identity::joined(image)).collect();
+        Ok(Repacked {
+            identity: Identity::of(self.gguf, &tensors?),
+            image: identity::joined(&image),
+        })
+    }
+
+    /// The hash of an image that `read(at, out)` reads, as [`Repacked::image`] has it.
+    pub(super) fn hash_image(
+        &self,
+        pool: &ThreadPool,
+        read: impl Fn(usize, &mut [u8]) -> Result<()> + Sync,
+    ) -> Result<blake3::Hash> {
+        let hash = |part: &Part<'_>| -> Result<blake3::Hash> {
+            let units: Vec<_> = part.units().collect();
+            let hash_unit = |buffer: &mut Vec<u8>, rows: &Range<usize>| {
+                buffer.resize(part.packed(rows.len()), 0);
+                read(part.at + part.packed(rows.start), buffer)?;
+                Ok(blake3::hash(buffer))
+            };
+            let units = units.par_iter().map_init(Vec::new, hash_unit);
+            Ok(identity::joined(&units.collect::<Result<Vec<_>>>()?))
+        };
+        let parts: Result<Vec<_>> = pool.install(|| self.parts.iter().map(hash).collect());
+        Ok(identity::joined(&parts?))
     }
 
     /// The matrices of the finished image.
     pub(super) fn matrices(&self, image: Image) -> impl Iterator<Item = (&'a str, Matrix)> {
         let image = Arc::new(image);
         self.parts.iter().map(move |part| {
-            let Part { name, format, rows, cols, at, .. } = *part;
-            (name, Matrix { format, rows, cols, at, image: Arc::clone(&image) })
+            let Part { tensor, format, rows, cols, at, .. } = *part;
+            (tensor.name, Matrix { format, rows, cols, at, image: Arc::clone(&image) })
         })
     }
 }
 
 /// What repacking needs beside a plan.
 pub(super) struct Repacking<'a> {
-    pub(super) source: &'a Source,
     pub(super) pool: &'a ThreadPool,
     /// Hears of bytes read and of how many there are.
     pub(super) progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    /// Whether the image is hashed as well as the file.
+    pub(super) hashes_image: bool,
+}
+
+/// What is known of an image that was just made.
+pub(super) struct Repacked {
+    /// Of the file.
+    pub(super) identity: Identity,
+    /// Of the image, if that was wished for.
+    pub(super) image: blake3::Hash,
 }
 
 /// Rows of a matrix that are repacked before the next progress.
@@ -161,9 +216,29 @@ struct Piece<'p, 'a> {
     rows: Range<usize>,
 }
 
-impl<'a> Piece<'_, 'a> {
-    fn data(&self) -> &'a [u8] {
-        self.part.data_of(self.rows.clone())
+impl Piece<'_, '_> {
+    /// Where it lies in the data of the tensor.
+    fn bytes(&self) -> Range<usize> {
+        self.part.bytes_of(&self.rows)
+    }
+
+    fn will_need(&self) {
+        let bytes = self.bytes();
+        self.part.gguf.will_need(self.part.tensor, bytes.start, bytes.len());
+    }
+
+    /// Repacks it into `out`, and hashes each unit.
+    fn pack(
+        &self,
+        out: &mut [u8],
+        hashes_image: bool,
+    ) -> Result<Vec<(blake3::Hash, Option<blake3::Hash>)>> {
+        let pack = |buffer: &mut Vec<u8>, (i, out): (usize, &mut [u8])| {
+            self.part.pack(self.unit(i), buffer, out)?;
+            Ok((blake3::hash(buffer), hashes_image.then(|| blake3::hash(out))))
+        };
+        let units = out.par_chunks_mut(self.part.packed(UNIT_ROWS)).enumerate();
+        units.map_init(Vec::new, pack).collect()
     }
 
     fn unit(&self, i: usize) -> Range<usize> {
@@ -179,7 +254,7 @@ impl<'a> Part<'a> {
     }
 
     /// Length of so many rows in the image.
-    fn packed(&self, rows: usize) -> usize {
+    pub(super) fn packed(&self, rows: usize) -> usize {
         packed_bytes(self.format, rows, self.cols)
     }
 
@@ -196,29 +271,31 @@ impl<'a> Part<'a> {
         (0..rows).step_by(UNIT_ROWS).map(move |start| start..(start + UNIT_ROWS).min(rows))
     }
 
-    fn data_of(&self, rows: Range<usize>) -> &'a [u8] {
+    fn bytes_of(&self, rows: &Range<usize>) -> Range<usize> {
         let row = self.format.row_bytes(self.cols);
-        &self.data[rows.start * row..rows.end * row]
+        rows.start * row..rows.end * row
     }
 
-    fn pack(&self, rows: Range<usize>, out: &mut [u8]) {
-        pack(self.format, self.cols, self.data_of(rows), out);
-    }
-
-    /// Whether the image of a unit of rows is what repacking them gives.
-    pub(super) fn is_image_of(&self, rows: Range<usize>, image: &[u8]) -> bool {
-        let at = self.at + self.packed(rows.start);
-        let mut fresh = vec![0; self.packed(rows.len())];
-        self.pack(rows, &mut fresh);
-        image[at..][..fresh.len()] == fresh
+    /// Reads rows of the file into `buffer` and repacks them into `out`.
+    pub(super) fn pack(
+        &self,
+        rows: Range<usize>,
+        buffer: &mut Vec<u8>,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let bytes = self.bytes_of(&rows);
+        buffer.resize(bytes.len(), 0);
+        self.gguf.read(self.tensor, bytes.start, buffer)?;
+        pack(self.format, self.cols, buffer, out);
+        Ok(())
     }
 }
 
 /// Matrices begin at cache lines.
 const ALIGNMENT: usize = 64;
 
-/// Bytes of the file between two calls of progress: what is in memory twice at most.
+/// Bytes of the file between two calls of progress.
 const PIECE_BYTES: usize = 16 << 20;
 
 /// Rows that a thread repacks at a time; a multiple of the container's eight.
-const UNIT_ROWS: usize = 64;
+const UNIT_ROWS: usize = identity::GROUP_ROWS;

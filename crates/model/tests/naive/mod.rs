@@ -1,4 +1,7 @@
 //! A forward pass written for reading, in f64, whole sequences at a time.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+pub(crate) mod made;
 
 use std::collections::HashMap;
 
@@ -34,6 +37,33 @@ pub(crate) struct Kind {
     pub(crate) pairs: usize,
 }
 
+impl Shape {
+    /// The shape of the reference kit.
+    pub(crate) fn tiny_s() -> Self {
+        Self {
+            gemma4: true,
+            hidden: 64,
+            heads: 2,
+            window: 8,
+            sliding: vec![true, true, false],
+            kinds: [
+                Kind { kv_heads: 2, head_dim: 32, base: 1e4, pairs: 16 },
+                Kind { kv_heads: 1, head_dim: 64, base: 1e6, pairs: 8 },
+            ],
+            ffn: vec![128; 3],
+            share_k: true,
+            scaling: 1.0,
+            cap: 30.0,
+            format: Format::F32,
+        }
+    }
+
+    /// The attention heads of layer `i`.
+    fn kind(&self, i: usize) -> Kind {
+        self.kinds[usize::from(!self.sliding[i])]
+    }
+}
+
 /// The forward pass of the facts page, sections 2 and 11, whole sequences at a time.
 pub(crate) struct Naive {
     shape: Shape,
@@ -55,7 +85,18 @@ impl Naive {
         &self.tensors[&format!("blk.{layer}.{name}.weight")]
     }
 
+    /// The logits after every token.
     pub(crate) fn logits(&self, ids: &[u32]) -> Vec<Vec<f32>> {
+        self.logits_after(ids, |_| true)
+    }
+
+    /// The logits after the tokens whose positions are `wanted`, in order. The last layer computes
+    /// no other rows, so one layer takes time in proportion to the length of `ids`.
+    pub(crate) fn logits_after(
+        &self,
+        ids: &[u32],
+        wanted: impl Fn(usize) -> bool,
+    ) -> Vec<Vec<f32>> {
         let hidden = self.shape.hidden;
         let embedding = &self.tensors["token_embd.weight"];
         let embed = |id: &u32| {
@@ -63,8 +104,10 @@ impl Naive {
             row.iter().map(|x| x * (hidden as f64).sqrt()).collect()
         };
         let mut x: Vec<Vec<f64>> = ids.iter().map(embed).collect();
-        for layer in 0..self.shape.sliding.len() {
-            self.layer(layer, &mut x);
+        let layers = self.shape.sliding.len();
+        for layer in 0..layers {
+            let rows = (0..ids.len()).filter(|at| layer + 1 < layers || wanted(*at));
+            x = self.layer(layer, &x, rows.collect());
         }
         let output = |x: &Vec<f64>| {
             let logits =
@@ -81,10 +124,12 @@ impl Naive {
         w.chunks(x.len()).map(|row| dot(row, x)).collect()
     }
 
-    fn layer(&self, i: usize, x: &mut [Vec<f64>]) {
+    /// The layer's output at the positions `rows`.
+    fn layer(&self, i: usize, x: &[Vec<f64>], rows: Vec<usize>) -> Vec<Vec<f64>> {
         let w = |name| self.get(i, name);
-        let attended = self.attention(i, x);
-        for (x, a) in x.iter_mut().zip(attended) {
+        let attended = self.attention(i, x, &rows);
+        let mut out: Vec<Vec<f64>> = rows.into_iter().map(|at| x[at].clone()).collect();
+        for (x, a) in out.iter_mut().zip(attended) {
             add(x, &norm(&a, Some(w("post_attention_norm"))));
             let m = norm(x, Some(w("ffn_norm")));
             let (gate, up) = (self.multiply(w("ffn_gate"), &m), self.multiply(w("ffn_up"), &m));
@@ -95,12 +140,13 @@ impl Naive {
                 x.iter_mut().for_each(|x| *x *= scale);
             }
         }
+        out
     }
 
-    fn attention(&self, i: usize, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    fn attention(&self, i: usize, x: &[Vec<f64>], rows: &[usize]) -> Vec<Vec<f64>> {
         let (shape, w) = (&self.shape, |name| self.get(i, name));
         let sliding = shape.sliding[i];
-        let kind = shape.kinds[usize::from(!sliding)];
+        let kind = shape.kind(i);
         let d = kind.head_dim;
         let slower = if sliding { 1.0 } else { shape.scaling };
         let heads = |x: Vec<f64>, weight| -> Vec<Vec<f64>> {
@@ -123,7 +169,8 @@ impl Naive {
         let is_27b = shape.sliding.len() == 62;
         let square = if is_27b { shape.hidden / shape.heads } else { d };
         let scale = if shape.gemma4 { 1.0 } else { 1.0 / (square as f64).sqrt() };
-        let attend = |(at, q): (usize, &Vec<Vec<f64>>)| {
+        let attend = |at: &usize| {
+            let (at, q) = (*at, &qs[*at]);
             let first = if sliding { (at + 1).saturating_sub(shape.window) } else { 0 };
             let head = |(h, q): (usize, &Vec<f64>)| {
                 let kv = h * kind.kv_heads / shape.heads;
@@ -139,7 +186,7 @@ impl Naive {
             let out: Vec<f64> = q.iter().enumerate().flat_map(head).collect();
             self.multiply(w("attn_output"), &out)
         };
-        qs.iter().enumerate().map(attend).collect()
+        rows.iter().map(attend).collect()
     }
 }
 

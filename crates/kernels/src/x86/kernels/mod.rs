@@ -1,11 +1,12 @@
-//! The kernels, written once and compiled for each instruction set that includes this file.
+//! The x86 kernels, written once and compiled for each instruction set that includes this file.
 //!
-//! What includes it names its vectors in `super::lanes`, its integer sums in `super::products` and
-//! `super::tile_products`, and its target features in `kernels!`, which puts them before each
-//! function. (rustfmt does not look into that macro.)
+//! The including file defines its vectors in `super::lanes`, its integer sums in `super::products`
+//! and `super::tile_products`, and its target features in the macro `kernels!`, which puts them
+//! before each function. (rustfmt does not look into that macro.)
 //!
-//! `simple`, `k` and `iq4` unpack weights. A product of a few columns multiplies them as they come
-//! out of their block; where there are many columns, `panel` keeps what was unpacked for all of them.
+//! The modules `simple`, `k` and `iq4` unpack weights. A product with few columns (`direct`)
+//! multiplies weights as soon as they are unpacked. A product with many columns (`unpacked`) unpacks a
+//! slab of weights once, and multiplies it with all columns.
 
 use super::lanes::*;
 use crate::activations::{HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, int8_blocks};
@@ -18,8 +19,8 @@ mod k;
 mod panel;
 mod simple;
 
-/// What the integers of 32 weights of each row mean: `S` scales, of the 32 or of each 16, and `M`
-/// offsets that are added, none or as many.
+/// Scales of 32 weights of each row: one for all 32 (`S = 1`) or one for each 16 (`S = 2`), and the
+/// minima that are added to the scaled weights, none (`M = 0`) or one for each scale.
 #[derive(Clone, Copy)]
 struct Scales<const S: usize, const M: usize> {
     scale: [F; S],
@@ -30,15 +31,15 @@ kernels! {
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
     let stride = out.len() / x.columns();
-    let (many, few) = x.split_at(match takes_panels(w.format(), x.columns()) {
+    let (grouped, rest) = x.split_at(match takes_panels(w.format(), x.columns()) {
         true => x.columns() / GROUP_COLUMNS * GROUP_COLUMNS,
         false => 0,
     });
-    let (out_many, out_few) = out.split_at_mut(many.columns() * stride);
-    if let Columns::Int8 { data, .. } = many && !data.is_empty() {
-        multiply_panels(w.format(), groups, w.cols() / 32, int8_blocks(data), out_many);
+    let (out_grouped, out_rest) = out.split_at_mut(grouped.columns() * stride);
+    if let Columns::Int8 { data, .. } = grouped && !data.is_empty() {
+        multiply_panels(w.format(), groups, w.cols() / 32, int8_blocks(data), out_grouped);
     }
-    few.for_groups(out_few, stride, |x, out| for_columns!(x.columns(), matmul_n(w, groups, x, out)));
+    rest.for_groups(out_rest, stride, |x, out| for_columns!(x.columns(), matmul_n(w, groups, x, out)));
 }
 
 pub(crate) fn matmul_n<const N: usize>(
@@ -58,16 +59,16 @@ pub(crate) fn matmul_n<const N: usize>(
 }
 }
 
-/// Whether weights of a format are unpacked once for so many columns.
+/// Whether a product of `format` with `columns` columns unpacks its weights into panels.
 fn takes_panels(format: Format, columns: usize) -> bool {
     columns >= PANEL_COLUMNS && weight_max(format) <= super::PANEL_WEIGHT_MAX
 }
 
-/// The block formats: how each is unpacked, the greatest unsigned weight, and what was added to make
-/// it unsigned.
+/// The table of the block formats: the function that unpacks one, the greatest unsigned weight, and
+/// the offset that makes weights unsigned.
 macro_rules! formats {
     ($($format:ident: $module:ident::$name:ident($block:ident), $max:literal, $offset:literal;)+) => {
-        /// The greatest unsigned weight.
+        /// The greatest unsigned weight of `format`.
         fn weight_max(format: Format) -> usize {
             match format {
                 $(Format::$format => $max,)+
@@ -83,12 +84,12 @@ macro_rules! formats {
             out: &mut [f32],
         ) {
             match format {
-                $(Format::$format => few::$name(groups, x, out),)+
+                $(Format::$format => direct::$name(groups, x, out),)+
                 Format::F32 | Format::F16 | Format::BF16 => (), // they multiply f32
             }
         }
 
-        /// `in_row` are the blocks of 32 weights of a row.
+        /// `in_row` is the number of blocks of 32 weights in a row.
         fn multiply_panels(
             format: Format,
             groups: &[u8],
@@ -97,14 +98,14 @@ macro_rules! formats {
             out: &mut [f32],
         ) {
             match format {
-                $(Format::$format => many::$name(groups, in_row, x, out),)+
+                $(Format::$format => unpacked::$name(groups, in_row, x, out),)+
                 Format::F32 | Format::F16 | Format::BF16 => (),
             }
         }
         }
 
-        /// Products with one to eight columns.
-        mod few {
+        /// Products with one to eight columns, which multiply weights as they are unpacked.
+        mod direct {
             use super::*;
 
             kernels! {
@@ -129,8 +130,8 @@ macro_rules! formats {
             }
         }
 
-        /// Products with groups of eight columns.
-        mod many {
+        /// Products with groups of eight columns, which share unpacked weights.
+        mod unpacked {
             use super::*;
 
             kernels! {
@@ -170,10 +171,10 @@ formats! {
 }
 
 kernels! {
-/// Walks the groups and their blocks; `step` adds one block's products to the accumulators.
+/// Calls `step` for each block of each group; `step` adds the block's products to the accumulators.
 ///
-/// `B` is a packed block, `X` the activations of as many weights. Where a vector has two groups of
-/// rows, an odd last group stands in both halves and is stored once.
+/// `B` is a packed block and `X` the activations for as many weights. Where a vector holds two groups
+/// of rows, an odd last group fills both halves and is stored once.
 #[inline]
 fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
     groups: &[u8],
@@ -197,7 +198,7 @@ fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
     }
 }
 
-/// Adds the products of 32 weights of each row to the accumulators.
+/// Adds the products of 32 weights `w` of each row with `x` to the accumulators `acc`.
 #[inline]
 fn add<
     const MAX: usize,
@@ -225,8 +226,9 @@ fn add<
     }
 }
 
-/// `acc = fma(sum, scale·d, acc)` for column `c`, and then `acc = fma(min, d·Σq, acc)` if there is a
-/// min; with two scales for half of the 32 weights.
+/// Adds the integer sum of column `c` to its accumulator: `acc = fma(sum, scale·d, acc)`, and then
+/// `acc = fma(min, d·Σq, acc)` where the format has minima. `half` says which 16 of the 32 weights
+/// `sum` is of, where each half has a scale of its own.
 #[inline]
 fn add_sum<const S: usize, const M: usize, const N: usize>(
     sum: V,
@@ -247,16 +249,16 @@ fn add_sum<const S: usize, const M: usize, const N: usize>(
     }
 }
 
-/// `d · Σq` of 16 values, of which `sum` is `−8 · Σq`.
+/// Computes `d · Σq` of 16 values from `sum`, which is `−8 · Σq`.
 #[inline]
 fn half_sum(sum: u32, d: u32) -> F {
     mul(splat_f32(d), to_f32(sar::<3>(sub32(splat(0), splat(sum)))))
 }
 
-/// Asks for one of the `PARTS` parts of what lies behind `block`.
+/// Prefetches the weights that lie a fixed distance after part `part` of `block`.
 ///
-/// Spread over the work on a block, since a burst of requests would stop at the core's limit of
-/// outstanding ones.
+/// A block has `PARTS` parts, and each is asked for in its own step of the work, since a burst of
+/// requests would exceed the number of outstanding requests that a core can hold.
 #[inline]
 fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(block: [&B; GROUPS], part: usize) {
     if N <= PREFETCH_COLUMNS {
@@ -267,8 +269,8 @@ fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(block: [&B; GR
     }
 }
 
-/// `−OFFSET · Σq`: a sum at its start, where unsigned weights are too large by that offset. `sum`
-/// is the column's `−8 · Σq`.
+/// The value at which an integer sum starts: `−OFFSET · Σq`, which corrects for unsigned weights that
+/// are too large by `OFFSET`. `sum` is the column's `−8 · Σq`.
 #[inline]
 fn offset<const OFFSET: usize>(sum: u32) -> V {
     match OFFSET {
@@ -281,16 +283,16 @@ fn offset<const OFFSET: usize>(sum: u32) -> V {
     }
 }
 
-/// The nibbles, low or high.
+/// The low or the high four bits of each byte.
 #[inline]
 fn nibbles<const HIGH: bool>(bytes: V) -> V {
     and(if HIGH { shr::<4>(bytes) } else { bytes }, splat_byte(15))
 }
 }
 
-/// The most columns for which memory, not arithmetic, is the limit.
+/// The greatest number of columns for which memory, not arithmetic, limits the speed.
 const PREFETCH_COLUMNS: usize = 4;
 
-/// From so many columns on it pays to unpack weights for all of them: with fewer, unpacking takes
-/// more time than multiplying what is unpacked saves.
+/// The least number of columns for which panels are faster: with fewer columns, storing unpacked
+/// weights costs more than unpacking them again.
 const PANEL_COLUMNS: usize = 4 * GROUP_COLUMNS;

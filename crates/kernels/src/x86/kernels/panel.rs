@@ -1,16 +1,16 @@
-//! Products with many columns: weights are unpacked once for all of them.
+//! Products with many columns: a panel holds weights that are unpacked once for all columns.
 //!
-//! What is unpacked is bytes in the order of multiplication, the same for every format:
+//! Unpacked weights are bytes in the order of multiplication, the same for every format:
 //!
 //! ```text
 //! panel    w[8][VECTORS]  scale[S][VECTORS]  min[M][VECTORS]     32 weights of a tile's rows
-//! slab     panels of SLAB · 32 weights of up to ROWS_MAX rows: they stay in the first caches
+//! slab     panels of SLAB · 32 weights of up to ROWS_MAX rows, which fit the L1 and L2 caches
 //! ```
 //!
-//! Slab by slab, all columns pass by. A tile of `VECTORS` vectors of rows and `TILE_COLUMNS` columns,
-//! which the instruction set chooses, has its sums in registers; accumulators wait in `out` from one
-//! slab to the next. Each of them still adds blocks in order of `k`, so that no bit is different
-//! from what it is with few columns.
+//! Each slab is multiplied with all columns before the next one is unpacked. A tile has `VECTORS`
+//! vectors of rows and `TILE_COLUMNS` columns, chosen by the instruction set so that its sums stay in
+//! registers. `out` keeps the accumulators between slabs. Each accumulator adds blocks in order of
+//! `k`, so the result has the same bits as a product with few columns.
 
 use std::array;
 use std::ops::Range;
@@ -31,15 +31,16 @@ pub(super) struct Panel<const S: usize, const M: usize> {
 /// Rows of a vector and of a tile.
 const VECTOR_ROWS: usize = GROUPS * GROUP_ROWS;
 const TILE_ROWS: usize = VECTORS * VECTOR_ROWS;
-/// Rows whose panels are there at once.
+/// Rows of a slab.
 const ROWS_MAX: usize = 64;
-/// Blocks of 32 weights that are unpacked at once: whole blocks of any format.
+/// Blocks of 32 weights in a slab: whole blocks of any format.
 const SLAB: usize = 16;
 
 kernels! {
-/// `out[columns][rows of the groups]` for groups of eight columns, `x` of `[columns / 8][in_row]`.
+/// Multiplies the row groups `groups` with groups of eight columns, `x` of the shape
+/// `[columns / 8][in_row]`, into `out`, `[columns][rows of the groups]`.
 ///
-/// `unpack` fills vector `m` of the panels of a block, `PER` times 32 weights.
+/// `unpack` fills vector `m` of the `PER` panels of one block, 32 weights each.
 #[inline]
 pub(super) fn multiply<
     B: bytemuck::Pod,
@@ -82,9 +83,8 @@ pub(super) fn multiply<
     }
 }
 
-/// Unpacks a range of the blocks of each row, and asks for weights of later slabs: the tiles of this
-/// one leave memory time enough. Where rows end within a tile, the last ones stand in for those that
-/// are missing.
+/// Unpacks the blocks `range` of each row, and prefetches weights of later slabs, which arrive while
+/// this slab is multiplied. Where the rows end within a tile, the last group fills the missing rows.
 #[inline]
 fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usize>(
     blocks: &[B],
@@ -108,7 +108,7 @@ fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usiz
     }
 }
 
-/// Fills vector `m` of a panel.
+/// Stores unpacked weights and their scales as vector `m` of `panel`.
 #[inline]
 pub(super) fn set<const S: usize, const M: usize>(
     panel: &mut Panel<S, M>,
@@ -127,8 +127,8 @@ pub(super) fn set<const S: usize, const M: usize>(
     }
 }
 
-/// Adds the products of a tile's rows, from row `at` on, and of `TILE_COLUMNS` columns, the first or
-/// (`PART` 1) the second of the group, to what `out` holds.
+/// Adds the products of the rows of a tile, which begins at row `at`, with `TILE_COLUMNS` columns to
+/// `out`. The columns are the first of the group (`PART = 0`) or the second (`PART = 1`).
 #[inline]
 fn add_tile<const MAX: usize, const OFFSET: usize, const S: usize, const M: usize, const PART: usize>(
     panels: &[Panel<S, M>],
@@ -153,7 +153,7 @@ fn add_tile<const MAX: usize, const OFFSET: usize, const S: usize, const M: usiz
     }
 }
 
-/// [`add_tile`] where `out` has all rows, its first one first.
+/// [`add_tile`] where `out` begins at the tile's first row and has all rows of the tile.
 #[inline(never)]
 fn add_whole_tile<
     const MAX: usize,

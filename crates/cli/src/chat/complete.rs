@@ -1,0 +1,149 @@
+//! Tab in a chat: commands, and the paths that some of them take.
+
+use std::fs;
+
+use rustyline::completion::{Completer, Pair};
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::validate::Validator;
+use rustyline::{Context, Helper};
+
+use super::line::{ATTACH, PLAIN, at_home, unquoted};
+
+/// Completes and does nothing else.
+pub(super) struct Completion;
+
+impl Completer for Completion {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        cursor: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        Ok(completed(&line[..cursor]))
+    }
+}
+
+impl Helper for Completion {}
+impl Highlighter for Completion {}
+impl Validator for Completion {}
+impl Hinter for Completion {
+    type Hint = String;
+}
+
+/// Where the text to be replaced begins, and what may stand there instead.
+fn completed(line: &str) -> (usize, Vec<Pair>) {
+    let start = line.len() - line.trim_start().len();
+    let Some((command, rest)) = line[start..].split_once(char::is_whitespace) else {
+        return (start, commands(&line[start..]));
+    };
+    if !ATTACH.contains(&command) {
+        return (line.len(), Vec::new());
+    }
+    let written = rest.trim_start();
+    (line.len() - written.len(), paths(written))
+}
+
+fn commands(begun: &str) -> Vec<Pair> {
+    if !begun.starts_with('/') {
+        return Vec::new();
+    }
+    // A blank, where a path is to follow.
+    let all = ATTACH.map(|command| (command, " ")).into_iter();
+    let all = all.chain(PLAIN.map(|command| (command, "")));
+    let pair = |(command, end): (&str, &str)| Pair {
+        display: command.to_owned(),
+        replacement: format!("{command}{end}"),
+    };
+    all.filter(|(command, _)| command.starts_with(begun)).map(pair).collect()
+}
+
+/// The files and folders that a path may become, in the order of their names. What was begun with a
+/// quote goes on in it, else blanks and quotes get backslashes.
+fn paths(written: &str) -> Vec<Pair> {
+    let quote = ['\'', '"'].into_iter().find(|quote| written.starts_with(*quote));
+    let path = quote.map_or_else(|| unquoted(written), |_| written[1..].to_owned());
+    let (folder, begun) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
+    let listed = if folder.is_empty() { "./".into() } else { at_home(folder) };
+    let Ok(entries) = fs::read_dir(listed) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Ok(mut name) = entry.file_name().into_string() else { continue };
+        let is_hidden = name.starts_with('.') && !begun.starts_with('.');
+        if is_hidden || !name.starts_with(begun) {
+            continue;
+        }
+        if entry.path().is_dir() {
+            name.push('/');
+        }
+        let replacement = match quote {
+            Some(quote) => format!("{quote}{folder}{name}"),
+            None => escaped(&format!("{folder}{name}")),
+        };
+        found.push(Pair { display: name, replacement });
+    }
+    found.sort_by(|a, b| a.display.cmp(&b.display));
+    found
+}
+
+/// The path with a backslash before all that [`unquoted`] takes away.
+fn escaped(path: &str) -> String {
+    let mut written = String::new();
+    for c in path.chars() {
+        if matches!(c, ' ' | '\'' | '"' | '\\') && !cfg!(windows) {
+            written.push('\\');
+        }
+        written.push(c);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replaced(line: &str) -> Vec<String> {
+        let (start, found) = completed(line);
+        found.iter().map(|pair| line[..start].to_owned() + &pair.replacement).collect()
+    }
+
+    #[test]
+    fn commands_are_completed() {
+        assert_eq!(replaced("/im"), ["/image "]);
+        assert_eq!(replaced("/e"), ["/exit"]);
+        assert_eq!(replaced("/").len(), 8);
+        assert_eq!(replaced("hello"), [""; 0]);
+        assert_eq!(replaced("hello /im"), [""; 0]);
+        assert_eq!(replaced("/reset /"), [""; 0]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn paths_are_completed_so_that_they_can_be_read_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().to_str().expect("text");
+        for name in ["my photo.png", "my's", ".hidden", "z"] {
+            fs::write(folder.path().join(name), "").expect("a file");
+        }
+        fs::create_dir(folder.path().join("mine")).expect("a folder");
+        let found = replaced(&format!("/image {root}/m"));
+        let wanted = ["mine/", r"my\ photo.png", r"my\'s"];
+        assert_eq!(found, wanted.map(|name| format!("/image {root}/{name}")));
+        for line in &found {
+            let written = line.strip_prefix("/image ").expect("the command");
+            assert!(super::super::line::path(written).exists(), "{written}");
+        }
+        assert_eq!(
+            replaced(&format!("/audio '{root}/my p")),
+            [format!("/audio '{root}/my photo.png")]
+        );
+        assert_eq!(
+            replaced(&format!("/audio {root}/my\\ p")),
+            [format!("/audio {root}/my\\ photo.png")]
+        );
+        assert_eq!(replaced(&format!("/video {root}/.h")), [format!("/video {root}/.hidden")]);
+        assert_eq!(replaced("/video /nowhere/a"), [""; 0]);
+    }
+}
