@@ -31,6 +31,7 @@ mod media;
 mod progress;
 mod prompt;
 mod reply;
+mod room;
 mod run;
 mod text;
 

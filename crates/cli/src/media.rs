@@ -245,6 +245,27 @@ pub(crate) enum Read {
 }
 
 impl Read {
+    /// What a chat template calls it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Image(_) => "image",
+            Self::Audio(_) => "audio",
+            Self::Video(..) => "video",
+        }
+    }
+
+    /// Tokens of its rows alone.
+    pub(crate) fn tokens_min(&self) -> usize {
+        match self {
+            Self::Image(picture) => picture.tokens(),
+            Self::Audio(clip) => clip.frames(),
+            Self::Video(video, clip) => {
+                let frames = video.frames.iter().map(|frame| frame.picture.tokens());
+                frames.sum::<usize>() + clip.as_ref().map_or(0, Clip::frames)
+            }
+        }
+    }
+
     /// Tokens it takes, about: what stands between and around is counted generously.
     pub(crate) fn tokens(&self) -> usize {
         let sound = |clip: &Clip| clip.frames() + 2 * (1 + clip.frames() / 100);

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use carat::{ChatTemplate, MediaPrompt, Medium, Model, Part, TokenId};
+use carat::{ChatTemplate, MediaPrompt, Medium, Model, Part, TokenId, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::Usage;
@@ -42,11 +42,9 @@ impl<'m> Conversation<'m> {
         if media.is_empty() {
             return self.say("user", text);
         }
-        let parts = media.iter().map(|medium| json!({ "type": part(medium) }));
-        let parts: Vec<_> = parts.chain([json!({ "type": "text", "text": text })]).collect();
         let number = self.messages.len();
         self.media.extend(media.iter().map(|medium| (number, medium.clone())));
-        self.messages.push(json!({ "role": "user", "content": parts }));
+        self.messages.push(showing(media.iter().map(part), text));
     }
 
     /// Takes the last message back.
@@ -64,21 +62,32 @@ impl<'m> Conversation<'m> {
     /// The tokens of the whole conversation up to where the model speaks. What the messages say
     /// is text and never a special token, whatever it looks like.
     pub(crate) fn prompt(&self) -> Result<MediaPrompt> {
-        let tokenizer = self.model.tokenizer();
-        let special = |id: Option<TokenId>| id.and_then(|id| tokenizer.token(id));
-        let context = json!({
-            "messages": self.messages,
-            "add_generation_prompt": true,
-            "enable_thinking": self.think,
-            "bos_token": special(tokenizer.bos()).unwrap_or_default(),
-            "eos_token": special(tokenizer.eos()).unwrap_or_default(),
-        });
+        let context = context(self.model.tokenizer(), &self.messages, self.think);
         let rendered = self.template.render(&context).context("cannot render the conversation")?;
         let media: Vec<_> = self.media.iter().map(|(_, medium)| medium.clone()).collect();
         let prompt = MediaPrompt::from_conversation(self.model, &rendered, &media)
             .context("cannot write the media into the prompt")?;
         Ok(with_bos(self.model, prompt))
     }
+}
+
+/// What a chat template renders: a conversation that the model is to continue.
+pub(crate) fn context(tokenizer: &Tokenizer, messages: &[Value], think: bool) -> Value {
+    let special = |id: Option<TokenId>| id.and_then(|id| tokenizer.token(id));
+    json!({
+        "messages": messages,
+        "add_generation_prompt": true,
+        "enable_thinking": think,
+        "bos_token": special(tokenizer.bos()).unwrap_or_default(),
+        "eos_token": special(tokenizer.eos()).unwrap_or_default(),
+    })
+}
+
+/// A message of the user that shows media of these kinds before it says something.
+pub(crate) fn showing(kinds: impl Iterator<Item = &'static str>, text: &str) -> Value {
+    let parts = kinds.map(|kind| json!({ "type": kind }));
+    let parts: Vec<_> = parts.chain([json!({ "type": "text", "text": text })]).collect();
+    json!({ "role": "user", "content": parts })
 }
 
 /// The part of a message that a chat template expects for a medium.

@@ -180,7 +180,7 @@ fn evaluate(
 }
 
 /// What to do about a prompt that does not fit.
-fn too_long(tokens: usize, context: usize, limit: usize) -> String {
+pub(crate) fn too_long(tokens: usize, context: usize, limit: usize) -> String {
     if context < limit {
         format!(
             "the prompt has {tokens} tokens and the context {context}, --ctx N sets up to {limit}"

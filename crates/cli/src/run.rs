@@ -12,6 +12,7 @@ use crate::load;
 use crate::media::{self, Reading, Source};
 use crate::prompt::{self, Conversation};
 use crate::reply::{End, reply};
+use crate::room;
 use crate::text::{self, bytes, say};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         true => None,
         false => Some(media::projector(&args.model, args.media.senses.mmproj.as_deref())?),
     };
+    room::check(args, &text, &media)?;
     let cache = args.engine.cache(&args.model);
     let model = load::model(&args.model, args.engine.open(projector.as_deref(), cache.as_deref()))?;
     let loaded = begun.elapsed();
@@ -143,4 +145,4 @@ const ANSWER_ROOM: usize = 1024;
 
 /// Tokens that a chat template writes around a message, at most; the words themselves are never
 /// more tokens than bytes.
-const TEMPLATE_ROOM: usize = 1024;
+pub(crate) const TEMPLATE_ROOM: usize = 1024;

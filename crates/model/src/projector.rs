@@ -95,7 +95,8 @@ impl Projector {
     }
 
     fn load(file: &ProjectorFile<'_>, hidden: usize, tokenizer: &Tokenizer) -> Result<Self> {
-        let shape = ProjectorShape::of(file.gguf)?;
+        let gguf = file.gguf;
+        let shape = ProjectorShape::of(gguf)?;
         let vision = match shape.vision.is_some() {
             true => Some((
                 Vision::load(file, hidden)?,
