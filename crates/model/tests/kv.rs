@@ -94,6 +94,27 @@ fn nothing_is_left_of_what_was_forgotten_as_a_whole() {
     }
 }
 
+/// Rings have overwritten what lies too far before the greatest length that they have held. An empty
+/// session begins anew.
+#[test]
+fn rings_know_their_greatest_length_until_they_are_empty() {
+    let model = model("q4_0");
+    let ids = tokens(30);
+    let mut session = session(&model, SessionConfig { rollback: 4, ..config() });
+    push(&mut session, &ids);
+    session.truncate(27).expect("three back");
+    push(&mut session, &ids[27..28]);
+    let refused = session.truncate(25);
+    let least = matches!(refused, Err(Error::Session(SessionError::Rollback { least: 26, .. })));
+    assert!(least, "{refused:?}");
+
+    session.truncate(0).expect("zero is always possible");
+    push(&mut session, &ids[..WINDOW + 4]);
+    session.truncate(5).expect("the rings still hold everything");
+    let fresh = push(&mut self::session(&model, config()), &ids[..8]);
+    assert!(bits(&push(&mut session, &ids[5..8])) == bits(&fresh));
+}
+
 /// A ring that wraps many times holds what one that never wraps holds.
 #[test]
 fn ring_length_does_not_change_a_bit() {

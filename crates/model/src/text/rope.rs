@@ -56,6 +56,16 @@ mod tests {
         assert!(divided[64..].iter().all(|f| *f < 1e-29));
     }
 
+    /// The reference multiplies in f32, and far positions show it: 100001 times the f32 0.1 is
+    /// 10000.100149, and 10000.1005859375 is the nearest f32.
+    #[test]
+    fn angles_are_rounded_to_f32() {
+        let (mut cos, mut sin) = ([f32::NAN], [f32::NAN]);
+        fill(&[0.1], 100_001, &mut cos, &mut sin);
+        let angle = 10_000.100_585_937_5_f64;
+        assert_eq!((cos[0], sin[0]), (angle.cos() as f32, angle.sin() as f32));
+    }
+
     #[test]
     fn angles_are_positions_times_frequencies() {
         let (mut cos, mut sin) = ([f32::NAN; 6], [f32::NAN; 6]);
