@@ -42,7 +42,8 @@ pub struct Model {
 pub struct OpenOptions<'a> {
     /// Threads that repack weights while the model is opened; 0 is the number of physical cores.
     pub threads: usize,
-    /// Hears how many bytes of how many have been read, and may break off.
+    /// Hears how many bytes of how many have been read, and may break off. It hears of all of them
+    /// twice where a cache file had to be compared with the whole model and was not of it.
     pub progress: Option<&'a mut dyn FnMut(u64, u64) -> ControlFlow<()>>,
     /// The projector file (`mmproj`) that lets the model see and hear;
     /// [`projectors_beside`](crate::projectors_beside) finds those that lie beside a model.

@@ -6,11 +6,11 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use anyhow::{Context, Result, bail};
 use carat::vision::Budget;
 use carat::{Embedding, Session, TokenId};
+use carat_gguf::PartFile;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -54,6 +54,7 @@ pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
     let mut session = load::session(&model, args.cpu.session(input.ids.len(), args.kv))?;
     let media = Media::embed(&input, &args.input, &mut session)?;
     let to = args.output.display();
+    interrupt::install()?;
     let mut output = Output::create(&args.output).with_context(|| format!("cannot write {to}"))?;
     let hidden = model.config().hidden;
     let mut written = output.write(&header(&[
@@ -65,7 +66,6 @@ pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
     let total = input.ids.len() as u64;
     // A full disk is noticed at the first row that fails; a chunk at a time keeps it from being
     // followed by the rest of the text.
-    interrupt::install()?;
     let guard = Guard::new();
     for (chunk, media) in &media.pieces(&input.ids, args.cpu.chunk) {
         if guard.stopped() {
@@ -183,25 +183,21 @@ fn header(tensors: &[(&str, usize, usize)]) -> Result<Vec<u8>> {
 /// A file that appears under its name when it is complete, and not at all before.
 struct Output {
     file: BufWriter<File>,
-    /// The name it has until then and the one it gets; `None` for a device or pipe, which is
-    /// written in place.
-    names: Option<(PathBuf, PathBuf)>,
+    /// The file and the name it gets; `None` for a device or pipe, which is written in place.
+    part: Option<(PartFile, PathBuf)>,
 }
 
 impl Output {
     fn create(path: &Path) -> io::Result<Self> {
-        let (name, names) = match fs::metadata(path) {
+        let (file, part) = match fs::metadata(path) {
             Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            Ok(found) if !found.is_file() => (path.to_owned(), None),
+            Ok(found) if !found.is_file() => (File::create(path)?, None),
             _ => {
-                let mut name = path.as_os_str().to_owned();
-                name.push(format!(".{}.part", process::id()));
-                let name = PathBuf::from(name);
-                (name.clone(), Some((name, path.to_owned())))
+                let part = PartFile::create(path)?;
+                (part.file().try_clone()?, Some((part, path.to_owned())))
             }
         };
-        let file = BufWriter::new(File::create(name)?);
-        Ok(Self { file, names })
+        Ok(Self { file: BufWriter::new(file), part })
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -214,20 +210,7 @@ impl Output {
 
     fn keep(mut self) -> io::Result<()> {
         self.file.flush()?;
-        if let Some((part, path)) = &self.names {
-            fs::rename(part, path)?;
-            self.names = None;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some((part, _)) = &self.names {
-            // Nothing more can be done for a file that will not go.
-            let _ = fs::remove_file(part);
-        }
+        self.part.map_or(Ok(()), |(part, path)| part.persist(&path))
     }
 }
 
