@@ -75,19 +75,23 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
 
 /// The same for JPEG, which has a decoder of its own.
 fn decode_jpeg(bytes: &[u8]) -> Result<Rgb, ImageError> {
-    let format = name(ImageFormat::Jpeg);
-    let failed = |cause| match cause {
-        JpegError::Truncated => ImageError::Truncated { format },
-        JpegError::Damaged(what) => ImageError::Damaged { format, source: what.into() },
-        JpegError::Variant(what) => ImageError::Variant { format, source: what.into() },
-        JpegError::Memory(bytes) => ImageError::Memory { bytes },
-    };
+    let failed = |cause| blame_jpeg(name(ImageFormat::Jpeg), cause);
     let jpeg = Jpeg::open(bytes).map_err(failed)?;
     let (width, height) = jpeg.sides();
     check_sides(width, height)?;
     let orientation = jpeg.exif().and_then(Orientation::from_exif_chunk);
     let pixels = jpeg.decode(DECODED_BYTES_MAX).map_err(failed)?;
     Ok(upright(width, height, pixels, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Says what the JPEG decoder's error means for a file of a format.
+pub(super) fn blame_jpeg(format: &'static str, cause: JpegError) -> ImageError {
+    match cause {
+        JpegError::Truncated => ImageError::Truncated { format },
+        JpegError::Damaged(what) => ImageError::Damaged { format, source: what.into() },
+        JpegError::Variant(what) => ImageError::Variant { format, source: what.into() },
+        JpegError::Memory(bytes) => ImageError::Memory { bytes },
+    }
 }
 
 /// The picture's format by its first bytes.
