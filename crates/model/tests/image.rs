@@ -24,7 +24,7 @@ fn modes() -> Vec<PathBuf> {
     let mut paths: Vec<_> =
         paths.filter(|path| !path.to_string_lossy().ends_with(".expected.png")).collect();
     paths.sort();
-    assert!(paths.len() >= 29, "the test data is missing: only {} files", paths.len());
+    assert!(paths.len() >= 80, "the test data is missing: only {} files", paths.len());
     paths
 }
 
@@ -154,6 +154,35 @@ fn pictures_without_pixels_are_refused() {
     assert!(matches!(few, Err(ImageError::Buffer { wanted: 12, found: 11, .. })));
 }
 
+/// A TIFF file of one row of four pixels whose compression has this number.
+fn tiff(compression: u16) -> Vec<u8> {
+    let fields: [(u16, u16); 7] =
+        [(256, 4), (257, 1), (258, 8), (259, compression), (262, 1), (273, 98), (279, 4)];
+    let mut bytes = b"II*\0\x08\0\0\0\x07\0".to_vec();
+    for (tag, value) in fields {
+        bytes.extend([tag, 3, 1, 0, value, 0].map(u16::to_le_bytes).as_flattened());
+    }
+    bytes.extend([0; 4]);
+    bytes.extend([1, 2, 3, 4]);
+    bytes
+}
+
+#[test]
+fn variants_that_are_not_read_are_named() {
+    assert!(Picture::decode(&tiff(1), smallest()).is_ok());
+    for (compression, name) in [
+        (6, "old-style JPEG compression"),
+        (34_661, "JBIG compression"),
+        (34_925, "LZMA compression"),
+        (50_001, "WebP compression"),
+        (60_000, "a compression of an unknown number"),
+    ] {
+        let error = Picture::decode(&tiff(compression), smallest()).unwrap_err();
+        let ImageError::Variant { format, source } = &error else { panic!("{error:?}") };
+        assert_eq!((*format, source.to_string().as_str()), ("TIFF", name));
+    }
+}
+
 #[test]
 fn files_that_are_cut_short_are_errors() {
     for path in modes() {
@@ -182,8 +211,9 @@ fn damaged_files_never_panic() {
         for _ in 0..20 {
             let mut bytes = whole.clone();
             (0..=next(3)).for_each(|_| bytes[next(whole.len())] = next(256) as u8);
-            if let Ok(picture) = Picture::decode(&bytes, smallest()) {
-                assert!((1..=70).contains(&picture.tokens()), "{path:?}");
+            match Picture::decode(&bytes, smallest()) {
+                Ok(picture) => assert!((1..=70).contains(&picture.tokens()), "{path:?}"),
+                Err(error) => assert!(!matches!(error, ImageError::Decoder { .. }), "{error:?}"),
             }
         }
     }

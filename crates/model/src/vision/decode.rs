@@ -13,8 +13,8 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 
 use super::image::ImageError;
 use super::jpeg::{Jpeg, JpegError};
-use super::{gif, tiff};
-use crate::media_file;
+use super::{bmp, gif, tiff};
+use crate::{media_file, quiet};
 
 /// A decoded picture: RGB, 8 bits, row-major, both sides positive.
 pub(super) struct Rgb {
@@ -41,10 +41,23 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
 }
 
 /// Decodes a picture file and turns it upright.
+///
+/// # Errors
+///
+/// If the bytes are no picture, are damaged, or larger than is decoded. A decoder's panic is an
+/// error, too.
 pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
     let format = format(bytes)?;
+    quiet::catch(|| decode_as(format, bytes)).unwrap_or_else(|source| {
+        Err(ImageError::Decoder { format: name(format), source: Box::new(source) })
+    })
+}
+
+fn decode_as(format: ImageFormat, bytes: &[u8]) -> Result<Rgb, ImageError> {
     match format {
         ImageFormat::Jpeg => return decode_jpeg(bytes),
+        ImageFormat::Gif => return gif::decode(bytes, DECODED_BYTES_MAX),
+        ImageFormat::Bmp => return bmp::decode(bytes),
         ImageFormat::Tiff => {
             let (image, orientation) = tiff::decode(bytes, DECODED_BYTES_MAX)?;
             return Ok(upright(image.width, image.height, image.pixels, orientation));
@@ -64,30 +77,29 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
     decoder.read_image(&mut pixels).map_err(failed)?;
 
     let clip = png_is_gray(format, bytes);
-    let mut pixels = to_rgb(pixels, color, clip).ok_or_else(|| variant(format, color))?;
-    match format {
-        ImageFormat::Bmp => round_down_bmp(bytes, &mut pixels),
-        ImageFormat::Gif => gif::fill(bytes, width as usize, &mut pixels),
-        _ => {}
-    }
+    let pixels = to_rgb(pixels, color, clip).ok_or_else(|| variant(format, color))?;
     Ok(upright(width, height, pixels, orientation))
 }
 
 /// The same for JPEG, which has a decoder of its own.
 fn decode_jpeg(bytes: &[u8]) -> Result<Rgb, ImageError> {
-    let format = name(ImageFormat::Jpeg);
-    let failed = |cause| match cause {
-        JpegError::Truncated => ImageError::Truncated { format },
-        JpegError::Damaged(what) => ImageError::Damaged { format, source: what.into() },
-        JpegError::Variant(what) => ImageError::Variant { format, source: what.into() },
-        JpegError::Memory(bytes) => ImageError::Memory { bytes },
-    };
+    let failed = |cause| blame_jpeg(name(ImageFormat::Jpeg), cause);
     let jpeg = Jpeg::open(bytes).map_err(failed)?;
     let (width, height) = jpeg.sides();
     check_sides(width, height)?;
     let orientation = jpeg.exif().and_then(Orientation::from_exif_chunk);
     let pixels = jpeg.decode(DECODED_BYTES_MAX).map_err(failed)?;
     Ok(upright(width, height, pixels, orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+/// Says what the JPEG decoder's error means for a file of a format.
+pub(super) fn blame_jpeg(format: &'static str, cause: JpegError) -> ImageError {
+    match cause {
+        JpegError::Truncated => ImageError::Truncated { format },
+        JpegError::Damaged(what) => ImageError::Damaged { format, source: what.into() },
+        JpegError::Variant(what) => ImageError::Variant { format, source: what.into() },
+        JpegError::Memory(bytes) => ImageError::Memory { bytes },
+    }
 }
 
 /// The picture's format by its first bytes.
@@ -152,7 +164,7 @@ fn is_end_of_file(cause: &Cause) -> bool {
 }
 
 /// A zeroed buffer, or an error where the system has no memory.
-fn buffer(bytes: u64) -> Result<Vec<u8>, ImageError> {
+pub(super) fn buffer(bytes: u64) -> Result<Vec<u8>, ImageError> {
     let none = || ImageError::Memory { bytes };
     if bytes > DECODED_BYTES_MAX {
         return Err(none());
@@ -213,22 +225,6 @@ fn upright(width: u32, height: u32, pixels: Vec<u8>, orientation: Orientation) -
 /// 11.2.1): a transparent gray value then makes the decoder add an alpha that the picture has not.
 fn png_is_gray(format: ImageFormat, bytes: &[u8]) -> bool {
     format == ImageFormat::Png && bytes.get(25) == Some(&0)
-}
-
-/// Colours of 5 and 6 bits in BMP files of 16 bits a pixel: the reference widens them rounding
-/// down, the decoder to the nearest. Places are those of the BITMAPINFOHEADER.
-fn round_down_bmp(bytes: &[u8], pixels: &mut [u8]) {
-    if bytes.get(28..30) != Some(&16u16.to_le_bytes()) {
-        return;
-    }
-    let has_six = bytes.get(30) == Some(&3) && bytes.get(58..60) == Some(&0x07e0u16.to_le_bytes());
-    let most = [31, if has_six { 63 } else { 31 }, 31];
-    for pixel in pixels.as_chunks_mut::<3>().0 {
-        for (value, most) in pixel.iter_mut().zip(most) {
-            let stored = (u32::from(*value) * most + 127) / 255;
-            *value = (stored * 255 / most) as u8;
-        }
-    }
 }
 
 /// The error for samples that have no rule.

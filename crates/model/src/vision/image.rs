@@ -187,6 +187,10 @@ pub enum ImageError {
     )]
     Damaged { format: &'static str, source: Box<dyn Error + Send + Sync> },
 
+    /// A decoder that gave up where it should have said why.
+    #[error("the decoder of {format} failed on this file: convert the picture to PNG")]
+    Decoder { format: &'static str, source: Box<dyn Error + Send + Sync> },
+
     /// A rare variant of a format.
     #[error("this variant of {format} is not read: convert the picture to PNG")]
     Variant { format: &'static str, source: Box<dyn Error + Send + Sync> },

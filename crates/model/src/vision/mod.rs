@@ -8,6 +8,7 @@
 //!
 //! There is no encoder: patches do not see each other here, only in the decoder.
 
+mod bmp;
 pub(crate) mod decode;
 mod gif;
 mod image;
