@@ -52,7 +52,7 @@ pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
 pub use model::{Model, OpenOptions};
 pub use pages::MemoryError;
-pub use pool::ThreadsError;
+pub use pool::{ThreadsError, threads_max};
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
