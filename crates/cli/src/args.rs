@@ -361,7 +361,7 @@ impl Limit {
 #[command(next_help_heading = "Engine")]
 pub(crate) struct CpuArgs {
     /// Threads [default: one for every physical core]
-    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
+    #[arg(short, long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
     /// Instruction set [default: the best of this CPU]
     #[arg(long, value_name = "NAME", env = "CARAT_ISA", value_parser = isa)]
@@ -477,6 +477,16 @@ pub(crate) fn isa(name: &str) -> Result<Isa, String> {
         let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
         format!("this CPU has {}", names.join(", "))
     })
+}
+
+/// A number of threads that the library would start.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    match (at_least_one(text)?, carat::threads_max()) {
+        (n, most) if n > most => Err(format!(
+            "it must be at most {most}, four for each CPU that this process may use and at least 16"
+        )),
+        (n, _) => Ok(n),
+    }
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {

@@ -57,7 +57,7 @@ pub use identity::Identity;
 pub use model::{Model, OpenOptions};
 pub use model_file::ModelFileError;
 pub use pages::MemoryError;
-pub use pool::ThreadsError;
+pub use pool::{ThreadsError, threads_max};
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{

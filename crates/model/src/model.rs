@@ -13,7 +13,7 @@ use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::pool::{ThreadsError, physical_cores};
+use crate::pool::{self, ThreadsError};
 use crate::projector::{MediaTokens, Projector, ProjectorShape};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
@@ -218,7 +218,7 @@ impl Model {
 
 /// Threads that repack weights and end with that.
 fn loading_threads(threads: usize) -> Result<ThreadPool, ThreadsError> {
-    let threads = if threads == 0 { physical_cores() } else { threads };
+    let threads = pool::threads(threads)?;
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(|e| ThreadsError::Start { threads, source: io::Error::other(e) })
 }

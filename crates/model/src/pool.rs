@@ -6,9 +6,9 @@
 
 #![expect(unsafe_code, reason = "units of a matrix product write disjoint columns of one output")]
 
+mod cores;
 mod crew;
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::{io, marker, ptr};
@@ -16,6 +16,8 @@ use std::{io, marker, ptr};
 use carat_kernels::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Isa, Weights, int8_dwords};
 
 use crate::arena::{Frame, Need};
+pub(crate) use cores::threads;
+pub use cores::threads_max;
 use crew::Crew;
 
 /// Threads that cannot be had.
@@ -23,6 +25,13 @@ use crew::Crew;
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says they are")]
 pub enum ThreadsError {
+    /// More than could be of use: they would only wait for each other.
+    #[error(
+        "{wanted} threads are more than the {most} that are started here, four for each CPU that \
+         this process may use and at least 16: ask for fewer"
+    )]
+    TooMany { wanted: usize, most: usize },
+
     /// The system gave none.
     #[error("cannot start {threads} threads: ask for fewer")]
     Start { threads: usize, source: io::Error },
@@ -40,7 +49,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// Starts `threads` threads less the caller's own; 0 stands for the number of physical cores.
     pub(crate) fn new(threads: usize, isa: Isa) -> Result<Self, ThreadsError> {
-        let threads = if threads == 0 { physical_cores() } else { threads };
+        let threads = self::threads(threads)?;
         let no_threads = |source| ThreadsError::Start { threads, source };
         let crew = Crew::new(threads - 1).map_err(no_threads)?;
         Ok(Self { threads, crew: Mutex::new(crew), isa })
@@ -335,18 +344,6 @@ impl<'a, T: Copy> Scatter<'a, T> {
         // unit writes these places (see `Sync` above), so the reference is unique while it lives.
         unsafe { &mut *out }.copy_from_slice(values);
     }
-}
-
-/// Cores, not hardware threads: two threads of one core share the units that the kernels fill.
-pub(crate) fn physical_cores() -> usize {
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
-    // On Linux the hardware threads of a core share this list; elsewhere nothing is known.
-    let siblings = |cpu: usize| {
-        let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-        std::fs::read_to_string(path).ok()
-    };
-    let cores: HashSet<String> = (0..).map_while(siblings).collect();
-    if cores.is_empty() { available } else { available.min(cores.len()) }
 }
 
 /// Groups of rows in a unit of work: 64 rows of the 12B's longest input are 0.5 MB of Q4_0.

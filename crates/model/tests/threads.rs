@@ -2,8 +2,8 @@
 
 mod common;
 
-use carat::SessionConfig;
-use common::{bits, config, logits, model, tokens};
+use carat::{Error, Model, OpenOptions, Session, SessionConfig, ThreadsError, threads_max};
+use common::{bits, config, file, logits, model, tokens};
 
 /// Longer than the window of 8 many times over, and than one block of a full layer (256).
 const TOKENS: usize = 300;
@@ -33,6 +33,23 @@ fn chunks_do_not_change_a_bit() {
         let whole = bits(&with(TOKENS));
         for chunk in [1, 3, 7, 8, 256] {
             assert!(bits(&with(chunk)) == whole, "{quant}: chunks of {chunk} differ from one");
+        }
+    }
+}
+
+#[test]
+fn more_threads_than_the_limit_are_refused() {
+    let model = model("q4_0");
+    let most = threads_max();
+    for wanted in [most + 1, 100_000, usize::MAX] {
+        let session = Session::new(&model, SessionConfig { threads: wanted, ..config() });
+        let opened =
+            Model::open_with(file("q4_0"), OpenOptions { threads: wanted, ..Default::default() });
+        for error in [session.expect_err("a session"), opened.expect_err("a model")] {
+            let Error::Threads(ThreadsError::TooMany { wanted: found, most: limit }) = error else {
+                panic!("{error}");
+            };
+            assert_eq!((found, limit), (wanted, most));
         }
     }
 }

@@ -8,7 +8,7 @@ use carat_bench::measure::Options;
 use carat_bench::synthetic::{Mix, Size};
 use clap::{Args, ValueEnum};
 
-use crate::args::{Kv, at_least_one, isa};
+use crate::args::{Kv, at_least_one, isa, threads};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -66,7 +66,7 @@ pub(crate) struct BenchArgs {
     pub(super) no_roof: bool,
 
     /// Numbers of threads [default: one for every physical core]
-    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = at_least_one,
+    #[arg(short, long, value_name = "LIST", value_delimiter = ',', value_parser = threads,
           help_heading = "Engine")]
     pub(super) threads: Vec<usize>,
     /// Instruction set [default: the best of this CPU]

@@ -16,11 +16,11 @@
 use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
-use std::{fmt, hint, io, mem};
+use std::{fmt, hint, io, ptr};
 
 /// Threads that wait for work; dropping it ends them.
 #[derive(Debug)]
@@ -52,11 +52,15 @@ struct Shared {
 }
 
 /// `call(i)` for each `i` below `count`.
-#[derive(Clone, Copy)]
 struct Work {
-    call: &'static (dyn Fn(usize) + Sync),
+    /// Where the owner has the reference to what is called. A pointer, and no reference that claims
+    /// to live for ever: threads still hold it for a moment after the last unit, when the borrow may
+    /// have ended. Nobody follows it then.
+    call: AtomicPtr<Call<'static>>,
     count: usize,
 }
+
+type Call<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// A value with two cache lines of its own: x86 fetches them in pairs.
 #[derive(Default)]
@@ -94,13 +98,12 @@ impl Crew {
     /// If `call` does, after all other units have ended.
     pub(super) fn run(&mut self, count: usize, call: &(dyn Fn(usize) + Sync)) {
         let shared = &*self.shared;
-        // SAFETY: the lifetime is made longer than it is, for a reference that is called only by
-        // who has claimed one of the `count` units. This function neither returns nor unwinds
-        // before every unit is finished and the reference is gone (nothing in between panics:
-        // panics of units are caught), so no call happens after the borrow has ended. `&mut self`
-        // keeps a second piece of work from being published meanwhile.
-        let call = unsafe { mem::transmute::<&(dyn Fn(usize) + Sync), &'static _>(call) };
-        *lock(&shared.work.0) = Some(Work { call, count });
+        // The pointer is followed only by who has claimed one of the `count` units. This function
+        // neither returns nor unwinds before every unit is finished (nothing in between panics:
+        // panics of units are caught), and `&mut self` keeps a second piece of work from being
+        // published meanwhile.
+        let pointer = ptr::from_ref(&call).cast_mut().cast();
+        *lock(&shared.work.0) = Some(Work { call: AtomicPtr::new(pointer), count });
         shared.finished.0.store(0, Ordering::Relaxed);
         for (i, unclaimed) in shared.unclaimed.iter().enumerate() {
             unclaimed.0.store(shared.share(count, i).len(), Ordering::SeqCst);
@@ -163,15 +166,26 @@ impl Shared {
             let claim = || unclaimed.fetch_update(Ordering::SeqCst, Ordering::Relaxed, less);
             while let Ok(unclaimed) = claim() {
                 // The claim keeps the work from ending, so this is the work that the unit is of.
-                let Some(work) = *lock(&self.work.0) else { return };
-                self.unit(work, self.share(work.count, share).end - unclaimed);
+                let work = lock(&self.work.0);
+                let Some(Work { call, count }) = &*work else { return };
+                let (call, count) = (call.load(Ordering::Relaxed), *count);
+                drop(work);
+                self.unit(call, count, self.share(count, share).end - unclaimed);
             }
         }
     }
 
-    /// Runs one unit that was claimed.
-    fn unit(&self, Work { call, count }: Work, unit: usize) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(unit))) {
+    /// Runs one unit that was claimed, of work of `count` units.
+    fn unit(&self, call: *const Call<'static>, count: usize, unit: usize) {
+        let run = || {
+            let call: *const Call<'_> = call.cast();
+            // SAFETY: `Crew::run` wrote the pointer, to a reference of its own, and does not end
+            // before this unit is counted as finished, which is below, when the copy of the
+            // reference that is made here is gone.
+            let call = unsafe { *call };
+            call(unit);
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             *lock(&self.panic) = Some(panic);
         }
         let finished = self.finished.0.fetch_add(1, Ordering::SeqCst) + 1;

@@ -21,7 +21,8 @@ pub struct SessionConfig {
     /// Most tokens the session may hold; 0 is the model's own context length. The cache of full
     /// layers takes memory as the conversation grows.
     pub context: usize,
-    /// Threads that compute; 0 is the number of physical cores.
+    /// Threads that compute, at most [`threads_max`](crate::threads_max); 0 is the number of cores
+    /// that the process may use.
     pub threads: usize,
     /// Most tokens evaluated in one pass; scratch memory grows with it.
     pub prefill_chunk: usize,
