@@ -55,6 +55,9 @@ pub(crate) enum EvalCommand {
     /// Print the number and the time in seconds of each frame that the model sees of a video
     #[command(after_help = examples::VIDEO)]
     Video(VideoArgs),
+    /// Print how many samples the model hears and whether the file is complete, and write them
+    #[command(after_help = examples::AUDIO)]
+    Audio(AudioArgs),
     /// Print the mean negative log-likelihood per token of a text
     #[command(after_help = examples::PERPLEXITY)]
     Perplexity(PerplexityArgs),
@@ -205,6 +208,15 @@ pub(crate) struct VideoArgs {
     /// Frames a second of a folder of frames
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub(crate) frame_rate: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AudioArgs {
+    /// Sound file, in any format that --audio takes
+    pub(crate) file: PathBuf,
+    /// File to write: mono samples at 16 kHz as 32-bit floats, little-endian, without a header
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

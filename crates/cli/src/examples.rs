@@ -103,3 +103,8 @@ Examples:
   carat eval video film.mp4
   carat eval video cat.gif
   carat eval video frames/ --frame-rate 2";
+
+pub(crate) const AUDIO: &str = "\
+Examples:
+  carat eval audio speech.mp3
+  carat eval audio speech.mp3 --output heard.f32";

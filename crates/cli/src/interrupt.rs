@@ -63,14 +63,34 @@ fn hears_hangup() -> bool {
 }
 
 fn handle(signal: i32) {
-    let is_awaited = signal == SIGINT && ANSWERING.load(Ordering::SeqCst);
-    let is_second = is_awaited && STOP.swap(true, Ordering::SeqCst);
-    let stays = signal == SIGINT && STAYS.load(Ordering::SeqCst);
-    if (!is_awaited || is_second) && !stays {
+    if signal != SIGINT {
         exit_by(signal);
     }
-    if is_awaited {
-        progress::interject("stopping…");
+    let is_awaited = ANSWERING.load(Ordering::SeqCst);
+    let is_second = is_awaited && STOP.swap(true, Ordering::SeqCst);
+    match heard(is_awaited, is_second, STAYS.load(Ordering::SeqCst)) {
+        Heard::Nothing => {}
+        Heard::Stop => progress::interject("stopping…"),
+        Heard::Exit => exit(),
+    }
+}
+
+/// What Ctrl-C asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Stop,
+    Exit,
+}
+
+/// `is_awaited` while an answer is given, `is_second` if that is already being stopped, `stays` in a
+/// conversation with a person.
+fn heard(is_awaited: bool, is_second: bool, stays: bool) -> Heard {
+    match (is_awaited, stays) {
+        (true, true) => Heard::Stop,
+        (true, false) if !is_second => Heard::Stop,
+        (false, true) => Heard::Nothing,
+        _ => Heard::Exit,
     }
 }
 
@@ -136,3 +156,18 @@ const SIGINT: i32 = 2;
 
 /// What shells report for a program that a signal ended is this and the signal's number.
 const EXIT_SIGNAL: i32 = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_ends_a_command_and_never_a_conversation() {
+        assert_eq!(heard(true, false, false), Heard::Stop);
+        assert_eq!(heard(true, true, false), Heard::Exit);
+        assert_eq!(heard(false, false, false), Heard::Exit);
+        assert_eq!(heard(true, false, true), Heard::Stop);
+        assert_eq!(heard(true, true, true), Heard::Stop);
+        assert_eq!(heard(false, false, true), Heard::Nothing);
+    }
+}

@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         Command::Eval(EvalCommand::Logits(args)) => eval::logits::logits(args),
         Command::Eval(EvalCommand::Image(args)) => eval::image::image(args),
         Command::Eval(EvalCommand::Video(args)) => eval::video::video(args),
+        Command::Eval(EvalCommand::Audio(args)) => eval::audio::audio(args),
         Command::Eval(EvalCommand::Perplexity(args)) => eval::perplexity::perplexity(args),
     };
     match result {

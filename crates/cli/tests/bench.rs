@@ -136,32 +136,6 @@ fn what_does_not_fit_is_left_out_and_the_rest_is_measured() {
     assert!(results["tests"].as_array().is_some_and(|tests| tests.len() > 2), "{results}");
 }
 
-/// Ctrl-C while seven hundred megabytes are written, or right after: they do not stay.
-#[cfg(unix)]
-#[test]
-fn what_ctrl_c_breaks_off_leaves_no_file() {
-    use std::process::{Command, Stdio};
-    use std::thread::sleep;
-    use std::time::Duration;
-
-    let folder = Folder::new();
-    let mut carat = common::carat();
-    carat.args("bench --synthetic 1b --no-roof -p 0 -n 0 -t 1".split(' '));
-    carat.env("XDG_CACHE_HOME", folder.path("")).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = carat.spawn().expect("the program starts");
-    let files = || std::fs::read_dir(folder.path("carat")).map_or(0, Iterator::count);
-    while files() == 0 {
-        assert!(child.try_wait().expect("a state").is_none(), "it ended and wrote nothing");
-        sleep(Duration::from_millis(10));
-    }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(killed.expect("there is kill").success());
-    let code = child.wait().expect("it ends").code();
-    // 1 if it could stop writing, 130 if it was already past that.
-    assert!(code == Some(1) || code == Some(130), "{code:?}");
-    assert_eq!(files(), 0);
-}
-
 #[test]
 fn what_cannot_be_measured_is_refused_in_a_sentence() {
     run("bench").fails(2, &["--model"]);

@@ -9,15 +9,18 @@ mod common;
 
 use common::{Folder, Ran, carat, kit, ran, run, run_in, text, tiny};
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 12] = [
     "",
     "run",
     "chat",
     "inspect",
+    "bench",
     "eval",
     "eval tokenize",
     "eval template",
     "eval logits",
+    "eval image",
+    "eval video",
     "eval perplexity",
 ];
 

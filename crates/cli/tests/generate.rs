@@ -8,7 +8,7 @@ use serde_json::json;
 
 mod common;
 
-use common::{Folder, carat, ran, run, run_in, tiny};
+use common::{Folder, carat, kit, ran, run, run_in, tiny};
 
 #[test]
 fn run_continues_a_text_and_reports_its_speed() {
@@ -23,6 +23,32 @@ fn run_continues_a_text_and_reports_its_speed() {
     // What comes first does not depend on how much is asked for.
     assert!(first.starts_with(&run(&args.replace("-n 12", "-n 5")).ok()));
     assert_eq!(run(&args.replace("-n 12", "-n 0")).ok(), "");
+}
+
+/// No command makes text, logits or a figure of weights that are no numbers.
+#[test]
+fn a_model_whose_weights_are_no_numbers_is_an_error_everywhere() {
+    let bytes = fs::read(kit("text-f32.gguf")).unwrap();
+    let poisoned = |tensor: &str| {
+        let data = carat_gguf::Gguf::parse(&bytes).unwrap().tensor(tensor).unwrap().data;
+        let at = data.as_ptr().addr() - bytes.as_ptr().addr();
+        let mut bytes = bytes.clone();
+        bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        bytes
+    };
+    let folder = Folder::new();
+    let matrix = folder.file("matrix.gguf", poisoned("blk.0.ffn_down.weight"));
+    let norm = folder.file("norm.gguf", poisoned("blk.1.attn_norm.weight"));
+    let words = folder.file("words.txt", "the rain in the other part of the house");
+    let ids = folder.file("ids.json", json!({ "ids": [2, 300, 301] }).to_string());
+    let out = folder.path("out");
+    for (model, word) in [(matrix, "is NaN, a finite number"), (norm, "blk.1.attn_norm.weight")] {
+        run(&format!("run -m {model} --greedy -n 4 the")).fails(1, &[word]);
+        run(&format!("run -m {model} -n 4 the")).fails(1, &[word]);
+        run(&format!("eval perplexity -m {model} --file {words}")).fails(1, &[word]);
+        run(&format!("eval logits -m {model} --input {ids} --output {out}")).fails(1, &[word]);
+    }
+    assert!(!folder.names().contains(&"out".to_owned()), "{:?}", folder.names());
 }
 
 #[test]
@@ -148,12 +174,12 @@ fn words_that_look_like_special_tokens_are_text() {
 
 #[test]
 #[cfg(unix)]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn a_reader_that_leaves_early_hears_nothing() {
     let mut child = spawn(&["--greedy", "-n", "4000", "the"]);
     let mut one = [0];
     child.stdout.take().expect("it is piped").read_exact(&mut one).expect("a first byte");
     let ran = ran(child.wait_with_output().unwrap());
-    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!((ran.code, ran.err.as_str()), (1, ""));
 }
 
 #[test]
@@ -169,6 +195,7 @@ fn ctrl_c_ends_the_answer_and_not_the_program() {
     out.read_to_end(&mut rest).expect("the pipe ends");
     let ran = ran(child.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.starts_with("stopping…\n"), "{}", ran.err);
     let tokens = ran.err.split("generated: ").nth(1).and_then(|rest| rest.split(' ').next());
     let tokens: usize = tokens.expect("the speed line").parse().expect("a number");
     assert!((1..4000).contains(&tokens), "{tokens}");

@@ -76,6 +76,7 @@ mod value;
 mod write;
 
 use std::collections::HashMap;
+use std::fmt;
 
 use header::Bytes;
 
@@ -93,7 +94,7 @@ pub use value::{Value, ValueType};
 pub use write::{WriteError, Writer};
 
 /// A parsed model: metadata and tensors, borrowed from the bytes of the file or files.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gguf<'a> {
     version: u32,
     endian: Endian,
@@ -106,6 +107,20 @@ pub struct Gguf<'a> {
     heads: Vec<&'a [u8]>,
     /// The files, if it was not parsed from memory.
     source: Option<&'a Source>,
+}
+
+/// Without the bytes of the headers, and without the index.
+impl fmt::Debug for Gguf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gguf")
+            .field("version", &self.version)
+            .field("endian", &self.endian)
+            .field("alignment", &self.alignment)
+            .field("metadata", &self.metadata)
+            .field("tensors", &self.tensors)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Gguf<'a> {

@@ -14,6 +14,8 @@
 //!
 //! −128 never occurs, so that |q| fits a signed byte and `maddubs` has the bounds that the kernels
 //! derive from 127. Scales per 32 instead of ggml's 256 are closer to the f32 product.
+//!
+//! Where a value is NaN or infinite, `d` is NaN, and so is every product with the block.
 
 use crate::Isa;
 
@@ -117,7 +119,7 @@ pub(crate) fn int8_blocks<const N: usize>(data: &[u32]) -> &[Int8Block<N>] {
 impl Isa {
     /// Quantises `[columns][k]` values to 8 bits for [`Columns::Int8`].
     ///
-    /// Values that are not finite give unspecified but reproducible results.
+    /// A block that holds a value that is not finite gets a scale of NaN.
     ///
     /// # Panics
     /// If `out` is not [`int8_dwords`] long or there are no columns.
@@ -162,14 +164,14 @@ pub(crate) fn for_columns(
 
 #[inline(always)]
 fn quantize_block(x: &[f32; 32]) -> [u32; BLOCK_ROWS] {
-    let mut max = [0.0f32; 8];
+    // The bits of numbers without a sign are in the numbers' order, infinity and NaN come last.
+    let mut max = [0; 8];
     for x in x.as_chunks::<8>().0 {
         for (max, x) in max.iter_mut().zip(x) {
-            *max = if x.abs() > *max { x.abs() } else { *max };
+            *max = x.abs().to_bits().max(*max);
         }
     }
-    let max = max.into_iter().fold(0.0f32, |a, b| if b > a { b } else { a });
-    let (d, inverse) = scale(max);
+    let (d, inverse) = scale(max.into_iter().fold(0, u32::max));
     let mut q = [0i8; 32];
     for (q, x) in q.iter_mut().zip(x) {
         let y = (x * inverse).round_ties_even();
@@ -180,9 +182,11 @@ fn quantize_block(x: &[f32; 32]) -> [u32; BLOCK_ROWS] {
     block_rows(q, d, [half(&q[..16]), half(&q[16..])])
 }
 
-/// `d` and `1 / d` of a block whose largest magnitude is `max`.
+/// `d` and `1 / d` of a block whose largest magnitude has these bits.
 #[inline(always)]
-pub(crate) fn scale(max: f32) -> (f32, f32) {
+pub(crate) fn scale(max: u32) -> (f32, f32) {
+    let max = f32::from_bits(max);
+    let max = if max < f32::INFINITY { max } else { f32::NAN };
     // Below the smallest normal number 1 / d could overflow; such values round to nothing.
     let d = if max / 127.0 < f32::MIN_POSITIVE { 0.0 } else { max / 127.0 };
     (d, if d > 0.0 { 1.0 / d } else { 0.0 })
@@ -230,10 +234,16 @@ mod tests {
 
     #[test]
     fn zero_tiny_and_infinite_blocks_stay_in_range() {
-        for value in [0.0, -0.0, 1e-45, f32::MIN_POSITIVE, f32::INFINITY, f32::NAN] {
-            let mut x = [value; 32];
-            x[7] = 0.0;
+        let values = [0.0, -0.0, 1e-45, f32::MIN_POSITIVE, f32::MAX];
+        let none = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN];
+        for (value, at) in values.into_iter().chain(none).flat_map(|v| (0..32).map(move |i| (v, i)))
+        {
+            let mut x = [1.0; 32];
+            x[at] = value;
             let out = block(x);
+            let [scale, sum] = [SCALE, SCALED_SUM].map(|row| f32::from_bits(out[row]));
+            assert_eq!(scale.is_finite(), value.is_finite(), "{value} at {at}");
+            assert_eq!(scale.is_nan() && sum.is_nan(), !value.is_finite(), "{value} at {at}");
             for dword in &out[..8] {
                 assert!(dword.to_le_bytes().iter().all(|&q| q != 0x80), "{value}: {out:?}");
             }

@@ -2,6 +2,10 @@
 //!
 //! Operations are `WithSimd` structs: pulp compiles the body for each instruction set, so a body
 //! is inlined whole (`#[inline(always)]`) and one dispatch covers a whole vector.
+//!
+//! No operation makes a number of what is none: NaN stays NaN on every instruction set, and so does
+//! an infinity where the operation would otherwise map it to an ordinary value (norms, softcap).
+//! Damaged weights thus reach the logits, where the sampler refuses them.
 
 use pulp::{Simd, WithSimd};
 
@@ -9,7 +13,7 @@ use crate::Isa;
 
 impl Isa {
     /// Root-mean-square normalisation: `out = x / sqrt(mean(x²) + eps) · weight`, without `weight`
-    /// where there is none.
+    /// where there is none. All of it is NaN where the mean is not finite.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -25,7 +29,7 @@ impl Isa {
     /// If the lengths differ.
     pub fn rms_norm_in_place(self, x: &mut [f32], weight: Option<&[f32]>, eps: f32) {
         let mean = self.dot(x, x) / x.len() as f32;
-        let factor = 1.0 / (mean + eps).sqrt();
+        let factor = inverse_root(mean, eps);
         match weight {
             Some(weight) => {
                 assert_eq!(weight.len(), x.len(), "norm weights");
@@ -45,7 +49,7 @@ impl Isa {
         let count = x.len() as f32;
         let mean = self.run(Total(x)) / count;
         self.run(Map(x, Shift(-mean)));
-        let factor = 1.0 / (self.dot(x, x) / count + eps).sqrt();
+        let factor = inverse_root(self.dot(x, x) / count, eps);
         self.run(Zip(x, weight, ScaledProduct(factor)));
         self.add(x, bias);
     }
@@ -104,7 +108,7 @@ impl Isa {
         self.run(Zip(gate, up, GeluProduct));
     }
 
-    /// `x = cap · tanh(x / cap)`.
+    /// `x = cap · tanh(x / cap)`; NaN for infinities, which no sound model has as logits.
     pub fn softcap(self, x: &mut [f32], cap: f32) {
         self.run(Map(x, Softcap(cap)));
     }
@@ -114,10 +118,21 @@ impl Isa {
         self.run(ExpSubSum(x, max))
     }
 
-    /// The largest value, −∞ for none.
+    /// The largest value, −∞ for none; NaN if one of them is NaN.
     pub fn max(self, x: &[f32]) -> f32 {
         self.run(Max(x))
     }
+
+    /// Whether all values are finite.
+    pub fn is_finite(self, x: &[f32]) -> bool {
+        self.run(SumOfNothings(x)) == 0.0
+    }
+}
+
+/// `1 / sqrt(mean + eps)`. A mean that is not finite gives NaN and not 0, which would turn values
+/// without meaning into zeros.
+fn inverse_root(mean: f32, eps: f32) -> f32 {
+    if mean < f32::INFINITY { 1.0 / (mean + eps).sqrt() } else { f32::NAN }
 }
 
 /// `f` of one vector of values.
@@ -193,8 +208,10 @@ struct Softcap(f32);
 impl Unary for Softcap {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
-        let cap = simd.splat_f32s(self.0);
-        simd.mul_f32s(cap, tanh(simd, simd.div_f32s(x, cap)))
+        let (cap, zero) = (simd.splat_f32s(self.0), simd.splat_f32s(0.0));
+        let capped = simd.mul_f32s(cap, tanh(simd, simd.div_f32s(x, cap)));
+        // Adds 0 to the result of a finite x, with the sign of both, and NaN to that of another.
+        simd.mul_add_f32s(x, zero, capped)
     }
 }
 
@@ -309,6 +326,21 @@ impl WithSimd for Rope<'_> {
     }
 }
 
+/// Σ 0·x: NaN unless all of x are finite.
+struct SumOfNothings<'a>(&'a [f32]);
+
+impl WithSimd for SumOfNothings<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (head, tail) = S::as_simd_f32s(self.0);
+        let zero = simd.splat_f32s(0.0);
+        let sum = head.iter().fold(zero, |sum, x| simd.mul_add_f32s(*x, zero, sum));
+        tail.iter().fold(simd.reduce_sum_f32s(sum), |sum, x| sum + x * 0.0)
+    }
+}
+
 struct Max<'a>(&'a [f32]);
 
 impl WithSimd for Max<'_> {
@@ -317,9 +349,17 @@ impl WithSimd for Max<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f32 {
         let (head, tail) = S::as_simd_f32s(self.0);
-        let start = simd.splat_f32s(f32::NEG_INFINITY);
-        let max = head.iter().fold(start, |max, x| simd.max_f32s(max, *x));
-        tail.iter().fold(simd.reduce_max_f32s(max), |max, x| max.max(*x))
+        // What an instruction set makes of the maximum of NaN and a number differs.
+        let mut nan = simd.splat_f32s(0.0);
+        let mut max = simd.splat_f32s(f32::NEG_INFINITY);
+        for x in head {
+            max = simd.max_f32s(max, *x);
+            nan = simd.select_f32s(simd.equal_f32s(*x, *x), nan, *x);
+        }
+        let max = tail.iter().fold(simd.reduce_max_f32s(max), |max, x| max.max(*x));
+        let nan =
+            tail.iter().fold(simd.reduce_sum_f32s(nan), |nan, x| if x.is_nan() { *x } else { nan });
+        if nan.is_nan() { nan } else { max }
     }
 }
 
@@ -347,7 +387,7 @@ impl WithSimd for ExpSubSum<'_> {
     }
 }
 
-/// `e^x`, 0 below −87 and `e^88` above 88; relative error under 2e-7 in between.
+/// `e^x`, 0 below −87 and `e^88` above 88; relative error under 2e-7 in between. NaN stays NaN.
 ///
 /// `x = n·ln 2 + r` with `|r| <= ln 2 / 2`; `2^n` is built from exponent bits, `e^r` is a polynomial
 /// of degree 6 (Taylor: the next term is `r^7/5040 < 1.2e-7`).
@@ -360,7 +400,9 @@ fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let splat = |x| simd.splat_f32s(x);
     let tiny = simd.less_than_f32s(x, splat(-87.0));
-    let x = simd.min_f32s(simd.max_f32s(x, splat(-87.0)), splat(88.0));
+    // Compared and selected, because minima of NaN differ between instruction sets. Below −87
+    // everything up to the last line may come out as it will.
+    let x = simd.select_f32s(simd.greater_than_f32s(x, splat(88.0)), splat(88.0), x);
     let shifted = simd.mul_add_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUND));
     let n = simd.sub_f32s(shifted, splat(ROUND));
     let r = simd.negate_mul_add_f32s(n, splat(LN_2_HIGH), x);

@@ -143,10 +143,6 @@ impl Model {
         self.bytes
     }
 
-    pub(crate) fn projector_shape(&self) -> Option<ProjectorShape> {
-        self.projector.as_ref().map(|projector| projector.shape)
-    }
-
     /// What the model is known by, its projector left out.
     pub fn identity(&self) -> Identity {
         self.identity
@@ -160,6 +156,10 @@ impl Model {
     /// Why the model was opened without the cache file that was asked for.
     pub fn cache_refused(&self) -> Option<&CacheError> {
         self.cache_refused.as_ref()
+    }
+
+    pub(crate) fn projector_shape(&self) -> Option<ProjectorShape> {
+        self.projector.as_ref().map(|projector| projector.shape)
     }
 
     /// The matrices that every decoded token is multiplied with, as they lie in memory and in the

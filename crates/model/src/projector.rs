@@ -111,10 +111,10 @@ impl Projector {
             )),
             false => None,
         };
-        if let Some(t) = gguf.tensors().iter().find(|t| !TENSORS.contains(&t.name)) {
+        if let Some(t) = file.gguf.tensors().iter().find(|t| !TENSORS.contains(&t.name)) {
             return Err(ModelFileError::UnknownTensor { name: t.name.to_owned() }.into());
         }
-        let identity = Identity::read(gguf, file.pool, &mut |_, _| ControlFlow::Continue(()))?;
+        let identity = Identity::read(file.gguf, file.pool, &mut |_, _| ControlFlow::Continue(()))?;
         Ok(Self { vision, audio, shape, identity })
     }
 }

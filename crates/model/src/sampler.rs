@@ -91,11 +91,19 @@ pub enum SamplerError {
         /// What it may hold.
         wanted: &'static str,
     },
-    /// Every logit is NaN or minus infinity.
+    /// A logit is NaN or infinite, which no sound model computes.
     #[error(
-        "none of the {vocab_size} logits is a number above minus infinity; \
-         the model file is damaged or every token is suppressed"
+        "the logit of token {token} is {logit}, a finite number is wanted: \
+         the model file is damaged or made with weights that overflow, fetch or convert it again"
     )]
+    NotFinite {
+        /// The first token with such a logit.
+        token: TokenId,
+        /// Its logit.
+        logit: f32,
+    },
+    /// Every logit is minus infinity, which is how suppressed tokens are marked.
+    #[error("all {vocab_size} tokens are suppressed: leave at least one to choose")]
     NoCandidate {
         /// Number of logits seen.
         vocab_size: usize,
@@ -141,10 +149,11 @@ impl Sampler {
         &self.config
     }
 
-    /// Chooses a token. NaN and minus infinity are never chosen; plus infinity beats every number.
+    /// Chooses a token. One whose logit is minus infinity is suppressed and never chosen.
     ///
     /// # Errors
-    /// [`SamplerError::NoCandidate`] when no logit is left to choose.
+    /// [`SamplerError::NotFinite`] for a logit that is NaN or plus infinity,
+    /// [`SamplerError::NoCandidate`] when all tokens are suppressed.
     ///
     /// # Panics
     /// When `logits` does not have the length given to [`Sampler::new`].
@@ -177,9 +186,9 @@ impl Sampler {
     fn choose(&mut self, logits: &[f32]) -> Result<TokenId, SamplerError> {
         let nothing = SamplerError::NoCandidate { vocab_size: logits.len() };
         if self.config.temperature == 0.0 {
-            return argmax(logits).ok_or(nothing);
+            return argmax(logits)?.ok_or(nothing);
         }
-        self.keep_top_k(logits);
+        self.keep_top_k(logits)?;
         let Some(top) = self.candidates.iter().max_by(|a, b| a.rank(b)) else {
             return Err(nothing);
         };
@@ -196,7 +205,7 @@ impl Sampler {
     }
 
     /// Fills `candidates` with the `top_k` likeliest logits, in no order.
-    fn keep_top_k(&mut self, logits: &[f32]) {
+    fn keep_top_k(&mut self, logits: &[f32]) -> Result<(), SamplerError> {
         let k = if self.config.top_k == 0 { usize::MAX } else { self.config.top_k };
         let capacity = candidate_capacity(self.config.top_k, self.vocab_size);
         let mut floor = f32::NEG_INFINITY;
@@ -206,22 +215,25 @@ impl Sampler {
                 continue;
             }
             for (id, &logit) in (first..).zip(logits) {
-                // False for NaN and minus infinity; an equal logit with a higher id loses to the k
-                // that are held.
-                if logit > floor {
-                    if self.candidates.len() == capacity {
-                        floor = cut_to(&mut self.candidates, k);
-                        if logit <= floor {
-                            continue;
-                        }
-                    }
-                    self.candidates.push(Candidate { logit, id });
+                // True for minus infinity; an equal logit with a higher id loses to the k that are
+                // held.
+                if logit <= floor {
+                    continue;
                 }
+                check(id, logit)?;
+                if self.candidates.len() == capacity {
+                    floor = cut_to(&mut self.candidates, k);
+                    if logit <= floor {
+                        continue;
+                    }
+                }
+                self.candidates.push(Candidate { logit, id });
             }
         }
         if self.candidates.len() > k {
             cut_to(&mut self.candidates, k);
         }
+        Ok(())
     }
 
     /// Sorts ever longer runs of the likeliest candidates until they hold `top_p` of the
@@ -332,7 +344,9 @@ impl Recent {
             if self.seen[word] & bit == 0 {
                 self.seen[word] |= bit;
                 let logit = &mut logits[token as usize];
-                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+                let less = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+                // No penalty makes a number infinite, whose sign would mean something else.
+                *logit = if logit.is_finite() { less.clamp(f32::MIN, f32::MAX) } else { *logit };
             }
         }
         for &token in &self.ring {
@@ -341,25 +355,39 @@ impl Recent {
     }
 }
 
-fn argmax(logits: &[f32]) -> Option<TokenId> {
+fn argmax(logits: &[f32]) -> Result<Option<TokenId>, SamplerError> {
     let (mut best, mut best_id) = (f32::NEG_INFINITY, None);
     for (logits, first) in logits.chunks(SCAN).zip((0..).step_by(SCAN)) {
         if !any_above(logits, best) {
             continue;
         }
         for (id, &logit) in (first..).zip(logits) {
-            if logit > best {
-                (best, best_id) = (logit, Some(id));
+            if logit <= best {
+                continue;
             }
+            check(id, logit)?;
+            (best, best_id) = (logit, Some(id));
         }
     }
-    best_id
+    Ok(best_id)
 }
 
-/// Whether a logit is above `floor`; NaN is not. No branch for each of them: of a large vocabulary
+/// Refuses a logit that no token may have.
+fn check(token: TokenId, logit: f32) -> Result<(), SamplerError> {
+    if logit < f32::INFINITY { Ok(()) } else { Err(SamplerError::NotFinite { token, logit }) }
+}
+
+/// The error for a model's logits, `[rows, vocab]`, one of which at least is not finite.
+pub(crate) fn not_finite(rows: &[f32], vocab: usize) -> SamplerError {
+    let first = rows.iter().position(|logit| !logit.is_finite()).unwrap_or(0);
+    SamplerError::NotFinite { token: (first % vocab) as TokenId, logit: rows[first] }
+}
+
+/// Whether a logit is above `floor` or NaN. No branch for each of them: of a large vocabulary
 /// hardly any run has one, and the compiler makes vectors of the comparison.
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "one comparison that is true for NaN, too")]
 fn any_above(logits: &[f32], floor: f32) -> bool {
-    logits.iter().fold(false, |any, logit| any | (*logit > floor))
+    logits.iter().fold(false, |any, logit| any | !(*logit <= floor))
 }
 
 /// Keeps the `k` likeliest candidates and returns the logit of the last of them.
@@ -376,9 +404,9 @@ fn candidate_capacity(top_k: usize, vocab_size: usize) -> usize {
     if top_k == 0 { vocab_size } else { top_k.saturating_mul(2).max(512).min(vocab_size.max(1)) }
 }
 
-/// exp((logit - top) / temperature): 1 for the likeliest, also where both are infinite.
+/// exp((logit - top) / temperature): 1 for the likeliest.
 fn weight(logit: f32, top: f32, temperature: f64) -> f64 {
-    if logit == top { 1.0 } else { exp((f64::from(logit) - f64::from(top)) / temperature) }
+    exp((f64::from(logit) - f64::from(top)) / temperature)
 }
 
 /// Logits that are compared at once with what one must exceed.

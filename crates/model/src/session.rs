@@ -6,24 +6,21 @@
 
 mod config;
 mod error;
+mod evaluate;
 mod generate;
 mod listen;
 mod media;
 
+use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::{fmt, mem};
 
-use carat_kernels::GROUP_COLUMNS;
-
-use crate::arena::{Arena, Frame};
+use crate::arena::Arena;
 use crate::chat::Rendered;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::Model;
 use crate::pages::MemoryError;
 use crate::pool::Pool;
 use crate::text::kv_cache::{KvCache, KvLimits};
-use crate::text::{self, Span};
 use crate::{Isa, Sampler, TokenId};
 use config::scratch;
 pub use config::{Memory, MemoryPlan, SessionConfig};
@@ -92,6 +89,8 @@ pub struct Session<'m> {
     /// Scores of what may follow the tokens in the cache, `[vocab]`.
     logits: Vec<f32>,
     stop: Option<Stop>,
+    /// Whether a pass panicked: the cache then holds a part of its positions.
+    is_broken: bool,
 }
 
 impl<'m> Session<'m> {
@@ -118,6 +117,7 @@ impl<'m> Session<'m> {
             embedded: Embedded::default(),
             logits: vec![0.0; model.config().vocab],
             stop: None,
+            is_broken: false,
         })
     }
 
@@ -132,8 +132,8 @@ impl<'m> Session<'m> {
     /// [`Session::push`] with progress after every chunk, and the chance to break off.
     ///
     /// # Errors
-    /// As [`Session::push`], and [`Error::Cancelled`] if `progress` breaks before the end; the
-    /// session then holds what was evaluated.
+    /// As [`Session::push`], and [`Error::Cancelled`](crate::Error::Cancelled) if `progress` breaks before the end; the
+    /// session then holds what was evaluated. So it does if `progress` panics.
     pub fn push_with(
         &mut self,
         input: Input<'_>,
@@ -154,51 +154,6 @@ impl<'m> Session<'m> {
         };
         let bos = self.bos_before(filled.ids.first().copied());
         self.append(bos, &filled.ids, &filled.media, progress)
-    }
-
-    /// Appends tokens and calls `each` with the logits after every one of them, in order; the
-    /// position counts from the start of the session.
-    ///
-    /// # Errors
-    /// As [`Session::push`].
-    pub fn eval(&mut self, ids: &[TokenId], each: impl FnMut(usize, &[f32])) -> Result<()> {
-        self.eval_filled(ids, &[], each)
-    }
-
-    /// [`Session::eval`] of tokens whose runs of soft tokens stand for embeddings, in order.
-    ///
-    /// # Errors
-    /// As [`Session::push`].
-    pub fn eval_filled(
-        &mut self,
-        ids: &[TokenId],
-        media: &[Embedding],
-        mut each: impl FnMut(usize, &[f32]),
-    ) -> Result<()> {
-        let before = self.tokens.len();
-        let vocab = self.model.config().vocab;
-        self.extend(None, ids, media)?;
-        let mut rows = vec![0.0; vocab * GROUP_COLUMNS]; // [tokens, vocab]
-        while self.kv.len() < self.tokens.len() {
-            let mut position = self.kv.len();
-            self.pass(|model, pool, x, mut frame| {
-                let hidden = model.config().hidden;
-                for x in x.chunks(GROUP_COLUMNS * hidden) {
-                    let rows = &mut rows[..x.len() / hidden * vocab];
-                    pool.enter(|| text::logits(model, pool, x, rows, frame.nested()));
-                    for row in rows.chunks_exact(vocab) {
-                        if position >= before {
-                            each(position, row);
-                        }
-                        position += 1;
-                    }
-                }
-                let last = (x.len() / hidden - 1) % GROUP_COLUMNS;
-                rows.copy_within(last * vocab..(last + 1) * vocab, 0);
-            });
-            self.logits.copy_from_slice(&rows[..vocab]);
-        }
-        Ok(())
     }
 
     /// Continues the conversation: an iterator of tokens that samples each from the logits after
@@ -222,6 +177,7 @@ impl<'m> Session<'m> {
     /// # Errors
     /// If the session is shorter, or sliding layers no longer hold what the next token would see.
     pub fn truncate(&mut self, tokens: usize) -> Result<()> {
+        self.check_whole()?;
         let have = self.tokens.len();
         if tokens > have {
             return Err(SessionError::TruncateBeyond { wanted: tokens, have }.into());
@@ -305,22 +261,6 @@ impl<'m> Session<'m> {
         tokenizer.bos().filter(|bos| is_wanted && first != Some(*bos))
     }
 
-    fn append(
-        &mut self,
-        bos: Option<TokenId>,
-        ids: &[TokenId],
-        media: &[Embedding],
-        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<()> {
-        let before = self.tokens.len();
-        self.extend(bos, ids, media)?;
-        let result = self.evaluate(progress);
-        if result.is_err() {
-            self.forget(before.max(self.kv.len()));
-        }
-        result
-    }
-
     /// Drops tokens that are not in the cache, and the media among them.
     fn forget(&mut self, tokens: usize) {
         self.tokens.truncate(tokens);
@@ -330,8 +270,14 @@ impl<'m> Session<'m> {
         }
     }
 
+    /// Refuses to go on after a pass that panicked.
+    fn check_whole(&self) -> Result<(), SessionError> {
+        if self.is_broken { Err(SessionError::Broken) } else { Ok(()) }
+    }
+
     /// Appends tokens that exist and fit.
     fn extend(&mut self, bos: Option<TokenId>, ids: &[TokenId], media: &[Embedding]) -> Result<()> {
+        self.check_whole()?;
         let vocab = self.model.config().vocab;
         if let Some(id) = bos.iter().chain(ids).find(|id| **id as usize >= vocab) {
             return Err(SessionError::Token { id: *id, vocab }.into());
@@ -346,72 +292,6 @@ impl<'m> Session<'m> {
         self.tokens.extend(bos.iter().chain(ids));
         self.stop = None;
         Ok(())
-    }
-
-    /// Evaluates all tokens that are not in the cache.
-    fn evaluate(&mut self, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<()> {
-        let first = self.kv.len();
-        let total = self.tokens.len() - first;
-        let mut logits = mem::take(&mut self.logits);
-        let mut result = Ok(());
-        while result.is_ok() && self.kv.len() < self.tokens.len() {
-            self.pass(|model, pool, x, mut frame| {
-                let last = &x[x.len() - model.config().hidden..];
-                pool.enter(|| text::logits(model, pool, last, &mut logits, frame.nested()));
-            });
-            let done = self.kv.len() - first;
-            if progress(Progress { done, total }).is_break() && done < total {
-                result = Err(Error::Cancelled { done: done as u64, total: total as u64 });
-            }
-        }
-        self.logits = logits;
-        result
-    }
-
-    /// Makes `logits` those after the last token.
-    fn settle(&mut self) -> Result<()> {
-        if self.tokens.is_empty() {
-            return Err(SessionError::NothingPushed.into());
-        }
-        self.evaluate(&mut |_| ControlFlow::Continue(()))
-    }
-
-    /// Tokens of the next pass: a chunk, but never a part of a picture, whose tokens see each other.
-    fn pass_tokens(&self) -> usize {
-        let start = self.kv.len();
-        let end = (start + self.chunk).min(self.tokens.len());
-        let cut =
-            |placed: &&Placed| placed.is_image && placed.at.start < end && end < placed.at.end;
-        match self.media.iter().find(cut) {
-            Some(placed) if placed.at.start > start => placed.at.start - start,
-            Some(placed) => placed.at.end - start,
-            None => end - start,
-        }
-    }
-
-    /// Runs the next chunk of tokens through the model; `then` gets their residual rows.
-    fn pass(&mut self, then: impl FnOnce(&Model, &Pool, &[f32], Frame<'_>)) {
-        let start = self.kv.len();
-        let tokens = self.pass_tokens();
-        let (model, pool, kv) = (self.model, &self.pool, &mut self.kv);
-        let ids = &self.tokens[start..start + tokens];
-        let first = self.media.partition_point(|placed| placed.at.end <= start);
-        let count = self.media[first..].partition_point(|placed| placed.at.start < start + tokens);
-        let media = &mut self.media[first..first + count];
-        let mut frame = self.arena.frame();
-        let x = frame.take(tokens * model.config().hidden); // [tokens, hidden]
-        let image = |q| media.iter().find(|placed| placed.is_image && placed.at.contains(&q));
-        let visible = |q| image(q).map_or(q + 1, |placed| placed.at.end);
-        let span = Span { start, tokens, visible: &visible };
-        pool.enter(|| {
-            text::embed(model, pool, ids, x);
-            media.iter().for_each(|placed| placed.fill(start, model.config().hidden, x));
-            text::forward(model, pool, kv, &span, x, frame.nested());
-        });
-        for placed in media.iter_mut().filter(|placed| placed.at.end <= start + tokens) {
-            placed.rows = Arc::default(); // evaluated: the cache has them now
-        }
-        then(model, pool, x, frame);
     }
 }
 

@@ -141,13 +141,25 @@ pub(crate) fn matrix(gguf: &Gguf<'_>, name: &str, pool: &ThreadPool) -> Result<M
 }
 
 /// All values of a tensor as f32.
+///
+/// # Errors
+/// If there is no such tensor, or one of its values is NaN or infinite: norms, scales and biases
+/// would spread it over all that follows.
 pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
     let tensor = find(gguf, name)?;
     let mut data = vec![0; tensor.data.len()];
     gguf.read(tensor, 0, &mut data)?;
     let mut values = vec![0.0; tensor.shape.elements() as usize];
     dequantize(format(tensor)?, &data, &mut values);
-    Ok(values)
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(ModelFileError::Value {
+            key: format!("value {at} of tensor {name}"),
+            found: values[at].to_string(),
+            wanted: "a finite number (the file is damaged: fetch or convert it again)".to_owned(),
+        }
+        .into()),
+        None => Ok(values),
+    }
 }
 
 /// Compares the tensors of a file with its metadata; gives the bytes that the weights will take.

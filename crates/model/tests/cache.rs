@@ -325,7 +325,7 @@ fn whoever_may_not_use_the_cache_is_served_without() {
     let (folder, cache) = stage();
     let model = open(&file("q4_0"), Some(&cache)).expect("a model");
     assert!(model.cache_refused().is_none());
-    fs::set_permissions(&cache, fs::Permissions::from_mode(0)).expect("permissions");
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o000)).expect("permissions");
     if File::open(&cache).is_err() {
         let model = open(&file("q8_0"), Some(&cache)).expect("a model");
         assert!(matches!(model.cache_refused(), Some(CacheError::Read { .. })));

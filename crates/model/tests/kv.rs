@@ -78,6 +78,22 @@ fn rollback_twice_does_not_reach_further() {
     assert!(bits(&push(&mut session, &ids)) == bits(&fresh));
 }
 
+/// From nothing on, as much can be taken back as in a new session, whatever was there before.
+#[test]
+fn nothing_is_left_of_what_was_forgotten_as_a_whole() {
+    let model = model("q4_0");
+    let ids = tokens(60);
+    let mut session = session(&model, SessionConfig { rollback: 2, ..config() });
+    push(&mut session, &ids);
+    for (len, back) in [(WINDOW, 1), (WINDOW + 2, 3), (WINDOW + 1, 2)] {
+        session.truncate(0).expect("zero is always possible");
+        push(&mut session, &ids[..len]);
+        session.truncate(back).expect("the rings still hold everything");
+        let fresh = push(&mut self::session(&model, config()), &ids[..20]);
+        assert!(bits(&push(&mut session, &ids[back..20])) == bits(&fresh), "{len} to {back}");
+    }
+}
+
 /// A ring that wraps many times holds what one that never wraps holds.
 #[test]
 fn ring_length_does_not_change_a_bit() {

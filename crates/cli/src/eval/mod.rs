@@ -1,5 +1,6 @@
 //! `carat eval`: the engine's numbers, for comparing it with others.
 
+pub(crate) mod audio;
 pub(crate) mod image;
 pub(crate) mod logits;
 pub(crate) mod perplexity;

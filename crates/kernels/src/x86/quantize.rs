@@ -14,17 +14,18 @@ pub(crate) fn quantize(x: &[f32], k: usize, out: &mut [u32]) {
 #[inline]
 fn quantize_block(x: &[f32; 32]) -> [u32; BLOCK_ROWS] {
     let x: [__m256; 4] = bytemuck::must_cast(*x);
-    // The second operand stands where the first is not a number.
-    let mut max = _mm256_setzero_ps();
+    let mut max = _mm256_setzero_si256();
     for x in x {
-        max = _mm256_max_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0), x), max);
+        let magnitude = _mm256_castps_si256(_mm256_andnot_ps(_mm256_set1_ps(-0.0), x));
+        max = _mm256_max_epu32(magnitude, max);
     }
-    let max: [f32; 8] = bytemuck::must_cast(max);
-    let (d, inverse) = scale(max.into_iter().fold(0.0, |a, b| if b > a { b } else { a }));
+    let max: [u32; 8] = bytemuck::must_cast(max);
+    let (d, inverse) = scale(max.into_iter().fold(0, u32::max));
     let mut q = [_mm256_setzero_si256(); 4];
     for i in 0..4 {
         let y = _mm256_mul_ps(x[i], _mm256_set1_ps(inverse));
         let y = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(y);
+        // The second operand stands where the first is not a number.
         let y = _mm256_min_ps(_mm256_max_ps(y, _mm256_set1_ps(-127.0)), _mm256_set1_ps(127.0));
         q[i] = _mm256_cvtps_epi32(y);
     }

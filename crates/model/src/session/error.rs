@@ -45,6 +45,10 @@ pub enum SessionError {
     #[error("nothing was pushed, there is no token to continue from")]
     NothingPushed,
 
+    /// Any call after a panic in the middle of a forward pass.
+    #[error("an earlier panic left the session with half of a pass: make a new session")]
+    Broken,
+
     /// Not as many media as places for them.
     #[error("the prompt has places for {wanted} media, {found} were given")]
     MediaCount { wanted: usize, found: usize },

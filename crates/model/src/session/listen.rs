@@ -63,6 +63,7 @@ impl<'m> Session<'m> {
     /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz, or
     /// there are not 1 to 64 channels.
     pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_, 'm>> {
+        self.check_whole()?;
         self.model.audio()?;
         Ok(Listen {
             session: self,

@@ -304,6 +304,7 @@ impl super::Session<'_> {
     /// If the model was opened without a projector that sees, the picture has more columns or rows
     /// than the model has positions, or there is no memory.
     pub fn embed_picture(&mut self, picture: &Picture) -> Result<Embedding> {
+        self.check_whole()?;
         let (vision, _) = self.model.vision()?;
         let key = self.embedded.key(picture);
         if let Some(rows) = self.embedded.find(key) {
@@ -324,6 +325,7 @@ impl super::Session<'_> {
     /// If the model was opened without a projector that hears, there are no samples, one of them is
     /// not finite, or there is no memory.
     pub fn embed_samples(&mut self, samples: &[f32]) -> Result<Embedding> {
+        self.check_whole()?;
         let (audio, _) = self.model.audio()?;
         if samples.is_empty() {
             return Err(crate::audio::AudioError::NoSamples.into());

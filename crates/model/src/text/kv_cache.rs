@@ -55,7 +55,9 @@ impl KvType {
                 let scales: &mut [f32] = bytemuck::cast_slice_mut(scales);
                 let blocks = x.chunks(Q8_BLOCK).zip(q.chunks_mut(Q8_BLOCK));
                 for ((x, q), scale) in blocks.zip(scales) {
-                    *scale = x.iter().fold(0.0f32, |max, x| max.max(x.abs())) / 127.0;
+                    // Bits of numbers without a sign are in the numbers' order, NaN comes last.
+                    let max = x.iter().fold(0, |max, x| x.abs().to_bits().max(max));
+                    *scale = f32::from_bits(max) / 127.0;
                     let inverse = if *scale > 0.0 { 1.0 / *scale } else { 0.0 };
                     for (q, x) in q.iter_mut().zip(x) {
                         *q = ((x * inverse).round_ties_even() as i8).cast_unsigned();
@@ -395,6 +397,25 @@ mod tests {
             kind.load(Isa::scalar(), stored, 40, &mut read);
             for (x, read) in x.iter().zip(read) {
                 assert!((x - read).abs() <= error * 20.0 / 7.0, "{kind:?}: {read} for {x}");
+            }
+        }
+    }
+
+    /// What is no number is read again as none, and for Q8 so are its neighbours.
+    #[test]
+    fn types_keep_what_is_no_number() {
+        for kind in [KvType::F32, KvType::F16, KvType::Q8] {
+            for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in 0..40 {
+                    let mut x = [0.5; 40];
+                    x[at] = poison;
+                    let stored =
+                        &mut *Pages::zeroed("test", kind.vector_bytes(40)).expect("a page");
+                    kind.store(&x, stored);
+                    let mut read = [0.0; 40];
+                    kind.load(Isa::best(), stored, 40, &mut read);
+                    assert!(!read[at].is_finite(), "{kind:?} {poison} at {at}: {}", read[at]);
+                }
             }
         }
     }

@@ -8,6 +8,8 @@ mod feed_forward;
 pub(crate) mod kv_cache;
 pub(crate) mod rope;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use carat_kernels::GROUP_COLUMNS;
 
 use crate::TokenId;
@@ -94,14 +96,16 @@ pub(crate) fn forward(
 }
 
 /// Turns residual rows, `x` of at most [`GROUP_COLUMNS`] `[rows, hidden]`, into logits
-/// `[rows, vocab]`.
+/// `[rows, vocab]`; says whether all of these are numbers, which they are not where weights are not
+/// or overflow.
+#[must_use]
 pub(crate) fn logits(
     model: &Model,
     pool: &Pool,
     x: &[f32],
     logits: &mut [f32],
     mut frame: Frame<'_>,
-) {
+) -> bool {
     let (config, weights, isa): (&Config, &Weights, _) =
         (model.config(), model.weights(), pool.isa());
     let h = frame.take(x.len()); // [rows, hidden]
@@ -110,9 +114,16 @@ pub(crate) fn logits(
     }
     let h = Activations::new(pool, h, config.hidden, &mut frame);
     pool.matmul(&h, [Product { weights: weights.head().view(), out: logits }]);
-    if let Some(cap) = config.softcap {
-        pool.chunks(logits, FLAT_CHUNK, |_, logits| isa.softcap(logits, cap));
-    }
+    let are_finite = AtomicBool::new(true);
+    pool.chunks(logits, FLAT_CHUNK, |_, logits| {
+        if let Some(cap) = config.softcap {
+            isa.softcap(logits, cap);
+        }
+        if !isa.is_finite(logits) {
+            are_finite.store(false, Ordering::Relaxed);
+        }
+    });
+    are_finite.into_inner()
 }
 
 fn logits_need(config: &Config) -> Need {
