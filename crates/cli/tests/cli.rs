@@ -183,7 +183,7 @@ fn inspect_writes_json() {
     assert_eq!(tiny["tensors_by_type"]["F32"]["bytes"], bytes);
     let session = &tiny["session"];
     assert_eq!((&session["possible"], &session["context"]), (&json!(true), &json!(4096)));
-    let total = ["weights_bytes", "tokenizer_bytes", "kv_bytes", "scratch_bytes"];
+    let total = ["weights_bytes", "tokenizer_bytes", "kv_bytes", "scratch_bytes", "program_bytes"];
     let total: u64 = total.iter().map(|part| session[part].as_u64().unwrap()).sum();
     assert_eq!(session["total_bytes"], total);
     let media = &session["with_media"];

@@ -59,9 +59,9 @@ impl ProjectorShape {
 
 fn not_a_projector(architecture: &str) -> ModelFileError {
     ModelFileError::OtherFile {
-        what: format!("no projector (its general.architecture is {architecture:?})"),
-        problem: "cannot turn pictures or sound into input of the model".to_owned(),
-        hint: "name the model's mmproj file here",
+        what: format!("no projector but a file of architecture {architecture:?}"),
+        problem: "has nothing to turn pictures and sound into input with".to_owned(),
+        hint: "name the mmproj file that belongs to the model",
     }
 }
 

@@ -8,7 +8,7 @@ mod altered;
 mod common;
 
 use altered::{Change, chain, changed, open, set};
-use carat::{Config, LayerKind, Rope, Tokenizer};
+use carat::{Config, LayerKind, Model, OpenOptions, Rope, Tokenizer};
 use carat_gguf::{Endian, Gguf, OwnedValue, Source, TensorType, Writer};
 use common::{bits, config, file, logits, model, tokens};
 
@@ -201,6 +201,46 @@ fn other_files_are_known_by_name() {
         let said = chain(&open(&bytes).expect_err(name));
         assert!(said.contains(name) && said.contains(hint), "{name}: {said}");
     }
+}
+
+/// A projector of another kind is refused by name, and so is what is no projector.
+#[test]
+fn other_projectors_are_known_by_name() {
+    let source = Source::open(&common::kit().join("mmproj-f32.gguf")).expect("the projector");
+    let gguf = source.parse().expect("it parses");
+    let with = |key: &str, value: &str| {
+        let mut writer = Writer::new(Endian::Little, 3).metadata(key, value);
+        for (key, value) in gguf.metadata().iter().filter(|(found, _)| *found != key) {
+            writer = writer.metadata(key, *value);
+        }
+        for t in gguf.tensors() {
+            writer = writer.tensor(t.name, t.tensor_type, &t.shape, t.data);
+        }
+        writer
+    };
+    let plain = || with("general.name", "plain");
+    let layer = plain().tensor("v.blk.0.ln1.weight", TensorType::F32, &[1], vec![0; 4]);
+    let bias = plain().tensor("mm.input_projection.bias", TensorType::F32, &[1], vec![0; 4]);
+    let cases = [
+        (with("clip.vision.projector_type", "gemma4v"), "a projector with an encoder"),
+        (with("clip.audio.projector_type", "gemma4a"), "a projector with an encoder"),
+        (with("clip.vision.projector_type", "siglip"), "\"siglip\", \"gemma4uv\" is wanted"),
+        (with("general.architecture", "gemma4"), "no projector but a file of architecture"),
+        (layer, "v.blk.0.ln1.weight is not part"),
+        (bias, "mm.input_projection.bias is not part"),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mmproj.gguf");
+    let opened = |writer: &Writer<'_>| {
+        std::fs::write(&path, writer.to_bytes().expect("a file")).expect("the folder is writable");
+        let options = OpenOptions { projector: Some(&path), ..Default::default() };
+        Model::open_with(file("f32"), options)
+    };
+    for (writer, expected) in cases {
+        let said = chain(&opened(&writer).expect_err(expected));
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(opened(&plain()).is_ok());
 }
 
 /// Ollama's files of Gemma 4 call the tokenizer `llama` and mean Gemma 4's.

@@ -4,7 +4,7 @@ use carat::Memory;
 use carat_gguf::{Array, Endian, Value as Gguf};
 use serde_json::{Map, Value, json};
 
-use super::{Fit, Machine, Report, SessionNeeds, Sum};
+use super::{Fit, Machine, PROGRAM_BYTES, Report, SessionNeeds, Sum};
 
 pub(super) fn report(report: &Report<'_>) -> Value {
     let gguf = report.gguf;
@@ -63,8 +63,8 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
         Ok(memory) => json!({
             "projector_bytes": memory.projector,
             "scratch_bytes": memory.scratch,
-            "total_bytes": memory.total(),
-            "fits": fits(memory.total()),
+            "total_bytes": SessionNeeds::total(memory),
+            "fits": fits(SessionNeeds::total(memory)),
         }),
         Err(e) => json!({ "reason": crate::sentence(e) }),
     });
@@ -76,8 +76,9 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
         "tokenizer_bytes": tokenizer,
         "kv_bytes": kv,
         "scratch_bytes": scratch,
-        "total_bytes": needs.text.total(),
-        "fits": fits(needs.text.total()),
+        "program_bytes": PROGRAM_BYTES,
+        "total_bytes": SessionNeeds::total(&needs.text),
+        "fits": fits(SessionNeeds::total(&needs.text)),
         "with_media": media,
         "ignored_keys": needs.ignored_keys,
         "unread_bytes": needs.unread,

@@ -117,7 +117,7 @@ impl<'a> Report<'a> {
             Err(_) if self.senses.is_projector() => return Ok(()),
             Err(e) => return Err(anyhow!(crate::sentence(e))),
         };
-        match self.machine.as_ref().map(|machine| machine.fit(needs.text.total())) {
+        match self.machine.as_ref().map(|machine| machine.fit(SessionNeeds::total(&needs.text))) {
             Some(Fit::Never(missing)) => Err(anyhow!(
                 "this machine lacks {} of memory for a session of {} tokens",
                 bytes(missing),
@@ -142,6 +142,11 @@ impl Sum {
 }
 
 impl SessionNeeds {
+    /// What the program takes while a session is full.
+    fn total(memory: &Memory) -> u64 {
+        memory.total() + PROGRAM_BYTES
+    }
+
     fn plan(
         gguf: &Gguf<'_>,
         args: &InspectArgs,
@@ -194,6 +199,9 @@ impl Machine {
         }
     }
 }
+
+/// Code and constants of the program that a run reads into memory.
+const PROGRAM_BYTES: u64 = 8 << 20;
 
 /// What a chat of some length takes; the same as the default of `carat run`.
 const CONTEXT_SHOWN: usize = 8192;

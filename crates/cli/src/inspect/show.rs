@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use carat::Memory;
 use carat_gguf::{Array, Endian, Gguf, Value};
 
-use super::{Fit, Machine, Report, SessionNeeds, Sum};
+use super::{Fit, Machine, PROGRAM_BYTES, Report, SessionNeeds, Sum};
 use crate::text::{bytes, count, shortened};
 
 pub(super) fn report(
@@ -132,7 +132,7 @@ fn session(
     machine: Option<&Machine>,
 ) -> io::Result<()> {
     let Memory { weights, tokenizer, kv, scratch, .. } = needs.text;
-    let total = needs.text.total();
+    let total = SessionNeeds::total(&needs.text);
     writeln!(out, "\nMemory of a session of {} tokens", needs.context)?;
     let kv_name = format!("keys and values, {}", needs.kv);
     for (what, size) in [
@@ -140,13 +140,19 @@ fn session(
         ("tokenizer and template", tokenizer),
         (&kv_name, kv),
         ("work space", scratch),
+        ("program", PROGRAM_BYTES),
         ("together", total),
     ] {
         writeln!(out, "  {what:24}{:>12}", bytes(size))?;
     }
     match &needs.media {
         Some(Ok(media)) => {
-            writeln!(out, "  {:24}{:>12}", "with pictures and sound", bytes(media.total()))?;
+            writeln!(
+                out,
+                "  {:24}{:>12}",
+                "with pictures and sound",
+                bytes(SessionNeeds::total(media))
+            )?;
         }
         Some(Err(e)) => writeln!(out, "  no pictures and sound: {}", crate::sentence(e))?,
         None => {}

@@ -275,7 +275,7 @@ fn says_absent(name: &str, value: &Value<'_>) -> bool {
         Value::Bool(on) => !on,
         Value::String(text) => text.is_empty() || *text == "none",
         Value::Array(array) => {
-            array.len() == 0 || array.ints().is_some_and(|mut numbers| numbers.all(|n| n == 0))
+            array.is_empty() || array.ints().is_some_and(|mut numbers| numbers.all(|n| n == 0))
         }
         number => {
             number.as_float().or_else(|| number.as_int().map(|n| n as f64)).is_some_and(absent)

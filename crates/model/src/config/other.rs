@@ -26,8 +26,8 @@ pub(super) fn refused(architecture: &str) -> ModelFileError {
     };
     match architecture {
         "clip" | "mmproj" => file(
-            "a projector (mmproj), which turns pictures and sound into input of a model",
-            "cannot run alone",
+            "a projector (mmproj)",
+            "turns pictures and sound into input of a model and cannot run alone",
             "open the model it belongs to, and name this file with --mmproj",
         ),
         "gemma4-assistant" | "gemma4_assistant" | "gemma4-mtp" | "gemma4_mtp" => file(

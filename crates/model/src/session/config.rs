@@ -12,7 +12,7 @@ use crate::model::Model;
 use crate::projector::ProjectorShape;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType};
 use crate::tokenizer::Tokenizer;
-use crate::vision::{TOKENS_MAX, Vision};
+use crate::vision::{PATCH_SIDE, TOKENS_MAX, Vision};
 use crate::{Isa, TokenId, text, weights};
 
 /// How a session runs.
@@ -51,7 +51,7 @@ impl Default for SessionConfig {
 }
 
 /// Bytes of memory that a model and a session need: what the system is asked for. Beside it a program
-/// has its own code, and media take what they are until they are pushed.
+/// has its own code, and the files of media take what they are while they are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// The text model's weights, shared by all its sessions.
@@ -62,7 +62,8 @@ pub struct Memory {
     pub tokenizer: u64,
     /// Keys and values, once the context is full.
     pub kv: u64,
-    /// Scratch memory, logits and tokens; with a projector that sees, for its longest picture.
+    /// Scratch memory, logits and tokens; with a projector that sees, for the longest picture, which
+    /// is counted too.
     pub scratch: u64,
 }
 
@@ -159,7 +160,16 @@ fn work_space(
 ) -> u64 {
     let tokens = limits.context * size_of::<TokenId>();
     let logits = config.vocab * size_of::<f32>();
-    (scratch_of(config, projector, limits, chunk).bytes() + logits + tokens) as u64
+    // A picture's pixels and its rows are there while it is pushed.
+    let patch = PATCH_SIDE * PATCH_SIDE * 3 + config.hidden * size_of::<f32>();
+    let picture = longest_picture(projector, limits) * patch;
+    (scratch_of(config, projector, limits, chunk).bytes() + logits + tokens + picture) as u64
+}
+
+/// Tokens of the longest picture that fits; 0 for a model that does not see.
+fn longest_picture(projector: Option<ProjectorShape>, limits: KvLimits) -> usize {
+    let sees = projector.is_some_and(|projector| projector.vision.is_some());
+    if sees { TOKENS_MAX.min(limits.context) } else { 0 }
 }
 
 /// Scratch of a session: text, pictures and sound take turns in it.
@@ -173,9 +183,9 @@ fn scratch_of(
     limits: KvLimits,
     chunk: usize,
 ) -> Need {
-    let projector = projector.unwrap_or_default();
     // A picture is one pass, however long it is.
-    let image = projector.vision.map_or(0, |_| TOKENS_MAX.min(limits.context));
+    let image = longest_picture(projector, limits);
+    let projector = projector.unwrap_or_default();
     let text = text::need(config, limits, chunk.max(image));
     let seen = projector.vision.map_or(Need::default(), Vision::need);
     let heard = if projector.audio { Audio::need() } else { Need::default() };

@@ -268,7 +268,7 @@ fn has_ranked_merges(metadata: &Metadata<'_>) -> Result<bool, TokenizerError> {
     let model = metadata.string(MODEL)?;
     let pre = metadata.opt_string(PRE)?;
     let is_gemma4 = metadata.opt_string("general.architecture")? == Some("gemma4");
-    let merges = metadata.opt_array(MERGES)?.is_some_and(|merges| merges.len() > 0);
+    let merges = metadata.opt_array(MERGES)?.is_some_and(|merges| !merges.is_empty());
     match model {
         "gemma4" => Ok(true),
         "llama" | "gpt2" if pre == Some("gemma4") => Ok(true),
