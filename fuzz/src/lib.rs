@@ -16,6 +16,7 @@
 
 pub mod blocks;
 pub mod gguf;
+pub mod picture;
 pub mod tokenizer;
 
 /// A fuzz target by name.
@@ -30,10 +31,12 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "gguf", run: gguf::gguf, seeds: gguf::gguf_seeds },
     Target { name: "tokenizer", run: tokenizer::tokenizer, seeds: tokenizer::tokenizer_seeds },
     Target { name: "blocks", run: blocks::blocks, seeds: blocks::blocks_seeds },
+    Target { name: "tiff", run: picture::tiff, seeds: picture::tiff_seeds },
+    Target { name: "bitmap", run: picture::bitmap, seeds: picture::bitmap_seeds },
 ];
 
 /// The file name of the seed that code makes at `index`; seeds that were found have other names.

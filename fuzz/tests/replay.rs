@@ -28,6 +28,16 @@ fn blocks_holds_on_seeds_and_damaged_seeds() {
 }
 
 #[test]
+fn tiff_holds_on_seeds_and_damaged_seeds() {
+    replay("tiff");
+}
+
+#[test]
+fn bitmap_holds_on_seeds_and_damaged_seeds() {
+    replay("bitmap");
+}
+
+#[test]
 fn seed_files_are_what_the_code_makes() {
     for target in TARGETS {
         let made = (target.seeds)();

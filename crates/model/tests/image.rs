@@ -168,6 +168,19 @@ fn tiff(compression: u16) -> Vec<u8> {
 }
 
 #[test]
+fn fields_without_values_are_as_no_fields() {
+    let whole = tiff(1);
+    for field in 0..7 {
+        let mut bytes = whole.clone();
+        bytes[10 + 12 * field + 4] = 0;
+        let found = Picture::decode(&bytes, smallest());
+        assert!(!matches!(found, Err(ImageError::Decoder { .. })), "field {field}: {found:?}");
+        // Only the sides and the place of the pixels are wanted.
+        assert_eq!(found.is_err(), [0, 1, 5].contains(&field), "field {field}");
+    }
+}
+
+#[test]
 fn variants_that_are_not_read_are_named() {
     assert!(Picture::decode(&tiff(1), smallest()).is_ok());
     for (compression, name) in [

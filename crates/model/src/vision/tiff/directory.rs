@@ -56,7 +56,7 @@ impl<'a> Directory<'a> {
         Ok(self.uints(tag)?.and_then(|values| values.first().copied()))
     }
 
-    /// The values of a field of whole numbers.
+    /// The values of a field of whole numbers; `None` where there are none.
     pub(super) fn uints(&self, tag: u16) -> Result<Option<Vec<u64>>, ImageError> {
         let Some(field) = self.field(tag) else { return Ok(None) };
         let width = width_of(field.kind);
@@ -64,7 +64,8 @@ impl<'a> Directory<'a> {
             return Err(damaged("a field of an unexpected type"));
         }
         let values = self.data(field)?.chunks_exact(width as usize);
-        Ok(Some(values.map(|value| self.fold(value)).collect()))
+        let values: Vec<u64> = values.map(|value| self.fold(value)).collect();
+        Ok(Some(values).filter(|values| !values.is_empty()))
     }
 
     /// The values of a field of fractions or floating point numbers.

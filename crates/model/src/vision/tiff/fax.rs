@@ -138,7 +138,7 @@ impl Bits<'_> {
                 next += 1;
             }
             // The change above must be to the other color.
-            let b1 = next + usize::from(!next.is_multiple_of(2) != is_black);
+            let b1 = next + usize::from(next.is_multiple_of(2) == is_black);
             let place = |index: usize| above.get(index).copied().unwrap_or(width);
             match mode::decode(self).ok_or_else(|| self.flaw())? {
                 Mode::Pass => known = place(b1 + 1),

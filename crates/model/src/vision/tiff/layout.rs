@@ -282,11 +282,11 @@ impl Layout {
         let sample_bytes = self.bits / 8;
         let samples = if self.has_planes { 1 } else { self.samples };
         let row_bytes = self.row_bytes(self.chunk_width);
-        let is_swapped = self.is_big_endian && self.bits.is_multiple_of(8) && sample_bytes > 1;
-        if !self.has_predictor() || self.predictor != predictor::FLOAT {
-            if is_swapped {
-                out.chunks_exact_mut(sample_bytes).for_each(<[u8]>::reverse);
-            }
+        // The predictor for floating point numbers puts their bytes in order itself.
+        let is_ordered = self.has_predictor() && self.predictor == predictor::FLOAT;
+        let is_whole = self.bits.is_multiple_of(8) && sample_bytes > 1;
+        if self.is_big_endian && is_whole && !is_ordered {
+            out.chunks_exact_mut(sample_bytes).for_each(<[u8]>::reverse);
         }
         if self.has_predictor() {
             predictor::undo(self.predictor, out, row_bytes, samples, self.bits)?;

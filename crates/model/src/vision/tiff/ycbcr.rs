@@ -59,7 +59,7 @@ impl Tables {
         let value = |code: i32, least: f32, greatest: f32, full: f32, bound: f32| {
             let span = if greatest == least { 1.0 } else { greatest - least };
             // The least code counts as a whole number.
-            let value = (code - least as i32) as f32 * full / span;
+            let value = code.saturating_sub(least as i32) as f32 * full / span;
             value.clamp(-bound, bound) as i32
         };
         let mut tables = Self { y: [0; 256], red: [0; 256], green: [[0; 256]; 2], blue: [0; 256] };
