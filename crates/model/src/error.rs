@@ -65,6 +65,10 @@ pub enum Error {
     )]
     UnknownTensor { name: String },
 
+    /// A model whose identity can no longer be told.
+    #[error(transparent)]
+    Identity(#[from] crate::identity::IdentityError),
+
     /// A cache file that cannot be used.
     #[error(transparent)]
     Cache(#[from] crate::weights::CacheError),

@@ -51,7 +51,7 @@ pub use carat_kernels::Isa;
 pub use chat::{ChatTemplate, Rendered};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
-pub use identity::Identity;
+pub use identity::{Identity, IdentityError};
 pub use model::{Model, OpenOptions};
 pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};

@@ -3,7 +3,6 @@
 //! A projector belongs to one text model. Whether two files fit is checked when they are opened:
 //! the lengths of their vectors, and that the vocabulary has the tokens that stand for media.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use carat_gguf::{Gguf, Source};
@@ -12,7 +11,7 @@ use rayon::ThreadPool;
 use crate::TokenId;
 use crate::audio::Audio;
 use crate::error::{Error, Result};
-use crate::identity::Identity;
+use crate::identity::Origin;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
 use crate::weights::{self, Matrix};
@@ -23,7 +22,7 @@ pub(crate) struct Projector {
     pub(crate) vision: Option<(Vision, MediaTokens)>,
     pub(crate) audio: Option<(Audio, MediaTokens)>,
     pub(crate) bytes: u64,
-    pub(crate) identity: Identity,
+    pub(crate) origin: Origin,
 }
 
 /// The tokens around a medium, and the one that stands for each of its rows.
@@ -51,11 +50,16 @@ impl Projector {
         let source = Source::open(path)?;
         let gguf = source.parse()?;
         let file = ProjectorFile { gguf: &gguf, pool };
-        Self::load(&file, hidden, tokenizer)
+        Self::load(&file, hidden, tokenizer, Origin::new(&source)?)
             .map_err(|source| Error::Projector { path: path.to_owned(), source: Box::new(source) })
     }
 
-    fn load(file: &ProjectorFile<'_>, hidden: usize, tokenizer: &Tokenizer) -> Result<Self> {
+    fn load(
+        file: &ProjectorFile<'_>,
+        hidden: usize,
+        tokenizer: &Tokenizer,
+        origin: Origin,
+    ) -> Result<Self> {
         let gguf = file.gguf;
         weights::check_endian(gguf)?;
         file.expect_string("general.architecture", "clip")?;
@@ -75,8 +79,7 @@ impl Projector {
             false => None,
         };
         let bytes = gguf.tensors().iter().map(|t| t.data.len() as u64).sum();
-        let identity = Identity::read(gguf, file.pool, &mut |_, _| ControlFlow::Continue(()))?;
-        Ok(Self { vision, audio, bytes, identity })
+        Ok(Self { vision, audio, bytes, origin })
     }
 }
 
