@@ -30,6 +30,10 @@ pub enum Error {
     #[error(transparent)]
     Sampler(#[from] crate::sampler::SamplerError),
 
+    /// A model whose identity can no longer be told.
+    #[error(transparent)]
+    Identity(#[from] crate::identity::IdentityError),
+
     /// A cache file that cannot be used.
     #[error(transparent)]
     Cache(#[from] crate::weights::CacheError),

@@ -10,8 +10,10 @@
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use carat_gguf::{Gguf, Tensor};
+use carat_gguf::{Gguf, Source, Stamp, Tensor};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -73,6 +75,54 @@ impl Identity {
             hasher.update(hash.as_bytes());
         }
         Self(hasher.finalize().into())
+    }
+}
+
+/// Why an identity cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what the message says they are")]
+pub enum IdentityError {
+    /// The file is no longer what the model was made of.
+    #[error("{} was changed after the model was opened: open it again", path.display())]
+    Changed { path: PathBuf },
+}
+
+/// The file that a model was made of, and the identity once it is known: it is looked for only
+/// where it is asked for, since that takes as long as reading the file.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    path: PathBuf,
+    /// Of when it was opened.
+    stamp: Option<Stamp>,
+    identity: OnceLock<Identity>,
+}
+
+impl Origin {
+    /// The origin of a model that is about to be read from `source`.
+    pub(crate) fn new(source: &Source) -> Result<Self> {
+        let path = source.paths().first().map_or(Path::new(""), PathBuf::as_path);
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { path, stamp: source.stamp()?, identity: OnceLock::new() })
+    }
+
+    /// The same with its identity, if that is known.
+    pub(crate) fn known(self, identity: Option<Identity>) -> Self {
+        Self { identity: identity.map_or_else(OnceLock::new, OnceLock::from), ..self }
+    }
+
+    /// The identity, read from the file if need be, which must be as it was.
+    pub(crate) fn identity(&self, pool: impl FnOnce() -> Result<ThreadPool>) -> Result<Identity> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(*identity);
+        }
+        let source = Source::open(&self.path)?;
+        let identity =
+            Identity::read(&source.parse()?, &pool()?, &mut |_, _| ControlFlow::Continue(()))?;
+        if source.stamp()? != self.stamp {
+            return Err(IdentityError::Changed { path: self.path.clone() }.into());
+        }
+        Ok(*self.identity.get_or_init(|| identity))
     }
 }
 

@@ -53,7 +53,7 @@ pub use carat_kernels::Isa;
 pub use chat::{ChatTemplate, Rendered};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
-pub use identity::Identity;
+pub use identity::{Identity, IdentityError};
 pub use model::{Model, OpenOptions};
 pub use model_file::ModelFileError;
 pub use pages::MemoryError;

@@ -12,7 +12,7 @@ use crate::audio::Audio;
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
-use crate::identity::Identity;
+use crate::identity::{Identity, Origin};
 use crate::pool::{self, ThreadsError};
 use crate::projector::{MediaTokens, Projector, ProjectorShape};
 use crate::text::rope;
@@ -33,7 +33,7 @@ pub struct Model {
     chat_template: Option<ChatTemplate>,
     projector: Option<Projector>,
     bytes: u64,
-    identity: Identity,
+    origin: Origin,
     cache_refused: Option<CacheError>,
 }
 
@@ -81,6 +81,7 @@ impl Model {
     /// the cache file.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions<'_>) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
+        let origin = Origin::new(&source)?;
         let gguf = source.parse()?;
         let metadata = gguf.metadata();
         let config = Config::from_gguf(&gguf)?;
@@ -114,7 +115,7 @@ impl Model {
             chat_template,
             projector,
             bytes,
-            identity,
+            origin: origin.known(identity),
             cache_refused,
         })
     }
@@ -144,14 +145,22 @@ impl Model {
         self.bytes
     }
 
-    /// What the model is known by, its projector left out.
-    pub fn identity(&self) -> Identity {
-        self.identity
+    /// What the model is known by, its projector left out. A cache file knows it; without one, the
+    /// first call reads all of the model's file once more.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or was changed after the model was opened.
+    pub fn identity(&self) -> Result<Identity> {
+        self.origin.identity(|| Ok(loading_threads(0)?))
     }
 
     /// What the projector is known by, if the model was opened with one.
-    pub fn projector_identity(&self) -> Option<Identity> {
-        self.projector.as_ref().map(|projector| projector.identity)
+    ///
+    /// # Errors
+    /// As [`Model::identity`].
+    pub fn projector_identity(&self) -> Result<Option<Identity>> {
+        let projector = self.projector.as_ref();
+        projector.map(|p| p.origin.identity(|| Ok(loading_threads(0)?))).transpose()
     }
 
     /// Why the model was opened without the cache file that was asked for.

@@ -3,7 +3,6 @@
 //! A projector belongs to one text model. Whether two files fit is checked when they are opened:
 //! the lengths of their vectors, and that the vocabulary has the tokens that stand for media.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use carat_gguf::{Gguf, Source};
@@ -12,7 +11,7 @@ use rayon::ThreadPool;
 use crate::TokenId;
 use crate::audio::Audio;
 use crate::error::{Error, Result};
-use crate::identity::Identity;
+use crate::identity::Origin;
 use crate::model_file::ModelFileError;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
@@ -24,7 +23,7 @@ pub(crate) struct Projector {
     pub(crate) vision: Option<(Vision, MediaTokens)>,
     pub(crate) audio: Option<(Audio, MediaTokens)>,
     pub(crate) shape: ProjectorShape,
-    pub(crate) identity: Identity,
+    pub(crate) origin: Origin,
 }
 
 /// What a projector adds to a session, known without loading it.
@@ -90,11 +89,16 @@ impl Projector {
         let source = Source::open(path)?;
         let gguf = source.parse()?;
         let file = ProjectorFile { gguf: &gguf, pool };
-        Self::load(&file, hidden, tokenizer)
+        Self::load(&file, hidden, tokenizer, Origin::new(&source)?)
             .map_err(|source| Error::Projector { path: path.to_owned(), source: Box::new(source) })
     }
 
-    fn load(file: &ProjectorFile<'_>, hidden: usize, tokenizer: &Tokenizer) -> Result<Self> {
+    fn load(
+        file: &ProjectorFile<'_>,
+        hidden: usize,
+        tokenizer: &Tokenizer,
+        origin: Origin,
+    ) -> Result<Self> {
         let gguf = file.gguf;
         let shape = ProjectorShape::of(gguf)?;
         let vision = match shape.vision.is_some() {
@@ -114,8 +118,7 @@ impl Projector {
         if let Some(t) = file.gguf.tensors().iter().find(|t| !TENSORS.contains(&t.name)) {
             return Err(ModelFileError::UnknownTensor { name: t.name.to_owned() }.into());
         }
-        let identity = Identity::read(file.gguf, file.pool, &mut |_, _| ControlFlow::Continue(()))?;
-        Ok(Self { vision, audio, shape, identity })
+        Ok(Self { vision, audio, shape, origin })
     }
 }
 

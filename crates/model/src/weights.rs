@@ -86,16 +86,13 @@ impl Weights {
         let matrices = tensors(gguf, config).into_iter().filter(|(_, shape)| shape.len() > 1);
         let plan = Plan::new(gguf, matrices.map(|(name, _)| name))?;
         let Loading { pool, progress, cache, verify_cache } = loading;
-        let mut repacking = Repacking { pool, progress, hashes_image: false };
+        let mut repacking = Repacking { pool, progress };
         let (image, identity, cache_refused) = match cache {
             Some(path) => {
                 let opened = cache::open_or_write(&plan, path, verify_cache, &mut repacking)?;
                 (opened.image, opened.identity, opened.refused)
             }
-            None => {
-                let (image, repacked) = plan.load(&mut repacking)?;
-                (image, repacked.identity, None)
-            }
+            None => (plan.load(&mut repacking)?, None, None),
         };
         let matrices = plan.matrices(image).collect();
         let mut loader = Loader { gguf, matrices };
@@ -115,7 +112,8 @@ impl Weights {
 /// The weights, and what was learnt on the way.
 pub(crate) struct Loaded {
     pub(crate) weights: Weights,
-    pub(crate) identity: Identity,
+    /// Of the model, if the cache file knows it.
+    pub(crate) identity: Option<Identity>,
     /// Why a cache file was not used.
     pub(crate) cache_refused: Option<CacheError>,
 }
@@ -135,7 +133,7 @@ pub(crate) struct Loading<'a> {
 pub(crate) fn matrix(gguf: &Gguf<'_>, name: &str, pool: &ThreadPool) -> Result<Matrix> {
     let plan = Plan::new(gguf, [name])?;
     let progress = &mut |_, _| ControlFlow::Continue(());
-    let (image, _) = plan.load(&mut Repacking { pool, progress, hashes_image: false })?;
+    let image = plan.load(&mut Repacking { pool, progress })?;
     let matrix = plan.matrices(image).next();
     matrix.map(|(_, matrix)| matrix).ok_or_else(|| missing(name))
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use carat::{CacheError, Error, Model, OpenOptions};
+use carat::{CacheError, Error, Identity, IdentityError, Model, OpenOptions};
 use carat_gguf::{Gguf, Source};
 use common::{bits, config, file, logits, tokens};
 use proptest::prelude::*;
@@ -30,6 +30,10 @@ fn open_heard(model: &Path, cache: &Path, verify_cache: bool) -> (Model, bool) {
     let (cache, progress) = (Some(cache), Some(&mut progress as _));
     let options = OpenOptions { threads: 2, cache, verify_cache, progress, ..Default::default() };
     (Model::open_with(model, options).expect("a model"), heard)
+}
+
+fn of(model: &Model) -> Identity {
+    model.identity().expect("a file that is as it was")
 }
 
 fn says(model: &Model) -> Vec<u32> {
@@ -172,7 +176,7 @@ fn a_model_that_changed_under_its_time_stamp_is_another_one() {
     let gguf = Gguf::parse(&bytes).expect("a model");
     let (before, _) = open_heard(&copy, &cache, false);
     assert!(!open_heard(&copy, &cache, false).1, "nothing changed and all was read");
-    let mut identities = vec![before.identity()];
+    let mut identities = vec![of(&before)];
     for tensor in gguf.tensors().iter().step_by(7) {
         let mut file = File::options().write(true).open(&copy).expect("a file");
         let time = modified(&copy);
@@ -188,10 +192,10 @@ fn a_model_that_changed_under_its_time_stamp_is_another_one() {
         );
         let (with_cache, _) = open_heard(&copy, &cache, false);
         let without = open(&copy, None).expect("a model");
-        assert_eq!(with_cache.identity(), without.identity(), "{}", tensor.name);
-        assert!(!identities.contains(&without.identity()), "{}", tensor.name);
+        assert_eq!(of(&with_cache), of(&without), "{}", tensor.name);
+        assert!(!identities.contains(&of(&without)), "{}", tensor.name);
         assert!(says(&with_cache) == says(&without), "{}", tensor.name);
-        identities.push(without.identity());
+        identities.push(of(&without));
     }
 }
 
@@ -205,7 +209,7 @@ fn a_model_that_was_only_touched_keeps_its_cache() {
     touched.set_modified(SystemTime::now()).expect("a time");
     thread::sleep(SETTLED);
     let (second, heard) = open_heard(&copy, &cache, false);
-    assert!(heard && second.identity() == first.identity(), "it is read whole and found the same");
+    assert!(heard && of(&second) == of(&first), "it is read whole and found the same");
     assert!(fs::read(&cache).expect("the cache")[4096..] == image[4096..]);
     assert!(!open_heard(&copy, &cache, false).1, "once is enough");
     let written = modified(&cache);
@@ -217,20 +221,33 @@ fn a_model_that_was_only_touched_keeps_its_cache() {
 #[test]
 fn an_identity_is_a_hash_of_all_that_the_file_says() {
     let model = open(&file("q4_0"), None).expect("a model");
-    assert_eq!(model.identity().to_string(), IDENTITY_Q4_0);
+    assert_eq!(of(&model).to_string(), IDENTITY_Q4_0);
     let (_folder, cache) = stage();
     for _ in 0..2 {
         let cached = open(&file("q4_0"), Some(&cache)).expect("a model");
-        assert_eq!(cached.identity(), model.identity());
+        assert_eq!(of(&cached), of(&model));
     }
-    assert_ne!(open(&file("q8_0"), None).expect("a model").identity(), model.identity());
-    assert_eq!(model.projector_identity(), None);
+    assert_ne!(of(&open(&file("q8_0"), None).expect("a model")), of(&model));
+    assert!(matches!(model.projector_identity(), Ok(None)));
     let seeing = common::seeing_model("q4_0");
-    assert_eq!(seeing.identity(), model.identity());
-    assert!(seeing.projector_identity().is_some_and(|it| it != model.identity()));
+    assert_eq!(of(&seeing), of(&model));
+    assert!(seeing.projector_identity().expect("it").is_some_and(|it| it != of(&model)));
 }
 
 const IDENTITY_Q4_0: &str = "73eb648eba5280842e7f7a39b26766d8e6a3f46a8ee8097084d4fcc76bacb527";
+
+/// Without a cache file the model's file is asked, which may be another one by then.
+#[test]
+fn an_identity_is_not_taken_of_a_file_that_changed() {
+    let (folder, _) = stage();
+    let copy = folder.path().join("copy.gguf");
+    fs::copy(file("q4_0"), &copy).expect("a copy");
+    let model = open(&copy, None).expect("a model");
+    thread::sleep(Duration::from_millis(20)); // more than a step of the file system's clock
+    fs::copy(file("q8_0"), &copy).expect("a copy");
+    let error = model.identity().expect_err("another file");
+    assert!(matches!(error, Error::Identity(IdentityError::Changed { .. })), "{error}");
+}
 
 #[test]
 fn a_model_keeps_its_weights_when_its_cache_is_replaced() {

@@ -86,7 +86,8 @@ impl CacheError {
 /// The weights, and how they were come by.
 pub(super) struct Opened {
     pub(super) image: Image,
-    pub(super) identity: Identity,
+    /// Of the model, if it was looked for.
+    pub(super) identity: Option<Identity>,
     /// Why the cache file was not used or not kept.
     pub(super) refused: Option<CacheError>,
 }
@@ -116,9 +117,8 @@ pub(super) fn open_or_write(
     };
     match opened {
         Err(Error::Cache(refused)) if refused.is_permission() => {
-            repacking.hashes_image = false;
-            let (image, Repacked { identity, .. }) = plan.load(repacking)?;
-            Ok(Opened { image, identity, refused: Some(refused) })
+            let image = plan.load(repacking)?;
+            Ok(Opened { image, identity: None, refused: Some(refused) })
         }
         other => other,
     }
@@ -198,7 +198,7 @@ impl Cache {
         if !is_whole || !is_image(plan, &mapping.bytes()[HEADER_BYTES..], repacking.pool)? {
             return Ok(None);
         }
-        let identity = found.identity;
+        let identity = Some(found.identity);
         if !is_same && self.is_writable {
             // Without it the next start compares everything again, and nothing else is lost.
             let _ = write_at(&self.file, 0, &Header { stamp, ..found }.bytes());
@@ -308,8 +308,7 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
     let file = part.file();
     file.set_len(bytes).map_err(failed)?;
     let mut buffer = Vec::new();
-    repacking.hashes_image = true;
-    let repacked = plan.repack(repacking, |at, len, pack| {
+    let hashes = plan.repack(repacking, true, |at, len, pack| {
         if buffer.len() < len {
             buffer.resize(len, 0);
         }
@@ -317,6 +316,7 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
         pack(piece)?;
         write_at(file, HEADER_BYTES + at, piece).map_err(failed)
     })?;
+    let repacked = plan.repacked(&hashes)?;
     // A model that was written meanwhile has no stamp that stands for what was read.
     let stamp = before.filter(|before| stamp(plan).is_ok_and(|now| now == Some(*before)));
     let header = Header::new(plan, stamp, &repacked);
@@ -335,7 +335,7 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
         }
     };
     let image = Image::File(mapping, HEADER_BYTES);
-    Ok(Opened { image, identity: repacked.identity, refused })
+    Ok(Opened { image, identity: Some(repacked.identity), refused })
 }
 
 fn write_at(mut file: impl Write + Seek, at: usize, bytes: &[u8]) -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! The image: the matrices of a file in the kernels' eight-row container, one after the other.
 //!
 //! It is made piece by piece, so that no more of the file is in memory than each thread works on, and
-//! lies either in memory of its own or in a [cache file](super::cache). All bytes of the file pass by
-//! while it is made, and are hashed.
+//! lies either in memory of its own or in a [cache file](super::cache). For a cache file all bytes
+//! are hashed while they pass by.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
@@ -79,7 +79,7 @@ pub(super) struct Part<'a> {
 }
 
 /// The hashes of each unit of rows: of the file, and of the image.
-type Hashes = (Vec<blake3::Hash>, Vec<blake3::Hash>);
+pub(super) type Hashes = (Vec<blake3::Hash>, Vec<blake3::Hash>);
 
 impl<'a> Plan<'a> {
     /// A plan for tensors whose shapes [`check_shape`](super::check_shape) has seen.
@@ -105,22 +105,23 @@ impl<'a> Plan<'a> {
     }
 
     /// Makes the image in memory.
-    pub(super) fn load(&self, repacking: &mut Repacking<'_>) -> Result<(Image, Repacked)> {
+    pub(super) fn load(&self, repacking: &mut Repacking<'_>) -> Result<Image> {
         let mut pages = Pages::zeroed("weights", self.bytes)?;
-        let repacked = self.repack(repacking, |at, len, pack| pack(&mut pages[at..at + len]))?;
-        Ok((Image::Memory(pages), repacked))
+        self.repack(repacking, false, |at, len, pack| pack(&mut pages[at..at + len]))?;
+        Ok(Image::Memory(pages))
     }
 
     /// Repacks everything, in order: `room(at, len, pack)` gives `pack` the memory where the `len`
-    /// bytes at `at` of the image are to be made.
+    /// bytes at `at` of the image are to be made. With `hashes` all bytes are hashed on the way.
     pub(super) fn repack(
         &self,
         repacking: &mut Repacking<'_>,
+        hashes: bool,
         mut room: impl FnMut(usize, usize, &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<()>,
-    ) -> Result<Repacked> {
+    ) -> Result<Vec<Hashes>> {
         let pieces: Vec<_> = self.parts.iter().flat_map(Part::pieces).collect();
         let total = self.parts.iter().map(|part| part.tensor.data.len() as u64).sum();
-        let mut hashes: Vec<Hashes> = self.parts.iter().map(|_| Hashes::default()).collect();
+        let mut found: Vec<Hashes> = self.parts.iter().map(|_| Hashes::default()).collect();
         let (mut done, mut part) = (0, 0);
         for (i, piece) in pieces.iter().enumerate() {
             if let Some(next) = pieces.get(i + 1) {
@@ -131,10 +132,10 @@ impl<'a> Plan<'a> {
             }
             let at = piece.part.at + piece.part.packed(piece.rows.start);
             room(at, piece.part.packed(piece.rows.len()), &mut |out| {
-                let packed = repacking.pool.install(|| piece.pack(out, repacking.hashes_image))?;
-                for (of_file, of_image) in packed {
-                    hashes[part].0.push(of_file);
-                    hashes[part].1.extend(of_image);
+                let packed = repacking.pool.install(|| piece.pack(out, hashes))?;
+                for (of_file, of_image) in packed.into_iter().flatten() {
+                    found[part].0.push(of_file);
+                    found[part].1.push(of_image);
                 }
                 Ok(())
             })?;
@@ -143,11 +144,11 @@ impl<'a> Plan<'a> {
                 return Err(Error::Cancelled { done, total });
             }
         }
-        self.repacked(&hashes)
+        Ok(found)
     }
 
     /// Puts the hashes together, with those of the tensors that are no part of the image.
-    fn repacked(&self, hashes: &[Hashes]) -> Result<Repacked> {
+    pub(super) fn repacked(&self, hashes: &[Hashes]) -> Result<Repacked> {
         let parts = self.parts.iter().zip(hashes);
         let known: HashMap<_, _> =
             parts.map(|(part, (file, _))| (part.tensor.name, identity::joined(file))).collect();
@@ -198,15 +199,13 @@ pub(super) struct Repacking<'a> {
     pub(super) pool: &'a ThreadPool,
     /// Hears of bytes read and of how many there are.
     pub(super) progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-    /// Whether the image is hashed as well as the file.
-    pub(super) hashes_image: bool,
 }
 
 /// What is known of an image that was just made.
 pub(super) struct Repacked {
     /// Of the file.
     pub(super) identity: Identity,
-    /// Of the image, if that was wished for.
+    /// Of the image.
     pub(super) image: blake3::Hash,
 }
 
@@ -227,15 +226,15 @@ impl Piece<'_, '_> {
         self.part.gguf.will_need(self.part.tensor, bytes.start, bytes.len());
     }
 
-    /// Repacks it into `out`, and hashes each unit.
+    /// Repacks it into `out`; with `hashes` gives those of each unit, of the file and of the image.
     fn pack(
         &self,
         out: &mut [u8],
-        hashes_image: bool,
-    ) -> Result<Vec<(blake3::Hash, Option<blake3::Hash>)>> {
+        hashes: bool,
+    ) -> Result<Vec<Option<(blake3::Hash, blake3::Hash)>>> {
         let pack = |buffer: &mut Vec<u8>, (i, out): (usize, &mut [u8])| {
             self.part.pack(self.unit(i), buffer, out)?;
-            Ok((blake3::hash(buffer), hashes_image.then(|| blake3::hash(out))))
+            Ok(hashes.then(|| (blake3::hash(buffer), blake3::hash(out))))
         };
         let units = out.par_chunks_mut(self.part.packed(UNIT_ROWS)).enumerate();
         units.map_init(Vec::new, pack).collect()
