@@ -9,6 +9,7 @@ use carat::{Model, OpenOptions, Session, SessionConfig, Tokenizer};
 use carat_gguf::Source;
 
 use crate::progress::{Progress, Unit};
+use crate::text::say;
 
 /// Loads the model at `path`, and says why if that went without the cache file.
 pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
@@ -21,7 +22,7 @@ pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
     drop(bar);
     let model = opened.map_err(|e| about(path, "cannot open model", e))?;
     if let Some(refused) = model.cache_refused() {
-        eprintln!("carat: warning: {}, going on without it", crate::sentence(refused));
+        say!("carat: warning: {}, going on without it", crate::sentence(refused));
     }
     Ok(model)
 }

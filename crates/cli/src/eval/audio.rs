@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use carat::audio::Clip;
 
 use crate::args::AudioArgs;
+use crate::text;
 
 pub(crate) fn audio(args: &AudioArgs) -> Result<()> {
     let cannot_play = || format!("cannot play {}", args.file.display());
@@ -14,6 +15,5 @@ pub(crate) fn audio(args: &AudioArgs) -> Result<()> {
             .with_context(|| format!("cannot write {}", output.display()))?;
     }
     let complete = if clip.is_complete() { "yes" } else { "no" };
-    println!("samples {} complete {complete}", clip.samples().len());
-    Ok(())
+    text::print(&format!("samples {} complete {complete}\n", clip.samples().len()))
 }
