@@ -162,7 +162,7 @@ fn thoughts_are_cut_out_and_cannot_smuggle() {
 }
 
 #[test]
-fn guarded_characters_change_no_render() {
+fn what_is_trusted_is_the_templates() {
     let template = gemma4();
     let plain =
         "x < y > z [0] <b>bold</b> List<Vec<u8>> [[a]] \u{f0000}\u{f0001}\u{e000} -> <|no|>";
@@ -170,8 +170,7 @@ fn guarded_characters_change_no_render() {
     let rendered = template.render(&json!({"messages": messages})).expect("a prompt");
     assert_eq!(rendered.text(), format!("<|turn>user\n{plain}<turn|>\n"));
     let trusted: Vec<&str> = rendered.trusted().map(|span| &rendered.text()[span]).collect();
-    assert_eq!(trusted[..4], ["<|turn>user\nx ", " y ", " z ", "0"]);
-    assert_eq!(trusted.last(), Some(&"<turn|>\n"));
+    assert_eq!(trusted, ["<|turn>user\n", "<turn|>\n"]);
 }
 
 #[test]
@@ -191,13 +190,13 @@ fn faults_have_their_own_errors() {
     assert!(matches!(render(endless), Err(ChatError::TooLong { .. })));
     let growing = "{% set n = namespace(x='aaaaaaaaaaaaaaaa') %}\
                    {% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
-    assert!(matches!(render(growing), Err(ChatError::TooLong { .. })));
+    assert!(matches!(render(growing), Err(ChatError::TooMuchMemory { .. })));
     let nested = "{% set n = namespace(x=[]) %}\
                   {% for a in range(5000) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x }}";
     assert!(matches!(render(nested), Err(ChatError::Render { .. })));
     let deep = "{% set n = namespace(x=[]) %}{% for a in range(9999) %}{% for b in range(9999) %}\
                 {% set n.x = [n.x] %}{% endfor %}{% endfor %}";
-    assert!(matches!(render(deep), Err(ChatError::TooLong { .. })));
+    assert!(matches!(render(deep), Err(ChatError::Render { .. })));
     let chain = format!("{{{{ {}1 }}}}", "1+".repeat(100_000));
     assert_eq!(render(&chain).expect("a long sum").text(), "100001");
     assert!(matches!(render(&" ".repeat(1 << 19)), Err(ChatError::TooLarge { .. })));

@@ -12,7 +12,7 @@ pub(super) use string::{cased, is_case, replace};
 use super::args::Args;
 use super::budget::{Builder, Heap, Result, fail};
 use super::number;
-use super::value::{Kind, Seq, Value, sequence};
+use super::value::{Kind, Value, sequence};
 
 /// `value.name`: an attribute or a method, else the item of that name.
 pub(super) fn attribute(heap: &Heap, value: &Value, name: &str) -> Result<Value> {
@@ -142,13 +142,23 @@ fn own_attribute(heap: &Heap, value: &Value, name: &str) -> Result<Option<Value>
     let methods: &[&str] = match value {
         Value::Text(_) => &string::METHODS,
         Value::Dict(_) => &container::DICT_METHODS,
+        // A group of `groupby` is such a pair.
+        Value::Seq(seq) if seq.kind == Kind::Tuple && matches!(name, "grouper" | "list") => {
+            return Ok(match &*seq.items {
+                [key, items] => Some(if name == "list" { items } else { key }.clone()),
+                _ => None,
+            });
+        }
         Value::Seq(seq) if matches!(seq.kind, Kind::List | Kind::Tuple | Kind::Range(_)) => {
             &container::SEQUENCE_METHODS
         }
         Value::Float(_) => &["is_integer"],
         Value::Int(_) | Value::Big(_) | Value::Bool(_) => &["is_integer", "bit_length"],
         Value::Namespace(space) => return Ok(space.vars.borrow().get(name).cloned()),
-        Value::Loop(state) => return state.attribute(heap, name),
+        Value::Loop(state) => match state.attribute(name) {
+            None => &["cycle", "changed"],
+            found => return Ok(found),
+        },
         Value::Macro(found) if name == "name" => {
             return Value::foreign(heap, &found.name).map(Some);
         }
@@ -171,11 +181,6 @@ fn own_attribute(heap: &Heap, value: &Value, name: &str) -> Result<Option<Value>
 fn index(place: i64, len: usize) -> Option<usize> {
     let at = if place < 0 { place.checked_add(len as i64)? } else { place };
     usize::try_from(at).ok().filter(|at| *at < len)
-}
-
-/// A sequence of another kind with the same items.
-pub(super) fn as_kind(heap: &Heap, seq: &Seq, kind: Kind) -> Result<Value> {
-    Ok(Value::Seq(sequence(heap, kind, seq.items.iter().cloned())?))
 }
 
 /// Longer than the name of any attribute.

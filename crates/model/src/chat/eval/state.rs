@@ -101,12 +101,12 @@ impl LoopState {
         Value::Seq(Rc::clone(&self.items)).depth() + 1
     }
 
-    pub(crate) fn attribute(&self, _heap: &Heap, name: &str) -> Result<Option<Value>> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<Value> {
         let (len, index) = (self.len(), self.begun.get().saturating_sub(1));
         let item = |at: Option<usize>| {
             at.and_then(|at| self.items.items.get(at).cloned()).unwrap_or(Value::Undefined)
         };
-        Ok(Some(match name {
+        Some(match name {
             "index" => Value::int(index + 1),
             "index0" => Value::int(index),
             "revindex" => Value::int(len - index),
@@ -118,8 +118,8 @@ impl LoopState {
             "depth0" => Value::int(self.depth),
             "previtem" => item(index.checked_sub(1)),
             "nextitem" => item(Some(index + 1)),
-            _ => return Ok(None),
-        }))
+            _ => return None,
+        })
     }
 
     pub(crate) fn call(&self, heap: &Heap, name: &str, args: Args) -> Result<Value> {
