@@ -258,7 +258,7 @@ const STACK_BYTES: usize = 1 << 28;
 
 /// Operations of a template, beside one for each byte of the conversation's values: about a tenth
 /// of a second. The official template takes a hundred for a message.
-const STEPS_MAX: u64 = 2_000_000;
+const STEPS_MAX: u64 = 1_000_000;
 
 /// Bytes of values alive, beside four times those of the conversation's.
 const BYTES_MAX: usize = 24 << 20;

@@ -3,7 +3,7 @@
 //! Each hostile template is rendered in a process of its own, whose peak of resident memory the
 //! system measures.
 
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use carat::ChatTemplate;
@@ -127,6 +127,9 @@ fn hostile() -> Vec<(&'static str, String)> {
 const TIME_MAX: Duration = Duration::from_millis(500);
 const BYTES_MAX: u64 = 64 << 20;
 
+/// A child that takes so long has failed.
+const HANG: Duration = Duration::from_secs(10);
+
 /// Renders one template, by the number in the environment, and prints what it took.
 #[test]
 #[ignore = "the other test runs it in a process of its own"]
@@ -142,18 +145,33 @@ fn one() {
     println!("took {} {} {rendered:?}", took.as_micros(), peak() - before);
 }
 
+/// The child's output; a child that does not end is stopped.
+fn run(number: usize) -> Output {
+    let program = std::env::current_exe().expect("the test knows its file");
+    let mut child = Command::new(program)
+        .args(["--exact", "one", "--ignored", "--nocapture"])
+        .env("CARAT_HOSTILE", number.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the test can run itself");
+    let begun = Instant::now();
+    while child.try_wait().expect("a child").is_none() {
+        if begun.elapsed() > HANG {
+            child.kill().expect("the child still runs");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("a child")
+}
+
 #[test]
 fn no_template_takes_much() {
     let mut failed = Vec::new();
     let templates = hostile();
     assert!(templates.len() >= 15);
     for (number, (name, _)) in templates.iter().enumerate() {
-        let program = std::env::current_exe().expect("the test knows its file");
-        let output = Command::new(program)
-            .args(["--exact", "one", "--ignored", "--nocapture"])
-            .env("CARAT_HOSTILE", number.to_string())
-            .output()
-            .expect("the test can run itself");
+        let output = run(number);
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().find_map(|line| line.split_once("took ").map(|(_, rest)| rest));
         let numbers = line.map(|line| line.splitn(3, ' ').collect::<Vec<_>>());

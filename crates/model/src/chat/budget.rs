@@ -186,4 +186,4 @@ const HELD_BYTES: usize = 96;
 const COPIED_PER_STEP: usize = 128;
 
 /// Characters compared or searched in the time of a step.
-const SCANNED_PER_STEP: usize = 16;
+const SCANNED_PER_STEP: usize = 8;

@@ -130,6 +130,8 @@ fn wrap_line(
     while at < text.len() {
         heap.work(1)?;
         let next = chunk_end(text, at, hyphens);
+        // A long word is looked at once for each of its lines.
+        heap.scan(next - at)?;
         let space = text[at].is_space();
         if space && at == start && lines_here > 0 {
             // White space does not begin a line but the first.
