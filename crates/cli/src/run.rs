@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use carat::{MediaPrompt, Medium, Model, Sampler, SamplerConfig, Session};
+use carat::{ChatTemplate, MediaPrompt, Medium, Model, Sampler, SamplerConfig, Session};
 
 use crate::args::RunArgs;
 use crate::media;
@@ -16,6 +16,7 @@ use crate::{interrupt, load};
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let text = prompt::given_or_stdin(args.prompt.as_deref())?;
     interrupt::install()?;
+    let template = load::chat_template(args.chat_template.as_deref())?;
     let (sources, reading) = (args.media.sources(), args.media.senses.reading()?);
     let begun = Instant::now();
     let media = sources.iter().map(|s| s.read(reading)).collect::<Result<Vec<_>>>()?;
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let media =
         media.iter().map(|m| m.embed(&mut session, reading.long)).collect::<Result<Vec<_>, _>>()?;
     let embedded = begun.elapsed();
-    let prompt = written(args, &model, &media, &text)?;
+    let prompt = written(args, &model, template.as_ref(), &media, &text)?;
     let settings = args.sampling.config();
     if args.verbose {
         eprintln!("loaded in {:.2} s", loaded.as_secs_f64());
@@ -107,11 +108,17 @@ fn media_line(read: Duration, embedded: Duration, rest: Duration) -> String {
 }
 
 /// The prompt in tokens.
-fn written(args: &RunArgs, model: &Model, media: &[Medium], text: &str) -> Result<MediaPrompt> {
+fn written(
+    args: &RunArgs,
+    model: &Model,
+    template: Option<&ChatTemplate>,
+    media: &[Medium],
+    text: &str,
+) -> Result<MediaPrompt> {
     if !args.chat {
         return prompt::raw_prompt(model, media, text);
     }
-    let mut conversation = Conversation::new(model, &args.model, args.think)?;
+    let mut conversation = Conversation::new(model, &args.model, template, args.think)?;
     if let Some(system) = &args.system {
         conversation.say("system", system);
     }

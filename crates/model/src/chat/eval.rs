@@ -337,4 +337,4 @@ impl<'t> Run<'t> {
 const DEPTH_MAX: usize = 1500;
 
 /// About what a name costs, without its value.
-const VARIABLE_BYTES: usize = 128;
+const VARIABLE_BYTES: usize = 256;
