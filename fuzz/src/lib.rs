@@ -16,6 +16,7 @@
 
 pub mod blocks;
 pub mod gguf;
+pub mod template;
 pub mod tokenizer;
 
 /// A fuzz target by name.
@@ -30,9 +31,10 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 4] = [
     Target { name: "gguf", run: gguf::gguf, seeds: gguf::gguf_seeds },
     Target { name: "tokenizer", run: tokenizer::tokenizer, seeds: tokenizer::tokenizer_seeds },
+    Target { name: "template", run: template::template, seeds: template::template_seeds },
     Target { name: "blocks", run: blocks::blocks, seeds: blocks::blocks_seeds },
 ];
 
