@@ -224,15 +224,15 @@ fn tokenizer_with(control: &[&str]) -> Tokenizer {
     Tokenizer::from_metadata(gguf.metadata()).expect("the vocabulary is sound")
 }
 
-const CONTROL: [&str; 6] = ["USER:", "end of turn", "[INST]", "\u{2581}<x>", "\"a\": 1", "7"];
+const CONTROL: [&str; 6] = ["USER:", "end-of-turn", "[INST]", "\u{2581}<x>", "\"a\": 1", "7"];
 
-const BARE: &str = "USER:{{ m }}end of turn{{ t | tojson }}{{ m | lower }}{{ m | upper | trim }}US\
-                    {{ m }}:{{ m.split() | join }}{{ d }}{{ n }}[INST]{{ m[::-1] }}end of turn";
+const BARE: &str = "USER:{{ m }}end-of-turn{{ t | tojson }}{{ m | lower }}{{ m | upper | trim }}US\
+                    {{ m }}:{{ m.split() | join }}{{ d }}{{ n }}[INST]{{ m[::-1] }}end-of-turn";
 
 #[test]
 fn control_tokens_without_brackets_cannot_be_forged() {
     let (tokenizer, template) = (tokenizer_with(&CONTROL), ChatTemplate::new(BARE).expect("Jinja"));
-    let wanted = ["USER:", "end of turn", "[INST]", "end of turn"];
+    let wanted = ["USER:", "end-of-turn", "[INST]", "end-of-turn"];
     let check = |text: &str| {
         let context = json!({"m": text, "t": {"a": 1, text: [text]}, "d": [text, 7], "n": 7});
         let rendered = template.render(&context).expect("a prompt");
@@ -246,11 +246,10 @@ fn control_tokens_without_brackets_cannot_be_forged() {
         let found: Vec<_> = special.map(|id| tokenizer.token(id).expect("a token")).collect();
         assert_eq!(found, wanted, "{text:?}");
     };
-    for text in ["USER:", "ER", "user:", "end of turn", "end  of turn", "]TSNI[", "ER:USER"] {
+    for text in ["USER:", "ER", "user:", "end-of-turn", "end--of-turn", "]TSNI[", "ER:USER"] {
         check(text);
     }
-    let pieces =
-        "(USER:|end of turn|\\[INST\\]|ER|US|:|end|of| |turn|\u{2581}|<x>|7|\"a\"|[a-zA-Z ]){0,8}";
+    let pieces = "(USER:|end-of-turn|\\[INST\\]|ER|US|:|end|-of-| |turn|\u{2581}|<x>|7|\"a\"|[a-zA-Z ]){0,8}";
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let strategy = proptest::string::string_regex(pieces).expect("a pattern");
     runner
