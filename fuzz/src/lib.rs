@@ -17,6 +17,7 @@
 pub mod blocks;
 pub mod gguf;
 pub mod picture;
+pub mod template;
 pub mod tokenizer;
 
 /// A fuzz target by name.
@@ -31,9 +32,10 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "gguf", run: gguf::gguf, seeds: gguf::gguf_seeds },
     Target { name: "tokenizer", run: tokenizer::tokenizer, seeds: tokenizer::tokenizer_seeds },
+    Target { name: "template", run: template::template, seeds: template::template_seeds },
     Target { name: "blocks", run: blocks::blocks, seeds: blocks::blocks_seeds },
     Target { name: "tiff", run: picture::tiff, seeds: picture::tiff_seeds },
     Target { name: "bitmap", run: picture::bitmap, seeds: picture::bitmap_seeds },

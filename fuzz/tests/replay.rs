@@ -23,6 +23,11 @@ fn tokenizer_holds_on_seeds_and_damaged_seeds() {
 }
 
 #[test]
+fn template_holds_on_seeds_and_damaged_seeds() {
+    replay("template");
+}
+
+#[test]
 fn blocks_holds_on_seeds_and_damaged_seeds() {
     replay("blocks");
 }

@@ -75,6 +75,9 @@ pub(crate) struct RunArgs {
     /// Treat the prompt as a message and wrap it in the file's chat template
     #[arg(long)]
     pub(crate) chat: bool,
+    /// Jinja template to use instead of the file's
+    #[arg(long, value_name = "FILE", requires = "chat")]
+    pub(crate) chat_template: Option<PathBuf>,
     /// Instructions that stand before the message
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub(crate) system: Option<String>,
@@ -99,6 +102,9 @@ pub(crate) struct ChatArgs {
     /// Model file (GGUF; the first part of a split one)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: PathBuf,
+    /// Jinja template to use instead of the file's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chat_template: Option<PathBuf>,
     /// Instructions that stand before the conversation
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
@@ -160,7 +166,7 @@ pub(crate) struct TemplateArgs {
     #[arg(short, long, value_name = "FILE", required_unless_present = "template")]
     pub(crate) model: Option<PathBuf>,
     /// Jinja template to use instead of the model's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", visible_alias = "chat-template")]
     pub(crate) template: Option<PathBuf>,
     /// JSON object with messages, tools, add_generation_prompt, bos_token, enable_thinking
     #[arg(long, value_name = "FILE")]

@@ -30,12 +30,13 @@ mod line;
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     interrupt::install()?;
+    let template = load::chat_template(args.chat_template.as_deref())?;
     let reading = args.senses.reading()?;
     let (model, senses) = open(args)?;
     let base = args.engine.session(0, model.config().context);
     let config = SessionConfig { rollback: ROLLBACK.min(base.context), ..base };
     let settings = args.sampling.config();
-    let conversation = Conversation::new(&model, &args.model, args.think)?;
+    let conversation = Conversation::new(&model, &args.model, template.as_ref(), args.think)?;
     let mut chat = Chat {
         args,
         model: &model,

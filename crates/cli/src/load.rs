@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use carat::{Model, OpenOptions, Session, SessionConfig, Tokenizer};
+use carat::{ChatTemplate, Model, OpenOptions, Session, SessionConfig, Tokenizer};
 use carat_gguf::Source;
 
 use crate::progress::{Progress, Unit};
@@ -60,6 +60,15 @@ pub(crate) fn text(path: &Path) -> Result<String> {
         }
     };
     read().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The chat template in the file at `path`, if one is named.
+pub(crate) fn chat_template(path: Option<&Path>) -> Result<Option<ChatTemplate>> {
+    let load = |path: &Path| {
+        ChatTemplate::new(&text(path)?)
+            .with_context(|| format!("cannot use the chat template {}", path.display()))
+    };
+    path.map(load).transpose()
 }
 
 /// The JSON in the file at `path`.

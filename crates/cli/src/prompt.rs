@@ -20,13 +20,20 @@ pub(crate) struct Conversation<'m> {
 }
 
 impl<'m> Conversation<'m> {
-    /// An empty conversation with `model`, which was read from the file at `path`.
-    pub(crate) fn new(model: &'m Model, path: &Path, think: bool) -> Result<Self> {
-        let Some(template) = model.chat_template() else {
+    /// An empty conversation with `model`, which was read from the file at `path`. `template`
+    /// stands in for the model's own.
+    pub(crate) fn new(
+        model: &'m Model,
+        path: &Path,
+        template: Option<&'m ChatTemplate>,
+        think: bool,
+    ) -> Result<Self> {
+        let Some(template) = template.or_else(|| model.chat_template()) else {
             let path = path.display();
             bail!(
                 "{path} has no chat template (tokenizer.chat_template): \
-                 it can only continue text, with `carat run` and without --chat"
+                 give one with --chat-template FILE, or continue text with `carat run` and \
+                 without --chat"
             );
         };
         Ok(Self { model, template, messages: Vec::new(), media: Vec::new(), think })

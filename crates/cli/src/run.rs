@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use carat::{MediaPrompt, Medium, Model, Sampler, SamplerConfig, Session};
+use carat::{ChatTemplate, MediaPrompt, Medium, Model, Sampler, SamplerConfig, Session};
 
 use crate::args::RunArgs;
 use crate::interrupt::{self, Guard, Interrupted};
@@ -16,6 +16,7 @@ use crate::room;
 use crate::text::{self, bytes, say};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
+    let template = load::chat_template(args.chat_template.as_deref())?;
     let (sources, reading) = (args.media.sources(), args.media.senses.reading()?);
     let is_stdin_taken = media::check_stdin(&sources, args.prompt.as_deref())?;
     let text = prompt::given_or_stdin(args.prompt.as_deref(), is_stdin_taken)?;
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let media =
         media.iter().map(|m| m.embed(&mut session, reading.long)).collect::<Result<Vec<_>, _>>()?;
     let embedded = begun.elapsed();
-    let prompt = written(args, &model, &media, &text)?;
+    let prompt = written(args, &model, template.as_ref(), &media, &text)?;
     let settings = args.sampling.config();
     if args.verbose {
         say!("loaded in {:.2} s", loaded.as_secs_f64());
@@ -128,11 +129,17 @@ fn media_line(read: Duration, embedded: Duration, rest: Duration) -> String {
 }
 
 /// The prompt in tokens.
-fn written(args: &RunArgs, model: &Model, media: &[Medium], text: &str) -> Result<MediaPrompt> {
+fn written(
+    args: &RunArgs,
+    model: &Model,
+    template: Option<&ChatTemplate>,
+    media: &[Medium],
+    text: &str,
+) -> Result<MediaPrompt> {
     if !args.chat {
         return prompt::raw_prompt(model, media, text);
     }
-    let mut conversation = Conversation::new(model, &args.model, args.think)?;
+    let mut conversation = Conversation::new(model, &args.model, template, args.think)?;
     if let Some(system) = &args.system {
         conversation.say("system", system);
     }

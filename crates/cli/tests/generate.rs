@@ -114,6 +114,25 @@ fn chat_needs_a_template() {
 }
 
 #[test]
+fn another_chat_template_stands_in_for_the_files() {
+    let folder = Folder::new();
+    let plain = folder.tiny_without("tokenizer.chat_template", true);
+    let own = folder
+        .file("own.jinja", "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}");
+    let greedy = format!("-m {plain} --greedy -n 5");
+    let raw = run(&format!("run {greedy} hello")).ok();
+    assert_eq!(run(&format!("run {greedy} --chat --chat-template {own} hello")).ok(), raw);
+    let said = run_in(&format!("chat {greedy} --chat-template {own}"), "hello\n").ok();
+    assert_eq!(said, format!("{raw}\n"));
+    let bad = folder.file("bad.jinja", "a\n{% if %}");
+    let with = |path: &str| format!("--chat-template {path} -m {plain}");
+    run(&format!("run --chat {} hi", with(&bad))).fails(1, &[&bad, "line 2"]);
+    run_in(&format!("chat {}", with(&bad)), "hi\n").fails(1, &[&bad, "line 2"]);
+    run(&format!("run --chat {} hi", with("absent.jinja"))).fails(1, &["absent.jinja"]);
+    run(&format!("run {} hi", with(&own))).fails(2, &["--chat"]);
+}
+
+#[test]
 fn chat_answers_a_pipe_line_by_line() {
     let args = format!("chat -m {} --greedy -n 5", tiny());
     let out = |input: &str| run_in(&args, input).ok();

@@ -3,51 +3,77 @@
 //! # What the user writes stays text
 //!
 //! A rendered prompt is one string in which the template's `<|turn>` and a user's `<|turn>` look
-//! alike. To keep them apart, the four characters that begin and end every special token of the
-//! family, `<`, `>`, `[` and `]`, are replaced in the conversation by four stand-ins from a
-//! private-use plane, one for one, before the template runs. They are put back afterwards, and
-//! where they stood is remembered: a special token counts only where it covers no such place
-//! ([`Rendered::trusted`], [`Tokenizer::encode_rendered`]). This also holds for markers that only
-//! come together during rendering, from two parts of a message or by changing case, and it leaves
-//! trimming, splitting, joining and lengths as they are. A template that compares or sorts the
-//! conversation by one of the four characters sees the stand-in.
+//! alike. To keep them apart, every character of a template's value knows whether it stands in the
+//! template or comes from elsewhere, through slices, joins, changes of case and everything else
+//! that a template does. A special token counts only where all its characters are the template's
+//! ([`Rendered::trusted`], [`Tokenizer::encode_rendered`]). So it does not matter which tokens a
+//! vocabulary has, with brackets or without: none can be written by the conversation, neither
+//! whole nor in part.
 //!
-//! Trusted are the template itself and what the program sets at the top of the context under names
-//! that end in `_token`. Everything else is not: messages of every role, tools, their names, keys
-//! and descriptions, tool calls and responses, documents. Messages of the model are no exception,
-//! since a model repeats what it is told to repeat; only the thought markers `<|channel>` and
-//! `<channel|>` in their content are left in place, because templates cut the thoughts out of the
-//! history there.
+//! Trusted are the template itself, what the program sets at the top of the context under names
+//! that end in `_token`, and the known roles of messages. Everything else is not: messages of every
+//! role, tools, their names, keys and descriptions, tool calls and responses, documents, printed
+//! numbers. Messages of the model are no exception, since a model repeats what it is told to
+//! repeat; only the thought markers `<|channel>` and `<channel|>` in their content are trusted.
+//!
+//! # What a template may spend
+//!
+//! A template comes with a file, so it is not believed. It has a budget of steps and of bytes
+//! that its values may hold at one time, and both are taken before they are spent ([`budget`]):
+//! no repetition, width, join or loop allocates what it is not allowed to. The budget grows with
+//! the conversation and with nothing else.
 //!
 //! [`Tokenizer::encode_rendered`]: crate::tokenizer::Tokenizer::encode_rendered
 
-mod python;
+mod args;
+mod ast;
+mod budget;
+mod clock;
+mod conversation;
+mod eval;
+mod filters;
+mod format;
+mod functions;
+mod lexer;
+mod methods;
+mod number;
+mod ops;
+mod parser;
+mod print;
+mod sort;
+mod tests;
+mod text;
+mod value;
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
+
+use ast::Parsed;
+use budget::{Budget, Builder, Fault};
+use text::Ch;
 
 /// A compiled chat template.
 ///
-/// The environment is that of Hugging Face: `trim_blocks`, `lstrip_blocks`, loop controls, Python's
-/// string methods and spelling of values, `tojson` without HTML escapes, `raise_exception`.
+/// The language is Jinja 2 as Hugging Face sets it up: `trim_blocks`, `lstrip_blocks`, loop
+/// controls, an immutable sandbox, `tojson` without HTML escapes, `raise_exception`,
+/// `strftime_now` (in UTC), `{% generation %}`. Values behave and print as in Python. Missing are
+/// what needs other templates, markup-safe strings (`escape` gives a plain string), and the filters
+/// `pprint`, `random` and `urlize`.
 #[derive(Debug)]
 pub struct ChatTemplate {
     source: String,
-    environment: Environment<'static>,
+    parsed: Parsed,
 }
 
-/// A prompt, and which of its characters come from the conversation.
+/// A prompt, and which of its characters come from the template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     text: String,
-    /// Places in bytes of the guarded characters that the conversation holds, ascending.
-    untrusted: Vec<usize>,
+    /// In bytes, ascending, with something between them.
+    trusted: Vec<Range<usize>>,
 }
 
 /// Why a template cannot be used or a conversation not be rendered.
@@ -76,6 +102,12 @@ pub enum ChatError {
         /// What went wrong.
         reason: String,
     },
+    /// The conversation is no JSON object, or holds what no template can read.
+    #[error("the conversation cannot be read: {reason}")]
+    Conversation {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The template is too long to be one.
     #[error("the chat template has {found} bytes, at most {max} are supported; use another")]
     TooLarge {
@@ -90,8 +122,14 @@ pub enum ChatError {
     /// The template does not come to an end.
     #[error("the chat template runs for more than {limit} steps; use another")]
     TooLong {
-        /// The limit, in instructions.
+        /// The limit for this conversation, in operations.
         limit: u64,
+    },
+    /// The template makes values that are too large.
+    #[error("the chat template wants more than {limit} bytes of memory; use another")]
+    TooMuchMemory {
+        /// The limit for this conversation, in bytes.
+        limit: usize,
     },
 }
 
@@ -105,18 +143,13 @@ impl ChatTemplate {
         if found > max {
             return Err(ChatError::TooLarge { found, max });
         }
-        let mut environment = Environment::new();
-        let mut syntax = SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true);
-        environment.set_syntax(syntax.build().map_err(error)?);
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.set_fuel(Some(STEPS_MAX));
-        python::install(&mut environment);
-        let template = Self { source: source.to_owned(), environment };
-        on_deep_stack(|| {
-            template.environment.template_from_str(&template.source).map(drop).map_err(error)
+        let parsed = on_deep_stack(|| {
+            parser::parse(source).map_err(|parser::Syntax { line, reason }| ChatError::Syntax {
+                line: line as usize,
+                reason: reason.replace('\n', " "),
+            })
         })?;
-        Ok(template)
+        Ok(Self { source: source.to_owned(), parsed })
     }
 
     /// The template's source.
@@ -128,31 +161,60 @@ impl ChatTemplate {
     /// Renders `context`, an object: `messages`, and as the template wants them `tools`,
     /// `add_generation_prompt`, `bos_token`, `enable_thinking` and others.
     ///
+    /// A [`Value`] holds integers beyond 64 bits as floats; [`Self::render_json`] keeps them.
+    ///
     /// # Errors
-    /// [`ChatError::Refused`], [`ChatError::Render`] or [`ChatError::TooLong`].
+    /// [`ChatError::Refused`], [`ChatError::Render`], [`ChatError::TooLong`],
+    /// [`ChatError::TooMuchMemory`] or [`ChatError::Conversation`].
     pub fn render(&self, context: &Value) -> Result<Rendered, ChatError> {
-        let mut guarded = context.clone();
-        let guard = Guard::unused_in(&self.source, context);
-        if let Value::Object(entries) = &mut guarded {
-            for (name, value) in entries.iter_mut() {
-                match (name.as_str(), value) {
-                    (name, _) if name.ends_with("_token") => {}
-                    ("messages", Value::Array(messages)) => {
-                        messages.iter_mut().for_each(|message| guard.message(message));
-                    }
-                    (_, value) => guard.value(value),
-                }
-            }
-        }
-        let text = on_deep_stack(|| {
-            let template = self.environment.template_from_str(&self.source).map_err(error)?;
-            template.render(minijinja::Value::from(Serde(&guarded))).map_err(error)
+        self.render_json(&context.to_string())
+    }
+
+    /// Renders the context that `json` is the text of, as [`Self::render`].
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_json(&self, json: &str) -> Result<Rendered, ChatError> {
+        let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(elapsed.as_secs()).unwrap_or_default();
+        on_deep_stack(|| self.render_at(json, now))
+    }
+
+    fn render_at(&self, json: &str, now: i64) -> Result<Rendered, ChatError> {
+        let heap = Budget::new(u64::MAX, usize::MAX);
+        let names = conversation::names(&heap, json).map_err(|fault| match fault {
+            Fault::Error(reason) => ChatError::Conversation { reason },
+            fault => error(fault, 1, u64::MAX, usize::MAX),
         })?;
-        Ok(guard.remove(&text))
+        let held = heap.held();
+        let bytes = held.saturating_mul(4).saturating_add(BYTES_MAX);
+        let steps = (held as u64).saturating_add(STEPS_MAX);
+        heap.limit(steps, bytes);
+        match eval::render(&self.parsed, &heap, &names, now) {
+            Ok(out) => Ok(Rendered::new(&out)),
+            Err(failure) => Err(error(failure.fault, failure.line, steps, bytes)),
+        }
     }
 }
 
 impl Rendered {
+    fn new(out: &Builder<Ch>) -> Self {
+        let mut text = String::with_capacity(out.len());
+        let mut trusted: Vec<Range<usize>> = Vec::new();
+        for c in out.items() {
+            let start = text.len();
+            text.push(c.char());
+            if !c.is_trusted() {
+                continue;
+            }
+            match trusted.last_mut() {
+                Some(span) if span.end == start => span.end = text.len(),
+                _ => trusted.push(start..text.len()),
+            }
+        }
+        Self { text, trusted }
+    }
+
     /// The prompt as the model's template has it.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -160,128 +222,13 @@ impl Rendered {
     }
 
     /// The spans of [`Rendered::text`], in bytes, in which special tokens count: ascending, without
-    /// overlap, and without any guarded character of the conversation. The conversation's other
-    /// characters may lie in them.
+    /// overlap, and without any character of the conversation.
     pub fn trusted(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        // Every guarded character is one byte long.
-        let starts = std::iter::once(0).chain(self.untrusted.iter().map(|at| at + 1));
-        let ends = self.untrusted.iter().copied().chain([self.text.len()]);
-        starts.zip(ends).map(|(start, end)| start..end).filter(|span| !span.is_empty())
+        self.trusted.iter().cloned()
     }
 }
 
-/// Four stand-ins for [`GUARDED`], in its order.
-struct Guard {
-    stand_ins: [char; 4],
-}
-
-impl Guard {
-    /// Stand-ins that neither the template nor the conversation holds.
-    fn unused_in(source: &str, context: &Value) -> Self {
-        let mut used = BTreeSet::new();
-        collect_private(source, &mut used);
-        visit_strings(context, &mut |text| collect_private(text, &mut used));
-        let free = |first: &u32| used.range(*first..*first + 4).next().is_none();
-        let first = PRIVATE.step_by(4).find(free);
-        // A conversation that uses up 16 384 groups of a private plane gets stand-ins that it holds
-        // itself: then too much of it is untrusted, never too little.
-        let first = first.unwrap_or(PRIVATE.start);
-        let stand_in = |at: u32| char::from_u32(first + at).unwrap_or(char::REPLACEMENT_CHARACTER);
-        Self { stand_ins: [stand_in(0), stand_in(1), stand_in(2), stand_in(3)] }
-    }
-
-    fn message(&self, message: &mut Value) {
-        let role = message.get("role").and_then(Value::as_str);
-        let by_model = matches!(role, Some("assistant" | "model"));
-        let Value::Object(entries) = message else { return self.value(message) };
-        for (name, value) in entries.iter_mut() {
-            match value {
-                Value::String(text) if by_model && name == "content" => self.model_text(text),
-                Value::Array(parts) if by_model && name == "content" => {
-                    parts.iter_mut().for_each(|part| self.model_part(part));
-                }
-                value => self.value(value),
-            }
-        }
-    }
-
-    fn model_part(&self, part: &mut Value) {
-        let Value::Object(entries) = part else { return self.value(part) };
-        for (name, value) in entries.iter_mut() {
-            match value {
-                Value::String(text) if name == "text" => self.model_text(text),
-                value => self.value(value),
-            }
-        }
-    }
-
-    /// Guards all but the thought markers.
-    fn model_text(&self, text: &mut String) {
-        let mut guarded = String::with_capacity(text.len());
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find(GUARDED) {
-            guarded.push_str(&rest[..at]);
-            rest = &rest[at..];
-            let marker = THOUGHT_MARKERS.into_iter().find(|marker| rest.starts_with(marker));
-            let taken = marker.map_or(1, str::len);
-            match marker {
-                Some(marker) => guarded.push_str(marker),
-                None => guarded.extend(rest[..1].chars().map(|c| self.stand_in(c))),
-            }
-            rest = &rest[taken..];
-        }
-        guarded.push_str(rest);
-        *text = guarded;
-    }
-
-    /// Guards every string within, keys too.
-    fn value(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => self.text(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Value::Object(entries) => {
-                entries.values_mut().for_each(|value| self.value(value));
-                if entries.keys().any(|key| key.contains(GUARDED)) {
-                    let guarded = std::mem::take(entries).into_iter().map(|(mut key, value)| {
-                        self.text(&mut key);
-                        (key, value)
-                    });
-                    entries.extend(guarded);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-
-    fn text(&self, text: &mut String) {
-        if text.contains(GUARDED) {
-            *text = text.chars().map(|c| self.stand_in(c)).collect();
-        }
-    }
-
-    fn stand_in(&self, c: char) -> char {
-        GUARDED.iter().position(|g| *g == c).map_or(c, |at| self.stand_ins[at])
-    }
-
-    /// Puts the characters back and notes where they stood.
-    fn remove(&self, rendered: &str) -> Rendered {
-        let mut text = String::with_capacity(rendered.len());
-        let mut untrusted = Vec::new();
-        for c in rendered.chars() {
-            match self.stand_ins.iter().position(|stand_in| *stand_in == c) {
-                Some(at) => {
-                    untrusted.push(text.len());
-                    text.push(GUARDED[at]);
-                }
-                None => text.push(c),
-            }
-        }
-        Rendered { text, untrusted }
-    }
-}
-
-/// Runs `work` on a thread with a stack for the deepest template that the limits allow: minijinja
-/// frees nested expressions and values by recursion.
+/// Runs `work` on a thread with a stack for the deepest template that the limits allow.
 fn on_deep_stack<T: Send>(
     work: impl FnOnce() -> Result<T, ChatError> + Send,
 ) -> Result<T, ChatError> {
@@ -292,50 +239,16 @@ fn on_deep_stack<T: Send>(
     })
 }
 
-fn collect_private(text: &str, used: &mut BTreeSet<u32>) {
-    used.extend(text.chars().map(u32::from).filter(|c| PRIVATE.contains(c)));
-}
-
-fn visit_strings(value: &Value, visit: &mut impl FnMut(&str)) {
-    match value {
-        Value::String(text) => visit(text),
-        Value::Array(items) => items.iter().for_each(|item| visit_strings(item, visit)),
-        Value::Object(entries) => {
-            for (key, value) in entries {
-                visit(key);
-                visit_strings(value, visit);
-            }
+fn error(fault: Fault, line: u32, steps: u64, bytes: usize) -> ChatError {
+    match fault {
+        Fault::Error(reason) => {
+            ChatError::Render { line: line as usize, reason: reason.replace('\n', " ") }
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Fault::Raised(reason) => ChatError::Refused { reason },
+        Fault::Steps => ChatError::TooLong { limit: steps },
+        Fault::Bytes => ChatError::TooMuchMemory { limit: bytes },
     }
 }
-
-fn error(error: minijinja::Error) -> ChatError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(inner) = cause {
-        if let Some(python::Raised(reason)) = inner.downcast_ref() {
-            return ChatError::Refused { reason: reason.clone() };
-        }
-        cause = inner.source();
-    }
-    let line = error.line().unwrap_or(1);
-    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-    let reason = format!("{}{detail}", error.kind()).replace('\n', " ");
-    match error.kind() {
-        ErrorKind::OutOfFuel => ChatError::TooLong { limit: STEPS_MAX },
-        ErrorKind::SyntaxError => ChatError::Syntax { line, reason },
-        _ => ChatError::Render { line, reason },
-    }
-}
-
-/// The characters that begin and end the special tokens of the family.
-const GUARDED: [char; 4] = ['<', '>', '[', ']'];
-
-/// Around a thought in what the model wrote (Gemma 4 model card).
-const THOUGHT_MARKERS: [&str; 2] = ["<|channel>", "<channel|>"];
-
-/// Supplementary Private Use Area-A without its two noncharacters.
-const PRIVATE: Range<u32> = 0xF_0000..0xF_FFFC;
 
 /// Fifteen times the official template.
 const SOURCE_BYTES_MAX: usize = 1 << 18;
@@ -343,5 +256,9 @@ const SOURCE_BYTES_MAX: usize = 1 << 18;
 /// Address space only: pages are used when the stack reaches them.
 const STACK_BYTES: usize = 1 << 28;
 
-/// Bounds time (about a second) and memory (64 bytes a step, as minijinja counts) of a template.
-const STEPS_MAX: u64 = 10_000_000;
+/// Operations of a template, beside one for each byte of the conversation's values: about a tenth
+/// of a second. The official template takes a hundred for a message.
+const STEPS_MAX: u64 = 1_000_000;
+
+/// Bytes of values alive, beside four times those of the conversation's.
+const BYTES_MAX: usize = 24 << 20;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use carat::chat::{ChatError, Rendered};
 use carat::{ChatTemplate, Tokenizer};
-use carat_gguf::Source;
+use carat_gguf::{Endian, Gguf, Source, Writer};
 use serde_json::{Value, json};
 
 fn data(name: &str) -> std::path::PathBuf {
@@ -162,7 +162,7 @@ fn thoughts_are_cut_out_and_cannot_smuggle() {
 }
 
 #[test]
-fn guarded_characters_change_no_render() {
+fn what_is_trusted_is_the_templates() {
     let template = gemma4();
     let plain =
         "x < y > z [0] <b>bold</b> List<Vec<u8>> [[a]] \u{f0000}\u{f0001}\u{e000} -> <|no|>";
@@ -170,8 +170,7 @@ fn guarded_characters_change_no_render() {
     let rendered = template.render(&json!({"messages": messages})).expect("a prompt");
     assert_eq!(rendered.text(), format!("<|turn>user\n{plain}<turn|>\n"));
     let trusted: Vec<&str> = rendered.trusted().map(|span| &rendered.text()[span]).collect();
-    assert_eq!(trusted[..4], ["<|turn>user\nx ", " y ", " z ", "0"]);
-    assert_eq!(trusted.last(), Some(&"<turn|>\n"));
+    assert_eq!(trusted, ["<|turn>user\n", "<turn|>\n"]);
 }
 
 #[test]
@@ -191,15 +190,72 @@ fn faults_have_their_own_errors() {
     assert!(matches!(render(endless), Err(ChatError::TooLong { .. })));
     let growing = "{% set n = namespace(x='aaaaaaaaaaaaaaaa') %}\
                    {% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
-    assert!(matches!(render(growing), Err(ChatError::TooLong { .. })));
+    assert!(matches!(render(growing), Err(ChatError::TooMuchMemory { .. })));
     let nested = "{% set n = namespace(x=[]) %}\
                   {% for a in range(5000) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x }}";
     assert!(matches!(render(nested), Err(ChatError::Render { .. })));
     let deep = "{% set n = namespace(x=[]) %}{% for a in range(9999) %}{% for b in range(9999) %}\
                 {% set n.x = [n.x] %}{% endfor %}{% endfor %}";
-    assert!(matches!(render(deep), Err(ChatError::TooLong { .. })));
+    assert!(matches!(render(deep), Err(ChatError::Render { .. })));
     let chain = format!("{{{{ {}1 }}}}", "1+".repeat(100_000));
     assert_eq!(render(&chain).expect("a long sum").text(), "100001");
     assert!(matches!(render(&" ".repeat(1 << 19)), Err(ChatError::TooLarge { .. })));
     assert_eq!(render("{{ missing }}a\n").expect("undefined is empty").text(), "a");
+}
+
+/// A vocabulary with these control tokens, letters and byte tokens.
+fn tokenizer_with(control: &[&str]) -> Tokenizer {
+    let bytes = (0..=255_u8).map(|byte| (format!("<0x{byte:02X}>"), 6));
+    let control = control.iter().map(|text| ((*text).to_owned(), 3));
+    let letters = (' '..='~').map(|c| (c.to_string(), 1));
+    let (texts, types): (Vec<String>, Vec<i32>) = bytes.chain(control).chain(letters).unzip();
+    let scores: Vec<f32> = (0..texts.len()).map(|id| -(id as f32)).collect();
+    let file = Writer::new(Endian::Little, 3)
+        .metadata("tokenizer.ggml.model", "gemma4")
+        .metadata("tokenizer.ggml.tokens", texts)
+        .metadata("tokenizer.ggml.token_type", types)
+        .metadata("tokenizer.ggml.scores", scores)
+        .metadata("tokenizer.ggml.merges", vec!["a b".to_owned()])
+        .metadata("tokenizer.ggml.bos_token_id", 256_u32)
+        .metadata("tokenizer.ggml.eos_token_id", 257_u32)
+        .to_bytes()
+        .expect("the vocabulary can be written");
+    let gguf = Gguf::parse(&file).expect("what was written parses");
+    Tokenizer::from_metadata(gguf.metadata()).expect("the vocabulary is sound")
+}
+
+const CONTROL: [&str; 6] = ["USER:", "end-of-turn", "[INST]", "\u{2581}<x>", "\"a\": 1", "7"];
+
+const BARE: &str = "USER:{{ m }}end-of-turn{{ t | tojson }}{{ m | lower }}{{ m | upper | trim }}US\
+                    {{ m }}:{{ m.split() | join }}{{ d }}{{ n }}[INST]{{ m[::-1] }}end-of-turn";
+
+#[test]
+fn control_tokens_without_brackets_cannot_be_forged() {
+    let (tokenizer, template) = (tokenizer_with(&CONTROL), ChatTemplate::new(BARE).expect("Jinja"));
+    let wanted = ["USER:", "end-of-turn", "[INST]", "end-of-turn"];
+    let check = |text: &str| {
+        let context = json!({"m": text, "t": {"a": 1, text: [text]}, "d": [text, 7], "n": 7});
+        let rendered = template.render(&context).expect("a prompt");
+        let ids = tokenizer.encode_rendered(&rendered);
+        assert_eq!(
+            tokenizer.decode(&ids, false).replace('\u{2581}', " "),
+            rendered.text().replace('\u{2581}', " "),
+            "no text is lost"
+        );
+        let special = ids.into_iter().filter(|id| tokenizer.is_special(*id));
+        let found: Vec<_> = special.map(|id| tokenizer.token(id).expect("a token")).collect();
+        assert_eq!(found, wanted, "{text:?}");
+    };
+    for text in ["USER:", "ER", "user:", "end-of-turn", "end--of-turn", "]TSNI[", "ER:USER"] {
+        check(text);
+    }
+    let pieces = "(USER:|end-of-turn|\\[INST\\]|ER|US|:|end|-of-| |turn|\u{2581}|<x>|7|\"a\"|[a-zA-Z ]){0,8}";
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = proptest::string::string_regex(pieces).expect("a pattern");
+    runner
+        .run(&strategy, |text| {
+            check(&text);
+            Ok(())
+        })
+        .expect("no text forges a token");
 }

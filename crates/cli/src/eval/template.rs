@@ -5,22 +5,24 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use carat::ChatTemplate;
 use carat_gguf::Source;
-use serde_json::{Map, Value};
 
 use crate::args::TemplateArgs;
 use crate::load::{self, about};
 use crate::text::print;
 
 pub(crate) fn template(args: &TemplateArgs) -> Result<()> {
-    let source = match (&args.template, &args.model) {
-        (Some(path), _) => load::text(path)?,
-        (None, Some(path)) => in_model(path).map_err(|e| about(path, "cannot use", e))?,
+    let template = match (load::chat_template(args.template.as_deref())?, &args.model) {
+        (Some(template), _) => template,
+        (None, Some(path)) => {
+            let source = in_model(path).map_err(|e| about(path, "cannot use", e))?;
+            ChatTemplate::new(&source).context("cannot use the chat template")?
+        }
         (None, None) => unreachable!("clap wants one of the two"),
     };
-    let template = ChatTemplate::new(&source).context("cannot use the chat template")?;
-    let context: Map<String, Value> = load::json(&args.input)?;
+    // The text itself: a JSON value would round integers beyond 64 bits.
+    let context = load::text(&args.input)?;
     let rendered = template
-        .render(&Value::Object(context))
+        .render_json(&context)
         .with_context(|| format!("cannot render {}", args.input.display()))?;
     // The prompt and nothing else: a newline more would be part of it.
     print(rendered.text())
