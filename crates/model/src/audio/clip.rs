@@ -44,8 +44,9 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// Reads a WAV, FLAC, MP3, Ogg Vorbis, AAC-LC or M4A file of at most two hours. No program is
-    /// run; for what is refused, [`video::sound`](crate::video::sound) asks ffmpeg.
+    /// Reads a sound file of at most two hours: WAV, AIFF, AU, CAF, FLAC, MP3, Ogg, AAC-LC, M4A
+    /// or Matroska. No program is run; for what is refused, [`video::sound`](crate::video::sound)
+    /// asks ffmpeg.
     ///
     /// # Errors
     /// See [`AudioError`].

@@ -2,85 +2,265 @@
 //!
 //! Nothing is believed that the header says about size: memory grows with what was decoded, up to
 //! the caller's limit. A file that breaks off or has damaged places gives what can be heard, and
-//! says that it is not complete; only a file without a single sample is an error.
+//! says that it is not complete: what was decoded is compared with what the file promises. Only a
+//! file without a single sample is an error.
 
-use std::io::{self, Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
-use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, well_known as codecs};
+use symphonia::core::codecs::audio::{AudioCodecParameters, well_known as codecs};
 use symphonia::core::errors::Error as Symphonia;
 use symphonia::core::formats::{FormatReader, Track, TrackType};
-use symphonia::core::io::{MediaSource, MediaSourceStream};
+use symphonia::core::io::{MediaSource, MediaSourceStream, ReadBytes};
+use symphonia::core::packet::Packet;
+use symphonia::core::units::{Duration as Ticks, Timestamp};
+use symphonia::default::formats::IsoMp4Reader;
 
-use super::resample::Resampler;
-use super::stream::{check_channels, check_finite, mix};
-use super::{AudioError, clip::DecodeOptions, mp4, sniff, wav::Wav};
+use super::codec::{Codec, Outcome, really_io, refusal};
+use super::frames::{self, Frames, Next, Told};
+use super::pcm::Pcm;
+use super::sink::{Sink, WHOLE, seconds};
+use super::view::{Piece, View};
+use super::wav::{self, Wav};
+use super::{AudioError, au, clip::DecodeOptions, flac, mp4, ogg, sniff};
+use crate::quiet;
 
-/// Mono samples at 16 kHz, and whether the whole file was heard.
-pub(crate) struct Decoded {
-    pub(crate) samples: Vec<f32>,
-    pub(crate) complete: bool,
-}
+pub(crate) use super::sink::Decoded;
 
 pub(crate) fn decode(
     mut source: impl MediaSource,
     options: &DecodeOptions,
 ) -> Result<Decoded, AudioError> {
     let kind = sniff::recognise(&mut source)?;
-    let body = Body { source, start: kind.at };
-    if kind.name == "WAV" {
-        return decode_wav(body, options);
-    }
     // The demuxers add and multiply what they read from files: where overflow is checked, a
     // damaged file makes them panic. All they work on is dropped then.
-    let decoded = AssertUnwindSafe(|| decode_packets(body, kind.name, options));
-    catch_unwind(decoded).unwrap_or_else(|_| {
+    let decoded = quiet::catch(|| decode_as(source, kind, options));
+    decoded.unwrap_or_else(|_| {
         let why = "its decoder gave up".to_string();
         Err(AudioError::Damaged { container: kind.name, why })
     })
 }
 
-fn decode_wav(body: impl MediaSource, options: &DecodeOptions) -> Result<Decoded, AudioError> {
-    let length = body.byte_len().unwrap_or(u64::MAX);
-    let mut wav = Wav::open(body)?;
-    options.check(seconds(wav.frames_told(length), wav.rate))?;
+fn decode_as(
+    mut source: impl MediaSource,
+    kind: sniff::Kind,
+    options: &DecodeOptions,
+) -> Result<Decoded, AudioError> {
+    let container = kind.name;
+    let end = source.seek(SeekFrom::End(0))?;
+    let mut body = View::new(source, vec![Piece::File(kind.at..end)]);
+    let mut hints = Hints { window_track: None, promise: Promise::Track, whole: true };
+    match container {
+        "MP3" | "AAC" => return decode_frames(body, container, options),
+        "AU" => return decode_pcm(au::open(body)?, end, options),
+        "WAV" => match wav::open(&mut body)? {
+            Wav::Pcm(pcm) => return decode_pcm(pcm, end, options),
+            Wav::Mpeg(bytes) => {
+                return decode_frames(
+                    View::new(body, vec![Piece::File(bytes)]),
+                    container,
+                    options,
+                );
+            }
+            Wav::Adpcm { told, found } => hints.whole = told <= found,
+        },
+        "FLAC" => {
+            let pieces = flac::pieces(&mut body)?;
+            hints.promise = Promise::Bytes;
+            return decode_packets(View::new(body, pieces), container, hints, options);
+        }
+        "Ogg" => {
+            let pages = ogg::pages(&mut body)?;
+            if let Some(codec) = pages.only_named {
+                return Err(AudioError::UnsupportedCodec { container, codec: codec.to_string() });
+            }
+            (hints.promise, hints.whole) = (Promise::Nothing, pages.whole);
+        }
+        "MP4" => {
+            let movie = mp4::movie(&mut body)?;
+            if movie.lacks_index {
+                return Err(AudioError::NoIndex { container });
+            }
+            hints.whole = !movie.is_cut;
+            let pieces = movie.pieces.clone();
+            hints.window_track = Some(movie);
+            return decode_packets(View::new(body, pieces), container, hints, options);
+        }
+        _ => {}
+    }
+    decode_packets(body, container, hints, options)
+}
+
+/// What is known of a file before its demuxer sees it.
+struct Hints {
+    /// Says which of an MP4 track's samples are sound.
+    window_track: Option<mp4::Movie>,
+    promise: Promise,
+    /// False where it is known already that something is missing.
+    whole: bool,
+}
+
+/// Where the length stands that is compared with what was decoded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// In the track.
+    Track,
+    /// In the track, or else every byte of the file must have been in a packet.
+    Bytes,
+    /// Nowhere, or it was compared already.
+    Nothing,
+}
+
+fn decode_pcm<R: Read + Seek>(
+    mut pcm: Pcm<R>,
+    length: u64,
+    options: &DecodeOptions,
+) -> Result<Decoded, AudioError> {
+    let (rate, channels) = (pcm.layout.rate, pcm.layout.channels);
+    options.check(seconds(pcm.frames_told(length), rate))?;
     let mut sink = Sink::new(options, WHOLE);
     let mut interleaved = Vec::new();
     loop {
-        wav.read(&mut interleaved)?;
+        pcm.read(&mut interleaved)?;
         if interleaved.is_empty() {
-            return Ok(Decoded { samples: sink.finish()?, complete: wav.is_complete() });
+            return sink.finish(pcm.is_complete());
         }
-        sink.take(&interleaved, wav.rate, wav.channels)?;
+        sink.take(&interleaved, rate, channels)?;
+    }
+}
+
+/// Bare frames of MPEG audio or AAC.
+fn decode_frames(
+    source: impl MediaSource,
+    container: &'static str,
+    options: &DecodeOptions,
+) -> Result<Decoded, AudioError> {
+    let mut frames = Frames::new(source, 0)?;
+    let mut sink = Sink::new(options, WHOLE);
+    let mut part = Part::new(Told::default());
+    let (mut complete, mut codec, mut spec) = (true, None, None);
+    let mut heard = false;
+    loop {
+        let (header, frame) = match frames.next()? {
+            Next::Frame(header, frame) => (header, frame),
+            Next::Start(told) => {
+                complete &= part.is_complete();
+                part = Part::new(told);
+                codec = None;
+                continue;
+            }
+            Next::End if !heard => {
+                let why = "none of its frames can be decoded".to_string();
+                return Err(AudioError::Damaged { container, why });
+            }
+            Next::End => {
+                return sink.finish(complete && part.is_complete() && !frames.is_damaged());
+            }
+        };
+        if codec.is_none() || spec != Some((header.rate, header.channels)) {
+            spec = Some((header.rate, header.channels));
+            codec = Some(Codec::new(&parameters(&header), container, false)?);
+        }
+        let Some(decoder) = &mut codec else { continue };
+        // The decoder leaves a band of such blocks unscaled, which is a thunder; it lasts into
+        // the next frame. They are silent, and the decoder keeps its reservoir.
+        let mixed = header.has_mixed_blocks(&frame);
+        let from = if header.codec == frames::Codec::Aac { header.head } else { 0 };
+        let packet = Packet::new(0, Timestamp::ZERO, Ticks::from(header.samples), &frame[from..]);
+        let silence = vec![0.0; header.samples as usize * header.channels];
+        let pcm = match decoder.decode(&packet) {
+            Outcome::Samples(samples, _, channels)
+                if channels == header.channels && !mixed && !part.after_mixed =>
+            {
+                heard = true;
+                samples
+            }
+            Outcome::Broken => return sink.finish(false),
+            _ => {
+                complete = false;
+                &silence
+            }
+        };
+        part.after_mixed = mixed;
+        for range in part.sound(pcm.len() / header.channels, header.samples) {
+            let range = range.start * header.channels..range.end * header.channels;
+            sink.take(&pcm[range], header.rate, header.channels)?;
+        }
+    }
+}
+
+fn parameters(header: &frames::Header) -> AudioCodecParameters {
+    let mut params = AudioCodecParameters::new();
+    let codec = match header.codec {
+        frames::Codec::Aac => codecs::CODEC_ID_AAC,
+        frames::Codec::Layer(1) => codecs::CODEC_ID_MP1,
+        frames::Codec::Layer(2) => codecs::CODEC_ID_MP2,
+        frames::Codec::Layer(_) => codecs::CODEC_ID_MP3,
+    };
+    params.for_codec(codec).with_sample_rate(header.rate);
+    params.with_channels(symphonia::core::audio::Channels::Discrete(header.channels as u16));
+    params
+}
+
+/// One recording of a file of bare frames.
+struct Part {
+    told: Told,
+    frames: u64,
+    decoded: usize,
+    samples: u64, // a frame
+    after_mixed: bool,
+}
+
+impl Part {
+    fn new(told: Told) -> Part {
+        Part { told, frames: 0, decoded: 0, samples: 0, after_mixed: false }
+    }
+
+    /// The ranges that are sound of the next frame, which was decoded to `decoded` sample frames.
+    fn sound(&mut self, decoded: usize, samples: u64) -> [std::ops::Range<usize>; 2] {
+        let start = self.decoded as u64;
+        self.decoded += decoded;
+        (self.frames, self.samples) = (self.frames + 1, samples);
+        let within = |at: u64| at.saturating_sub(start).min(decoded as u64) as usize;
+        // What comes after the frames that were told of was added later, and is no padding.
+        let end = self.told.frames.map_or(u64::MAX, |frames| frames.saturating_mul(samples));
+        let first = within(self.told.delay)..within(end.saturating_sub(self.told.padding));
+        [first.start.min(first.end)..first.end, within(end)..decoded]
+    }
+
+    /// Some encoders count the frame that tells as one of them.
+    fn is_complete(&self) -> bool {
+        self.told.frames.is_none_or(|frames| self.frames + 1 >= frames)
     }
 }
 
 fn decode_packets(
-    mut body: impl MediaSource,
+    body: impl MediaSource,
     container: &'static str,
+    hints: Hints,
     options: &DecodeOptions,
 ) -> Result<Decoded, AudioError> {
-    let starts = if container == "MP4" { mp4::starts(&mut body)? } else { Vec::new() };
-    body.seek(SeekFrom::Start(0))?;
-    let stream = MediaSourceStream::new(Box::new(body), Default::default());
-    let mut format = symphonia::default::get_probe()
-        .probe(&Default::default(), stream, Default::default(), Default::default())
-        .map_err(|error| refusal(error, container))?;
-    let (mut track, mut decoder) = open(&*format, container)?;
+    let length = body.byte_len().unwrap_or(0);
+    let mut format = demuxer(body, container).map_err(|error| refusal(error, container))?;
+    let movie = hints.window_track.unwrap_or_default();
+    let (mut track, mut codec) = open(&*format, container, &movie)?;
     options.check(told_length(&track).unwrap_or_default())?;
-    let mut sink = Sink::new(options, window(&track, &starts));
-    let (mut complete, mut idle, mut interleaved) = (true, 0, Vec::new());
+    let mut sink = Sink::new(options, window(&track, &movie));
+    let (mut complete, mut idle, mut bytes) = (hints.whole, 0, 0);
     while idle < IDLE_PACKETS_MAX {
         idle += 1;
         let packet = match format.next_packet() {
             Ok(Some(packet)) if packet.track_id == track.id => packet,
             Ok(Some(_)) => continue,
-            Ok(None) => return Ok(Decoded { samples: sink.finish()?, complete }),
+            Ok(None) => {
+                let kept =
+                    is_kept(container, hints.promise, &track, &sink, length.saturating_sub(bytes));
+                return sink.finish(complete && kept);
+            }
             // A chained Ogg stream: another sound of its own begins.
-            Err(Symphonia::ResetRequired) => match open(&*format, container) {
+            Err(Symphonia::ResetRequired) => match open(&*format, container, &movie) {
                 Ok(opened) => {
-                    (track, decoder) = opened;
+                    (track, codec) = opened;
                     continue;
                 }
                 Err(_) => break,
@@ -91,100 +271,59 @@ fn decode_packets(
             }
             Err(_) => break,
         };
-        match decoder.decode(&packet) {
-            Ok(buffer) if buffer.frames() > 0 => {
+        bytes += packet.data.len() as u64;
+        match codec.decode(&packet) {
+            Outcome::Samples([], ..) => {}
+            Outcome::Samples(samples, rate, channels) => {
                 idle = 0;
-                buffer.copy_to_vec_interleaved(&mut interleaved);
-                let spec = buffer.spec();
-                complete &= sink.take(&interleaved, spec.rate(), spec.channels().count())?;
+                // Frames that are not like the first, of other channels say, come as the end of
+                // one that is.
+                let sizes = hints.promise != Promise::Bytes
+                    || packet.data.len() <= flac::size_max(samples.len());
+                complete &= sizes;
+                sink.take(samples, rate, channels)?;
             }
-            Ok(_) => {}
-            Err(Symphonia::DecodeError(_) | Symphonia::IoError(_)) => complete = false,
-            Err(_) => break,
+            Outcome::Lost => complete = false,
+            Outcome::Broken => break,
         }
     }
-    Ok(Decoded { samples: sink.finish()?, complete: false })
+    sink.finish(false)
 }
 
-/// The part of a file behind an ID3 tag, which the demuxers take for the whole.
-struct Body<S> {
-    source: S,
-    start: u64,
-}
-
-impl<S: Read> Read for Body<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.read(buffer)
+/// The library's demuxer. That of MP4 is asked by name, since a file of early QuickTime has its
+/// type at the end here; it goes back by the name of the first atom, as the library's probe does.
+fn demuxer<'s>(
+    body: impl MediaSource + 's,
+    container: &'static str,
+) -> Result<Box<dyn FormatReader + 's>, Symphonia> {
+    let mut stream = MediaSourceStream::new(Box::new(body), Default::default());
+    if container == "MP4" {
+        stream.read_be_u32()?;
+        return Ok(Box::new(IsoMp4Reader::try_new(stream, Default::default())?));
     }
-}
-
-impl<S: Seek> Seek for Body<S> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let to = match to {
-            SeekFrom::Start(at) => SeekFrom::Start(at.saturating_add(self.start)),
-            relative => relative,
-        };
-        Ok(self.source.seek(to)?.saturating_sub(self.start))
-    }
-}
-
-impl<S: MediaSource> MediaSource for Body<S> {
-    fn is_seekable(&self) -> bool {
-        self.source.is_seekable()
-    }
-
-    fn byte_len(&self) -> Option<u64> {
-        Some(self.source.byte_len()?.saturating_sub(self.start))
-    }
+    let probe = symphonia::default::get_probe();
+    probe.probe(&Default::default(), stream, Default::default(), Default::default())
 }
 
 /// The track to listen to and its decoder.
 fn open(
     format: &dyn FormatReader,
     container: &'static str,
-) -> Result<(Track, Box<dyn AudioDecoder>), AudioError> {
+    movie: &mp4::Movie,
+) -> Result<(Track, Codec), AudioError> {
     let track = format
         .default_track(TrackType::Audio)
         .or_else(|| format.first_track(TrackType::Audio))
         .ok_or(AudioError::NoAudioTrack { container })?;
     let params = track.codec_params.as_ref().and_then(|params| params.audio());
     let params = params.ok_or(AudioError::NoAudioTrack { container })?;
-    // Where the header is silent, the first decoded packet tells.
-    if let Some(rate) = params.sample_rate {
-        Resampler::check(rate)?;
+    let skips = movie.sounds.iter().all(|sound| sound.track != track.id);
+    let mut params = params.clone();
+    // QuickTime's 24 bits are big-endian where nothing says otherwise; the demuxer thinks not.
+    if params.codec == codecs::CODEC_ID_PCM_S24LE && movie.is_big_endian {
+        params.for_codec(codecs::CODEC_ID_PCM_S24BE);
     }
-    if let Some(channels) = &params.channels {
-        check_channels(channels.count())?;
-    }
-    let decoder = symphonia::default::get_codecs().make_audio_decoder(params, &Default::default());
-    match decoder {
-        Ok(decoder) => Ok((track.clone(), decoder)),
-        Err(Symphonia::Unsupported(_)) => {
-            Err(AudioError::UnsupportedCodec { container, codec: codec_name(params) })
-        }
-        Err(error) => Err(refusal(error, container)),
-    }
-}
-
-/// Why a file of a known kind was refused before the first packet.
-fn refusal(error: Symphonia, container: &'static str) -> AudioError {
-    let why = match error {
-        Symphonia::IoError(error) => match really_io(error) {
-            Err(error) => return error,
-            Ok(()) => "it ends within its header".to_string(),
-        },
-        Symphonia::Unsupported(what) => {
-            return AudioError::UnsupportedCodec { container, codec: format!("unusual ({what})") };
-        }
-        Symphonia::DecodeError(what) | Symphonia::LimitError(what) => what.to_string(),
-        other => other.to_string(),
-    };
-    AudioError::Damaged { container, why }
-}
-
-/// Errors of the system are errors; those the decoders make up tell of damage.
-fn really_io(error: io::Error) -> Result<(), AudioError> {
-    if error.raw_os_error().is_some() { Err(AudioError::Io(error)) } else { Ok(()) }
+    Ok((track.clone(), Codec::new(&params, container, skips)?))
 }
 
 /// How long the header says the sound is.
@@ -198,112 +337,45 @@ fn told_length(track: &Track) -> Option<Duration> {
     Some(seconds(ticks, base.denom.get()))
 }
 
-/// `frames` at `rate` as time, good for an hour as for a damaged header's billion years.
-fn seconds(frames: u64, rate: u32) -> Duration {
-    let nanos = u128::from(frames % u64::from(rate)) * 1_000_000_000 / u128::from(rate);
-    Duration::new(frames / u64::from(rate), u32::try_from(nanos).unwrap_or(0))
+/// Whether as much was decoded as the file says it holds; `rest` bytes were in no packet.
+fn is_kept(container: &str, promise: Promise, track: &Track, sink: &Sink<'_>, rest: u64) -> bool {
+    match (promise, track.num_frames) {
+        (Promise::Nothing, _) => true,
+        // CAF counts the last packet as a full one.
+        (_, Some(frames)) if frames > 0 && container == "CAF" => {
+            sink.frames() + CAF_PACKET_MAX >= frames
+        }
+        (_, Some(frames)) if frames > 0 => sink.frames() >= frames,
+        (Promise::Bytes, _) => rest <= TAIL_MAX,
+        _ => told_length(track).is_none_or(|told| sink.time() + ROUNDING >= told),
+    }
 }
 
 /// Seconds at which the sound of an MP4 track begins and ends among what is decoded.
-fn window(track: &Track, starts: &[mp4::Start]) -> (f64, f64) {
+fn window(track: &Track, movie: &mp4::Movie) -> (f64, f64) {
     let base =
         track.time_base.map(|base| f64::from(base.numer.get()) / f64::from(base.denom.get()));
-    let Some(start) = starts.iter().find(|start| start.track == track.id) else {
+    let Some(sound) = movie.sounds.iter().find(|sound| sound.track == track.id) else {
         return WHOLE;
     };
-    let end = match (track.duration, base) {
+    let last = match (track.duration, base) {
         (Some(duration), Some(base)) if duration.get() > 0 => duration.get() as f64 * base,
         _ => f64::INFINITY,
     };
-    (start.ticks as f64 / f64::from(start.scale), end)
+    let scale = f64::from(sound.scale);
+    let end = sound.end.map_or(f64::INFINITY, |end| end as f64 / scale);
+    (sound.start as f64 / scale, end.min(last))
 }
-
-/// What the file's makers call the coding.
-fn codec_name(params: &AudioCodecParameters) -> String {
-    let name = match params.codec {
-        // The five high bits are the audio object type (ISO/IEC 14496-3, table 1.17).
-        codecs::CODEC_ID_AAC => match params.extra_data.as_deref().and_then(<[u8]>::first) {
-            Some(first) if matches!(first >> 3, 5 | 29) => "HE-AAC",
-            _ => "AAC of another kind than AAC-LC in one or two channels",
-        },
-        codecs::CODEC_ID_OPUS => "Opus",
-        codecs::CODEC_ID_SPEEX => "Speex",
-        codecs::CODEC_ID_MP1 | codecs::CODEC_ID_MP2 => "MPEG audio layer I or II",
-        codecs::CODEC_ID_AC3 => "AC-3",
-        codecs::CODEC_ID_EAC3 => "E-AC-3",
-        codecs::CODEC_ID_AC4 => "AC-4",
-        codecs::CODEC_ID_DCA => "DTS",
-        codecs::CODEC_ID_TRUEHD => "TrueHD",
-        codecs::CODEC_ID_ADPCM_MS
-        | codecs::CODEC_ID_ADPCM_IMA_WAV
-        | codecs::CODEC_ID_ADPCM_IMA_QT
-        | codecs::CODEC_ID_ADPCM_G722
-        | codecs::CODEC_ID_ADPCM_G726
-        | codecs::CODEC_ID_ADPCM_G726LE => "ADPCM",
-        other => return format!("in an unknown coding ({other})"),
-    };
-    name.to_string()
-}
-
-/// Takes decoded packets, gives mono samples at 16 kHz.
-struct Sink<'a> {
-    options: &'a DecodeOptions,
-    window: (f64, f64),
-    rate: u32,
-    resampler: Option<Resampler>,
-    frames: u64, // decoded so far
-    mono: Vec<f32>,
-    samples: Vec<f32>,
-}
-
-impl Sink<'_> {
-    fn new(options: &DecodeOptions, window: (f64, f64)) -> Sink<'_> {
-        let (mono, samples) = (Vec::new(), Vec::new());
-        Sink { options, window, rate: 0, resampler: None, frames: 0, mono, samples }
-    }
-
-    /// False for a packet whose rate is not that of those before: damage, or another sound.
-    fn take(&mut self, pcm: &[f32], rate: u32, channels: usize) -> Result<bool, AudioError> {
-        check_channels(channels)?;
-        if self.resampler.is_none() {
-            self.resampler = Some(Resampler::new(rate)?);
-            self.rate = rate;
-        }
-        let Some(resampler) = self.resampler.as_mut().filter(|_| self.rate == rate) else {
-            return Ok(false);
-        };
-        check_finite(pcm, self.frames * channels as u64)?;
-        self.mono.clear();
-        mix(pcm, channels, &mut self.mono);
-
-        let before = self.frames;
-        self.frames += self.mono.len() as u64;
-        let inside = |seconds: f64| {
-            let frame = (seconds * f64::from(rate)).round() as u64; // infinity saturates
-            usize::try_from(frame.clamp(before, self.frames) - before).unwrap_or(usize::MAX)
-        };
-        let (from, to) = (inside(self.window.0), inside(self.window.1));
-        resampler.push(&self.mono[from.min(to)..to], &mut self.samples);
-        self.options.check(seconds(self.frames, rate).saturating_sub(self.before_sound()))?;
-        Ok(true)
-    }
-
-    /// What an encoder put before the sound does not count, as far as an encoder would.
-    fn before_sound(&self) -> Duration {
-        Duration::try_from_secs_f64(self.window.0.min(1.0)).unwrap_or_default()
-    }
-
-    fn finish(mut self) -> Result<Vec<f32>, AudioError> {
-        if let Some(resampler) = &mut self.resampler {
-            resampler.finish(&mut self.samples);
-        }
-        if self.samples.is_empty() { Err(AudioError::NoSamples) } else { Ok(self.samples) }
-    }
-}
-
-/// No window at all.
-const WHOLE: (f64, f64) = (0.0, f64::INFINITY);
 
 /// Packets in a row that may bring no sample, be they of the file's pictures or empty: half an
 /// hour of video before its sound begins. Tables of billions of empty packets take few bytes.
 const IDLE_PACKETS_MAX: u32 = 1 << 16;
+
+/// Sample frames of a packet of Apple's lossless coding.
+const CAF_PACKET_MAX: u64 = 4096;
+
+/// What may follow the last frame of a FLAC file: the header made for it, and an ID3v1 tag.
+const TAIL_MAX: u64 = 42 + 128;
+
+/// A length in time is that of the longest track, and the sound may end with a film's last frame.
+const ROUNDING: Duration = Duration::from_millis(500);

@@ -12,13 +12,13 @@ pub enum AudioError {
     Io(#[from] std::io::Error),
 
     /// A file of no bytes.
-    #[error("the audio file is empty: give a WAV, FLAC, MP3, Ogg Vorbis, AAC or M4A file")]
+    #[error("the audio file is empty: give a WAV, FLAC, MP3, Ogg, AAC or M4A file")]
     Empty,
 
     /// The first bytes are those of something else.
     #[error(
         "{found} is not audio that can be read: \
-         give WAV, FLAC, MP3, Ogg Vorbis, AAC or M4A, for instance by converting it with ffmpeg"
+         give WAV, FLAC, MP3, Ogg, AAC or M4A, for instance by converting it with ffmpeg"
     )]
     NotAudio { found: String },
 
@@ -36,6 +36,13 @@ pub enum AudioError {
     /// A header that makes no sense.
     #[error("the {container} file is damaged ({why}): record or download it again")]
     Damaged { container: &'static str, why: String },
+
+    /// Nothing tells where in the file its sound is.
+    #[error(
+        "the {container} file was cut short before its index, without which its sound cannot be \
+         found: copy or download it again"
+    )]
+    NoIndex { container: &'static str },
 
     /// Nothing to hear: no sample came out of the file, or the caller gave none.
     #[error("the audio has no samples, at least one is wanted: record or download it again")]

@@ -5,14 +5,23 @@
 //! row = P RMSNorm(f)
 //! ```
 
+mod au;
 mod clip;
+mod codec;
 mod decode;
 mod error;
+mod flac;
+mod frames;
 mod mp4;
+mod ogg;
+mod opus;
+mod pcm;
 mod resample;
 pub(crate) mod segment;
+mod sink;
 mod sniff;
 mod stream;
+mod view;
 mod wav;
 
 pub use clip::{Clip, DecodeOptions};

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use super::AudioError;
+use super::{AudioError, frames};
 
 /// A container that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,48 +17,89 @@ pub(crate) struct Kind {
 pub(crate) fn recognise(source: &mut (impl Read + Seek)) -> Result<Kind, AudioError> {
     let mut at = 0;
     for _ in 0..TAGS_MAX {
-        source.seek(SeekFrom::Start(at))?;
-        let mut head = Vec::with_capacity(HEAD);
-        source.take(HEAD as u64).read_to_end(&mut head)?;
+        let head = head(source, at, HEAD)?;
         match head.as_slice() {
             [] if at == 0 => return Err(AudioError::Empty),
-            [] => return Err(AudioError::NoSamples),
+            [] => break,
             // ID3v2: four sizes of seven bits; bit 4 of the flags adds a footer.
             [b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] => {
                 let size =
                     [a, b, c, d].iter().fold(0, |size, &&byte| size << 7 | u64::from(byte & 127));
                 at += 10 + size + if flags & 16 != 0 { 10 } else { 0 };
             }
-            head => {
-                let name = container(head).ok_or_else(|| other(head))?;
-                return Ok(Kind { name, at });
+            found => {
+                if let Some(name) = container(found) {
+                    return Ok(Kind { name, at });
+                }
+                break;
             }
         }
     }
-    Err(other(b"ID3"))
+    // Junk, zeros or a tag of the wrong size may stand before frames, nothing else before others.
+    let first = head(source, 0, HEAD)?;
+    let tagged = first.starts_with(b"ID3");
+    if tagged || known(&first).is_none() && !is_text(&first) {
+        for from in if tagged { vec![at, 0] } else { vec![0] } {
+            let name = match frames::find(&head(source, from, JUNK_MAX)?) {
+                Some(frames::Codec::Aac) => "AAC",
+                Some(frames::Codec::Layer(_)) => "MP3",
+                None => continue,
+            };
+            return Ok(Kind { name, at: from });
+        }
+    }
+    if tagged && head(source, at, 1)?.is_empty() {
+        return Err(AudioError::NoSamples);
+    }
+    Err(other(&if tagged { head(source, at, HEAD)? } else { first }))
+}
+
+/// At most `size` bytes from `at`.
+fn head(source: &mut (impl Read + Seek), at: u64, size: usize) -> Result<Vec<u8>, AudioError> {
+    source.seek(SeekFrom::Start(at))?;
+    let mut head = Vec::new();
+    source.take(size as u64).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 fn container(head: &[u8]) -> Option<&'static str> {
     let has = |at: usize, magic: &[u8]| head.get(at..at + magic.len()) == Some(magic);
+    let riff = [b"RIFF", b"RF64", b"RIFX"].iter().any(|magic| has(0, *magic));
     match head {
-        _ if (has(0, b"RIFF") || has(0, b"RF64")) && has(8, b"WAVE") => Some("WAV"),
+        _ if riff && has(8, b"WAVE") => Some("WAV"),
         _ if has(0, b"fLaC") => Some("FLAC"),
         _ if has(0, b"OggS") => Some("Ogg"),
+        _ if has(0, b"FORM") && (has(8, b"AIFF") || has(8, b"AIFC")) => Some("AIFF"),
+        _ if has(0, b".snd") => Some("AU"),
+        _ if has(0, b"caff") => Some("CAF"),
+        _ if has(0, b"\x1a\x45\xdf\xa3") => Some("Matroska or WebM"),
         _ if MP4_ATOMS.iter().any(|name| has(4, name)) => Some("MP4"),
-        // Sync, then layer III, then neither bit rate 15 nor sample rate 3.
-        [0xff, b, c, ..] if b & 0xe6 == 0xe2 && c & 0xf0 != 0xf0 && c & 0x0c != 0x0c => Some("MP3"),
-        [0xff, b, ..] if b & 0xf6 == 0xf0 => Some("AAC"),
-        _ => None,
+        _ => match frames::header(head)?.codec {
+            frames::Codec::Aac => Some("AAC"),
+            frames::Codec::Layer(_) => Some("MP3"),
+        },
     }
+}
+
+/// What it is instead.
+fn known(head: &[u8]) -> Option<&'static str> {
+    let is = |&&(at, magic, _): &&(usize, &[u8], _)| head.get(at..at + magic.len()) == Some(magic);
+    OTHERS.iter().find(is).map(|&(_, _, name)| name)
+}
+
+fn is_text(head: &[u8]) -> bool {
+    std::str::from_utf8(head).is_ok_and(|text| !text.contains('\0'))
 }
 
 /// Names what it is instead, for the message.
 fn other(head: &[u8]) -> AudioError {
-    let known =
-        OTHERS.iter().find(|(at, magic, _)| head.get(*at..at + magic.len()) == Some(*magic));
-    let found = match known {
-        Some((_, _, name)) => (*name).to_string(),
-        None if std::str::from_utf8(head).is_ok_and(|text| !text.contains('\0')) => "text".into(),
+    let found = match known(head) {
+        Some(name) => name.to_string(),
+        None if is_text(head) => "text".into(),
+        // A frame whose header names no rate: nothing says where it ends.
+        None if matches!(head, &[0xff, b, c, ..] if b & 0xe6 == 0xe2 && c & 0xf0 == 0) => {
+            "MP3 of a free bit rate".into()
+        }
         None => {
             let bytes: Vec<String> =
                 head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -68,8 +109,11 @@ fn other(head: &[u8]) -> AudioError {
     AudioError::NotAudio { found }
 }
 
+/// No more junk than this stands before the first frame; some of it is needed for three frames.
+const JUNK_MAX: usize = 256 << 10;
+
 /// The longest magic ends here.
-const HEAD: usize = 16;
+const HEAD: usize = 20;
 
 /// Some programs put a second tag before the first.
 const TAGS_MAX: usize = 4;
@@ -77,18 +121,30 @@ const TAGS_MAX: usize = 4;
 /// `ftyp` begins every MP4; QuickTime files may begin with any of the others.
 const MP4_ATOMS: [&[u8]; 6] = [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"];
 
-const OTHERS: [(usize, &[u8], &str); 16] = [
+const OTHERS: [(usize, &[u8], &str); 28] = [
     (0, b"\x89PNG", "a PNG picture"),
     (0, b"\xff\xd8\xff", "a JPEG picture"),
     (0, b"GIF8", "a GIF picture"),
     (8, b"WEBP", "a WebP picture"),
     (8, b"AVI ", "an AVI video"),
-    (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM file"),
-    (0, b"FORM", "an AIFF file"),
-    (0, b"caff", "a CAF file"),
-    (0, b"RIFX", "a big-endian WAV file"),
     (0, b"#!AMR", "an AMR file"),
-    (0, b"\x30\x26\xb2\x75", "a Windows Media file"),
+    (0, b"Creative Voice File", "a VOC file"),
+    (0, b"riff\x2e\x91\xcf\x11", "a Sony Wave64 file"),
+    (0, b"\x0b\x77", "an AC-3 or E-AC-3 file"),
+    (0, b"\x77\x0b", "an AC-3 file of swapped bytes"),
+    (0, b"\x7f\xfe\x80\x01", "a DTS file"),
+    (0, b"DSD ", "a DSD file (DSF)"),
+    (0, b"FRM8", "a DSD file (DSDIFF)"),
+    (0, b"FORM", "an IFF file without AIFF sound"),
+    (0, b"MAC ", "a Monkey's Audio file"),
+    (0, b"MPCK", "a Musepack file"),
+    (0, b"MP+", "a Musepack file"),
+    (0, b"TTA", "a True Audio file"),
+    (0, b".RMF", "a RealMedia file"),
+    (0, b".ra\xfd", "a RealAudio file"),
+    (0, b"ajkg", "a Shorten file"),
+    (0, b"FLV\x01", "a Flash video"),
+    (0, b"\x30\x26\xb2\x75", "a Windows Media (WMA, ASF) file"),
     (0, b"wvpk", "a WavPack file"),
     (0, b"MThd", "a MIDI file"),
     (0, b"GGUF", "a model file"),
@@ -136,7 +192,7 @@ mod tests {
         let cases: [(&[u8], &str); 6] = [
             (b"", "is empty"),
             (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-            (b"FORM\0\0\0\0AIFF", "an AIFF file"),
+            (b"#!AMR\n", "an AMR file"),
             (b"hello, this is not audio", "text is not audio"),
             (b"\xff\xfeh\0i\0", "begins with ff fe 68 00 69 00"),
             (b"\0", "begins with 00"),
