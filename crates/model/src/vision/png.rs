@@ -31,7 +31,10 @@ pub(super) fn decode(bytes: &[u8], bytes_max: u64) -> Result<(Rgb, Metadata), Im
     let mut reader = decoder.read_info().map_err(blame)?;
     let length = reader.output_buffer_size().unwrap_or(usize::MAX);
     let mut samples = decode::buffer(length as u64)?;
-    reader.next_frame(&mut samples).map_err(blame)?;
+    reader.next_frame(&mut samples).map_err(|error| match chunks.has_end {
+        true => blame(error),
+        false => ImageError::Truncated { format: "PNG" },
+    })?;
 
     let (color, depth) = reader.output_color_type();
     if depth == BitDepth::Sixteen {
@@ -67,6 +70,8 @@ struct Chunks<'a> {
     palette: &'a [u8],
     data: Vec<&'a [u8]>,
     exif: Option<&'a [u8]>,
+    /// Whether the file goes on to its end chunk.
+    has_end: bool,
     /// Kind and body of those with text.
     texts: Vec<([u8; 4], &'a [u8])>,
 }
@@ -97,7 +102,7 @@ impl<'a> Chunks<'a> {
                     is_run = true;
                     continue;
                 }
-                (b"IEND", _) if has_data => return Ok(chunks),
+                (b"IEND", _) if has_data => return Ok(Self { has_end: true, ..chunks }),
                 (_, None) => return Err(truncated()),
                 (b"IEND", _) => return Err(damaged("no pixels")),
                 (_, Some(body)) => {
