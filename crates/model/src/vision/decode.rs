@@ -11,9 +11,10 @@ use image::error::ImageError as Cause;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+use super::ico::Chosen;
 use super::image::ImageError;
 use super::jpeg::{Jpeg, JpegError};
-use super::{bmp, gif, tiff};
+use super::{bmp, gif, heif, ico, orientation, png, pnm, tiff, webp};
 use crate::{media_file, quiet};
 
 /// A decoded picture: RGB, 8 bits, row-major, both sides positive.
@@ -32,7 +33,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     let mut file = media_file::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.by_ref().take(SNIFFED_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    format(&bytes)?;
+    kind(&bytes)?;
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(ImageError::TooLong { bytes_max: FILE_BYTES_MAX });
@@ -47,23 +48,46 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
 /// If the bytes are no picture, are damaged, or larger than is decoded. A decoder's panic is an
 /// error, too.
 pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
-    let format = format(bytes)?;
-    quiet::catch(|| decode_as(format, bytes)).unwrap_or_else(|source| {
-        Err(ImageError::Decoder { format: name(format), source: Box::new(source) })
+    let kind = kind(bytes)?;
+    quiet::catch(|| decode_as(kind, bytes)).unwrap_or_else(|source| {
+        let format = match kind {
+            Kind::Heif => "HEIC",
+            Kind::Image(format) => name(format),
+        };
+        Err(ImageError::Decoder { format, source: Box::new(source) })
     })
 }
 
-fn decode_as(format: ImageFormat, bytes: &[u8]) -> Result<Rgb, ImageError> {
+fn decode_as(kind: Kind, bytes: &[u8]) -> Result<Rgb, ImageError> {
+    let format = match kind {
+        Kind::Heif => return heif::decode(bytes),
+        Kind::Image(format) => format,
+    };
     match format {
-        ImageFormat::Jpeg => return decode_jpeg(bytes),
-        ImageFormat::Gif => return gif::decode(bytes, DECODED_BYTES_MAX),
-        ImageFormat::Bmp => return bmp::decode(bytes),
+        ImageFormat::Jpeg => decode_jpeg(bytes),
+        ImageFormat::Gif => gif::decode(bytes, DECODED_BYTES_MAX),
+        ImageFormat::Bmp => bmp::decode(bytes),
+        ImageFormat::Png => decode_png(bytes),
         ImageFormat::Tiff => {
-            let (image, orientation) = tiff::decode(bytes, DECODED_BYTES_MAX)?;
-            return Ok(upright(image.width, image.height, image.pixels, orientation));
+            let (image, orientation) = match tiff::decode(bytes, DECODED_BYTES_MAX)? {
+                (image, Orientation::NoTransforms) => (image, orientation::of_tiff(bytes)),
+                turned => turned,
+            };
+            Ok(upright(image.width, image.height, image.pixels, orientation))
         }
-        _ => {}
+        ImageFormat::WebP => decode_webp(bytes),
+        ImageFormat::Pnm => pnm::decode(bytes),
+        ImageFormat::Ico => match ico::chosen(bytes) {
+            Some(Chosen::Png(file)) => decode_png(file),
+            Some(Chosen::Bitmap(file)) => decode_plain(ImageFormat::Ico, &file),
+            None => Err(ImageError::Truncated { format: "ICO" }),
+        },
+        _ => decode_plain(format, bytes),
     }
+}
+
+/// The same for formats that the library reads as the reference does.
+fn decode_plain(format: ImageFormat, bytes: &[u8]) -> Result<Rgb, ImageError> {
     let failed = |cause| blame(format, bytes, cause);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits());
@@ -71,14 +95,42 @@ fn decode_as(format: ImageFormat, bytes: &[u8]) -> Result<Rgb, ImageError> {
 
     let (width, height) = decoder.dimensions();
     check_sides(width, height)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let (exif, xmp) = match format {
+        ImageFormat::WebP => (decoder.exif_metadata(), decoder.xmp_metadata()),
+        _ => (Ok(None), Ok(None)),
+    };
     let color = decoder.color_type();
     let mut pixels = buffer(decoder.total_bytes())?;
     decoder.read_image(&mut pixels).map_err(failed)?;
 
-    let clip = png_is_gray(format, bytes);
-    let pixels = to_rgb(pixels, color, clip).ok_or_else(|| variant(format, color))?;
-    Ok(upright(width, height, pixels, orientation))
+    let pixels = to_rgb(pixels, color).ok_or_else(|| variant(format, color))?;
+    let (exif, xmp) = (exif.ok().flatten(), xmp.ok().flatten());
+    Ok(upright(width, height, pixels, orientation::of(exif.as_deref(), xmp.as_deref())))
+}
+
+/// The same for WebP, of an animation the first picture.
+fn decode_webp(bytes: &[u8]) -> Result<Rgb, ImageError> {
+    let Some(first) = webp::First::of(bytes) else {
+        return decode_plain(ImageFormat::WebP, bytes);
+    };
+    let (width, height) = first.screen;
+    check_sides(width, height)?;
+    let picture = decode_plain(ImageFormat::WebP, &first.file)?;
+    let place = &first.place[2..];
+    let screen = buffer(3 * u64::from(width) * u64::from(height))?;
+    let pixels = Some(picture).filter(|p| [p.width, p.height] == *place);
+    let pixels = pixels.and_then(|picture| first.on_screen(picture.pixels, screen));
+    let source = || "a picture that does not fit the screen".into();
+    let pixels = pixels.ok_or_else(|| ImageError::Damaged { format: "WebP", source: source() })?;
+    let (exif, xmp) = webp::metadata(bytes);
+    Ok(upright(width, height, pixels, orientation::of(exif, xmp)))
+}
+
+/// The same for PNG.
+fn decode_png(bytes: &[u8]) -> Result<Rgb, ImageError> {
+    let (picture, png::Metadata { exif, xmp }) = png::decode(bytes, DECODED_BYTES_MAX)?;
+    let orientation = orientation::of(exif.as_deref(), xmp.as_deref());
+    Ok(upright(picture.width, picture.height, picture.pixels, orientation))
 }
 
 /// The same for JPEG, which has a decoder of its own.
@@ -87,9 +139,10 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Rgb, ImageError> {
     let jpeg = Jpeg::open(bytes).map_err(failed)?;
     let (width, height) = jpeg.sides();
     check_sides(width, height)?;
-    let orientation = jpeg.exif().and_then(Orientation::from_exif_chunk);
+    let (exif, xmp) = jpeg.metadata();
+    let orientation = orientation::of(Some(exif), xmp);
     let pixels = jpeg.decode(DECODED_BYTES_MAX).map_err(failed)?;
-    Ok(upright(width, height, pixels, orientation.unwrap_or(Orientation::NoTransforms)))
+    Ok(upright(width, height, pixels, orientation))
 }
 
 /// Says what the JPEG decoder's error means for a file of a format.
@@ -102,15 +155,51 @@ pub(super) fn blame_jpeg(format: &'static str, cause: JpegError) -> ImageError {
     }
 }
 
-/// The picture's format by its first bytes.
+/// What a file holds, and so who decodes it.
+#[derive(Clone, Copy)]
+enum Kind {
+    Image(ImageFormat),
+    /// HEIC, and AVIF as far as its name goes.
+    Heif,
+}
+
+/// The kind by the first bytes, also of formats with a weak signature.
+fn kind(bytes: &[u8]) -> Result<Kind, ImageError> {
+    if heif::is_heif(bytes) {
+        return Ok(Kind::Heif);
+    }
+    match format(bytes) {
+        Err(ImageError::Format { .. }) if is_tga(bytes) => Ok(Kind::Image(ImageFormat::Tga)),
+        other => other.map(Kind::Image),
+    }
+}
+
+/// The picture's format by its first bytes, if they cannot be another file's.
 pub(crate) fn format(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
-    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+    use ImageFormat::{Bmp, Gif, Ico, Jpeg, Png, Pnm, Qoi, Tiff, WebP};
     match image::guess_format(bytes) {
-        Ok(known @ (Bmp | Gif | Jpeg | Png | Tiff | WebP)) => Ok(known),
+        Ok(known @ (Bmp | Gif | Ico | Jpeg | Png | Pnm | Qoi | Tiff | WebP)) => Ok(known),
         _ if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") => Ok(Tiff),
         _ if bytes.is_empty() => Err(ImageError::Empty),
         other => Err(ImageError::Format { found: describe(bytes, other.ok()) }),
     }
+}
+
+/// Whether the bytes are a possible header of a TGA file, which has no signature at its start
+/// (Truevision TGA 2.0, C.3): map, kind, sides and depth.
+fn is_tga(bytes: &[u8]) -> bool {
+    let Some(&[_, map, kind, _, _, _, _, map_bits, _, _, _, _, w0, w1, h0, h1, depth, flags]) =
+        bytes.first_chunk::<18>()
+    else {
+        return false;
+    };
+    let is_depth = match kind {
+        1 | 9 => map == 1 && matches!(map_bits, 15 | 16 | 24 | 32) && depth == 8,
+        2 | 10 => matches!(depth, 16 | 24 | 32),
+        3 | 11 => matches!(depth, 8 | 16),
+        _ => false,
+    };
+    map <= 1 && is_depth && [w0, w1] != [0; 2] && [h0, h1] != [0; 2] && flags & 0xc0 == 0
 }
 
 /// Refuses pictures without pixels and decompression bombs.
@@ -140,11 +229,16 @@ pub(crate) fn blame(format: ImageFormat, bytes: &[u8], cause: Cause) -> ImageErr
         return ImageError::Truncated { format };
     }
     match cause {
-        Cause::Limits(_) => ImageError::Memory { bytes: DECODED_BYTES_MAX },
+        Cause::Limits(_) => too_much_memory(),
         Cause::Unsupported(_) => ImageError::Variant { format, source: Box::new(cause) },
         _ if bytes.len() < SNIFFED_BYTES as usize => ImageError::Truncated { format },
         _ => ImageError::Damaged { format, source: Box::new(cause) },
     }
+}
+
+/// The error for a picture that takes more than decoding may.
+pub(super) fn too_much_memory() -> ImageError {
+    ImageError::Memory { bytes: DECODED_BYTES_MAX }
 }
 
 /// Whether a reader's complaint about the end of the file is at the root of `cause`.
@@ -173,8 +267,8 @@ pub(super) fn buffer(bytes: u64) -> Result<Vec<u8>, ImageError> {
     bytemuck::allocation::try_zeroed_vec(length).map_err(|()| none())
 }
 
-/// Samples of any colour type as RGB; `None` for floating point. `clip`: 16-bit gray is clipped.
-fn to_rgb(pixels: Vec<u8>, color: ColorType, clip: bool) -> Option<Vec<u8>> {
+/// Samples of any colour type as RGB; `None` for floating point.
+pub(super) fn to_rgb(pixels: Vec<u8>, color: ColorType) -> Option<Vec<u8>> {
     let high = |sample: [u8; 2]| (u16::from_ne_bytes(sample) >> 8) as u8;
     let clipped = |sample: [u8; 2]| u16::from_ne_bytes(sample).min(255) as u8;
     Some(match color {
@@ -183,10 +277,7 @@ fn to_rgb(pixels: Vec<u8>, color: ColorType, clip: bool) -> Option<Vec<u8>> {
         ColorType::L8 => pixels.iter().flat_map(|&l| [l; 3]).collect(),
         ColorType::La8 => pixels.as_chunks().0.iter().flat_map(|&[l, _]| [l; 3]).collect(),
         ColorType::L16 => pixels.as_chunks().0.iter().flat_map(|&l| [clipped(l); 3]).collect(),
-        ColorType::La16 => {
-            let gray = |&[a, b, _, _]: &[u8; 4]| if clip { clipped([a, b]) } else { high([a, b]) };
-            keep(pixels, |pixel| [gray(pixel); 3])
-        }
+        ColorType::La16 => keep(pixels, |&[a, b, _, _]: &[u8; 4]| [high([a, b]); 3]),
         ColorType::Rgb16 => {
             keep(pixels, |&[r, s, g, h, b, c]: &[u8; 6]| [high([r, s]), high([g, h]), high([b, c])])
         }
@@ -211,7 +302,7 @@ fn keep<const N: usize>(mut pixels: Vec<u8>, rgb: impl Fn(&[u8; N]) -> [u8; 3]) 
 }
 
 /// Applies the orientation that the camera wrote into the file.
-fn upright(width: u32, height: u32, pixels: Vec<u8>, orientation: Orientation) -> Rgb {
+pub(super) fn upright(width: u32, height: u32, pixels: Vec<u8>, orientation: Orientation) -> Rgb {
     if orientation == Orientation::NoTransforms {
         return Rgb { width, height, pixels };
     }
@@ -219,12 +310,6 @@ fn upright(width: u32, height: u32, pixels: Vec<u8>, orientation: Orientation) -
     let mut image = DynamicImage::ImageRgb8(image);
     image.apply_orientation(orientation);
     Rgb { width: image.width(), height: image.height(), pixels: image.into_rgb8().into_raw() }
-}
-
-/// Whether a PNG file holds gray without alpha (colour type 0 at byte 25, PNG specification
-/// 11.2.1): a transparent gray value then makes the decoder add an alpha that the picture has not.
-fn png_is_gray(format: ImageFormat, bytes: &[u8]) -> bool {
-    format == ImageFormat::Png && bytes.get(25) == Some(&0)
 }
 
 /// The error for samples that have no rule.
@@ -241,6 +326,10 @@ fn name(format: ImageFormat) -> &'static str {
         ImageFormat::WebP => "WebP",
         ImageFormat::Gif => "GIF",
         ImageFormat::Bmp => "BMP",
+        ImageFormat::Pnm => "PNM",
+        ImageFormat::Ico => "ICO",
+        ImageFormat::Qoi => "QOI",
+        ImageFormat::Tga => "TGA",
         _ => "TIFF",
     }
 }
@@ -251,7 +340,6 @@ fn describe(bytes: &[u8], format: Option<ImageFormat>) -> String {
     let is_text = |c: char| !c.is_control() || c.is_whitespace();
     match (format, start.get(4..12)) {
         (Some(format), _) => format!("a {format:?} picture"),
-        (_, Some(&[b'f', b't', b'y', b'p', b'h' | b'm', ..])) => "a HEIC picture or a film".into(),
         (_, Some(&[b'f', b't', b'y', b'p', ..])) => "a film".into(),
         _ if start.starts_with(b"%PDF") => "a PDF document".into(),
         _ if start.utf8_chunks().next().is_some_and(|c| {

@@ -22,8 +22,8 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Reads and decodes a PNG, JPEG, WebP, GIF, BMP or TIFF file. The content tells the format,
-    /// not the name; of an animation the first frame is taken.
+    /// Reads and decodes a PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, ICO, PNM, QOI or TGA file. The
+    /// content tells the format, not the name; of an animation the first frame is taken.
     ///
     /// # Errors
     ///
@@ -152,7 +152,10 @@ pub enum ImageError {
     Empty,
 
     /// Another kind of file.
-    #[error("the data is {found}, a PNG, JPEG, WebP, GIF, BMP or TIFF picture is wanted")]
+    #[error(
+        "the data is {found}, a PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, ICO, PNM, QOI or TGA picture is \
+         wanted"
+    )]
     Format { found: String },
 
     /// A side of length 0.

@@ -11,11 +11,17 @@
 mod bmp;
 pub(crate) mod decode;
 mod gif;
+mod heif;
+mod ico;
 mod image;
 mod jpeg;
+mod orientation;
+mod png;
+mod pnm;
 mod resize;
 mod sizes;
 mod tiff;
+mod webp;
 
 pub use image::{Budget, ImageError, PATCH as PATCH_SIDE, Picture};
 

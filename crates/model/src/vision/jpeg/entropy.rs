@@ -8,131 +8,238 @@ use super::JpegError;
 pub(super) struct Huffman {
     /// Length and symbol of the code that begins with these bits; length 0 where it is longer.
     short: Vec<(u8, u8)>,
-    /// The first code of each length that is not of this length or shorter, at the left of 16 bits.
-    beyond: [u32; 17],
+    /// What follows the last code of each length.
+    limit: [u32; 17],
     /// What to add to a code of each length to find its symbol.
     offset: [i32; 17],
     symbols: Vec<u8>,
+    /// Whether every code fits its length, and none is all ones.
+    is_sound: bool,
 }
 
 impl Huffman {
     /// A table from the number of codes of each length 1 to 16 and the symbols in order of code.
-    pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, JpegError> {
+    pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Self {
         let mut table = Self {
             short: vec![(0, 0); 1 << SHORT_BITS],
-            beyond: [0; 17],
+            limit: [0; 17],
             offset: [0; 17],
             symbols: symbols.to_vec(),
+            is_sound: true,
         };
         let (mut code, mut index) = (0u32, 0usize);
         for (length, &count) in (1u32..).zip(counts) {
             table.offset[length as usize] = index as i32 - code as i32;
-            for _ in 0..count {
-                let Some(&symbol) = symbols.get(index).filter(|_| code < 1 << length) else {
-                    return Err(JpegError::Damaged("a Huffman table that overflows"));
-                };
+            if code + u32::from(count) >= 1 << length && count > 0 {
+                table.is_sound = false;
+                break;
+            }
+            for &symbol in &symbols[index..index + usize::from(count)] {
                 if length <= SHORT_BITS {
                     let from = (code << (SHORT_BITS - length)) as usize;
                     table.short[from..from + (1 << (SHORT_BITS - length))]
                         .fill((length as u8, symbol));
                 }
-                (code, index) = (code + 1, index + 1);
+                code += 1;
             }
-            table.beyond[length as usize] = code << (16 - length);
+            index += usize::from(count);
+            table.limit[length as usize] = code;
             code <<= 1;
         }
-        Ok(table)
+        table
+    }
+
+    /// The table, if a scan can be read with it. `is_dc`: it codes sizes of DC differences, which
+    /// are at most 15.
+    pub(super) fn checked(&self, is_dc: bool) -> Result<&Self, JpegError> {
+        if !self.is_sound || is_dc && self.symbols.iter().any(|&size| size > 15) {
+            return Err(JpegError::Damaged("a Huffman table with impossible codes"));
+        }
+        Ok(self)
     }
 }
 
-/// Bits of entropy-coded data up to the next marker; zeros from there on.
-pub(super) struct Bits<'a> {
+/// Entropy-coded bytes up to a marker.
+pub(super) struct Stream<'a> {
     bytes: &'a [u8],
-    at: usize,
+    pub(super) at: usize,
+    /// The marker that stopped the data, read but not acted on.
+    pub(super) marker: Option<u8>,
+    /// The number of the next restart marker.
+    next_restart: u8,
+    /// Whether the file ended where a byte was wanted.
+    pub(super) is_short: bool,
+}
+
+impl<'a> Stream<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at, marker: None, next_restart: 0, is_short: false }
+    }
+
+    /// The next byte of data; `None` from a marker or the end of the file on.
+    #[inline]
+    pub(super) fn byte(&mut self) -> Option<u8> {
+        if self.marker.is_some() {
+            return None;
+        }
+        let byte = self.bytes.get(self.at).copied();
+        match byte {
+            Some(0xff) => return self.stuffed(),
+            Some(_) => self.at += 1,
+            None => self.is_short = true,
+        }
+        byte
+    }
+
+    /// What a byte 0xff begins: itself where a zero follows, else a marker (T.81 B.1.1.5).
+    fn stuffed(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            self.at += 1;
+            match byte {
+                0xff => {}
+                0 => return Some(0xff),
+                _ => {
+                    self.marker = Some(byte);
+                    return None;
+                }
+            }
+        }
+        self.is_short = true;
+        None
+    }
+
+    /// Goes past the restart marker that is due. Where another marker is, the file is damaged, and
+    /// the rule of the reference decides what was lost: a marker that is due soon stays, so that
+    /// the intervals before it are empty; any other is skipped.
+    pub(super) fn restart(&mut self) {
+        let due = self.next_restart;
+        self.next_restart = (due + 1) % 8;
+        loop {
+            let Some(marker) = self.marker.take().or_else(|| next_marker(self.bytes, &mut self.at))
+            else {
+                self.is_short = true;
+                return;
+            };
+            let ahead = marker.wrapping_sub(0xd0).wrapping_sub(due) % 8;
+            match marker {
+                ..0xc0 => {}
+                0xd0..=0xd7 if matches!(ahead, 0 | 3..=5) => return,
+                0xd0..=0xd7 if ahead > 5 => {}
+                _ => {
+                    self.marker = Some(marker);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Goes past the next marker, whatever lies before it.
+pub(super) fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
+    while let Some(&[first, second]) = bytes.get(*at..*at + 2) {
+        *at += 1;
+        if first == 0xff && second != 0 && second != 0xff {
+            *at += 1;
+            return Some(second);
+        }
+    }
+    None
+}
+
+/// Bits of entropy-coded data; zeros from a marker on.
+pub(super) struct Bits<'a> {
+    pub(super) stream: Stream<'a>,
     held: u64,
     count: u32,
     /// Zero bits among those held that no byte stands for.
     padding: u32,
+    /// Whether more bits were taken than there were, so that the interval has no more blocks.
+    is_spent: bool,
+    /// Whether bytes are fetched six at a time.
+    is_fast: bool,
 }
 
 impl<'a> Bits<'a> {
     pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at, held: 0, count: 0, padding: 0 }
+        let stream = Stream::new(bytes, at);
+        Self { stream, held: 0, count: 0, padding: 0, is_spent: false, is_fast: false }
     }
 
-    /// Where the marker is that ended the data, or will.
-    pub(super) fn position(&self) -> usize {
-        self.at
+    /// Begins a unit of the scan; `false` if nothing of it is there.
+    ///
+    /// When bytes are fetched shows where a file ends without a marker: bits that are held then are
+    /// decoded still. So it is done as in the reference: far from the end of the file, and where
+    /// `may_hurry`, six bytes at a time.
+    pub(super) fn begin(&mut self, blocks: usize, may_hurry: bool) -> bool {
+        self.is_spent |= self.padding > self.count;
+        let left = self.stream.bytes.len() - self.stream.at;
+        self.is_fast = may_hurry && left >= 512 * blocks && self.stream.marker.is_none();
+        !self.is_spent
     }
 
-    /// Whether more bits were taken than there are.
-    pub(super) fn is_overrun(&self) -> bool {
-        self.padding > self.count
+    /// Whether [`Bits::begin`] found nothing left.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent
     }
 
-    /// Whether the file, not a marker, ended the data.
-    pub(super) fn is_at_end(&self) -> bool {
-        self.at + 1 >= self.bytes.len()
-    }
-
-    /// Goes behind the next restart marker if one comes before any other marker.
+    /// Goes past the next restart marker.
     pub(super) fn restart(&mut self) {
+        self.is_spent |= self.padding > self.count;
         (self.held, self.count, self.padding) = (0, 0, 0);
-        while let Some(&[first, second]) = self.bytes.get(self.at..self.at + 2) {
-            match (first, second) {
-                (0xff, 0xd0..=0xd7) => {
-                    self.at += 2;
-                    return;
-                }
-                (0xff, 0x01..=0xfe) => break,
-                _ => self.at += 1,
+        self.stream.restart();
+        if self.stream.marker.is_none() {
+            self.is_spent = false;
+        }
+    }
+
+    /// Holds at least `bits`, at most 16.
+    #[inline]
+    fn fill(&mut self, bits: u32) {
+        if self.is_fast {
+            if self.count <= 16 {
+                (0..6).for_each(|_| self.fetch());
+            }
+        } else {
+            self.fill_slowly(bits);
+        }
+    }
+
+    #[inline]
+    fn fill_slowly(&mut self, bits: u32) {
+        if !self.is_fast && self.count < bits {
+            while self.count < 57 {
+                self.fetch();
             }
         }
-        // Nothing is left for this interval: what is read from here on is missing.
-        self.padding = 1;
-    }
-
-    /// Holds at least 32 bits.
-    #[inline]
-    fn fill(&mut self) {
-        while self.count <= 56 {
-            let byte = match self.bytes.get(self.at) {
-                Some(&0xff) if self.bytes.get(self.at + 1) == Some(&0) => {
-                    self.at += 2;
-                    0xff
-                }
-                Some(&0xff) | None => {
-                    self.padding += 8;
-                    0
-                }
-                Some(&byte) => {
-                    self.at += 1;
-                    byte
-                }
-            };
-            self.held |= u64::from(byte) << (56 - self.count);
-            self.count += 8;
-        }
     }
 
     #[inline]
-    fn drop(&mut self, bits: u32) {
+    fn fetch(&mut self) {
+        let byte = self.stream.byte().unwrap_or_else(|| {
+            self.padding += 8;
+            0
+        });
+        self.held |= u64::from(byte) << (56 - self.count);
+        self.count += 8;
+    }
+
+    /// The next `bits`, 1 to 16, of those held.
+    #[inline]
+    fn held(&mut self, bits: u32) -> u32 {
+        let value = (self.held >> (64 - bits)) as u32;
         self.held <<= bits;
         self.count -= bits;
+        value
     }
 
-    /// The next `bits` (at most 16) as a number.
+    /// The next `bits`, at most 16, as a number.
     #[inline]
     fn take(&mut self, bits: u32) -> i32 {
         if bits == 0 {
             return 0;
         }
-        if self.count < 32 {
-            self.fill();
-        }
-        let value = (self.held >> (64 - bits)) as i32;
-        self.drop(bits);
-        value
+        self.fill(bits);
+        self.held(bits) as i32
     }
 
     /// A number of `bits` that begins with its sign: 0 for the negative ones (T.81 F.2.2.1).
@@ -145,23 +252,22 @@ impl<'a> Bits<'a> {
     /// The next symbol; 0 for bits that are no code, as in the reference.
     #[inline]
     fn symbol(&mut self, table: &Huffman) -> u8 {
-        if self.count < 32 {
-            self.fill();
-        }
+        self.fill(SHORT_BITS);
         let (length, symbol) = table.short[(self.held >> (64 - SHORT_BITS)) as usize];
         if length > 0 {
-            self.drop(length.into());
+            self.held(length.into());
             return symbol;
         }
-        let next = (self.held >> 48) as u32;
-        for length in SHORT_BITS + 1..=16 {
-            if next < table.beyond[length as usize] {
-                self.drop(length);
-                let index = (next >> (16 - length)) as i32 + table.offset[length as usize];
+        self.fill_slowly(SHORT_BITS + 1);
+        let mut code = self.held(SHORT_BITS + 1);
+        for length in SHORT_BITS as usize + 1..=16 {
+            if code < table.limit[length] {
+                let index = code as i32 + table.offset[length];
                 return table.symbols.get(index as usize).copied().unwrap_or(0);
             }
+            self.fill_slowly(1);
+            code = code << 1 | self.held(1);
         }
-        self.drop(16);
         0
     }
 }
@@ -218,8 +324,7 @@ fn coefficients(
             continue;
         }
         k += run as usize;
-        let value = bits.signed(size) << band.low;
-        block[*ZIGZAG.get(k)?] = value as i16;
+        block[place(k)] = (bits.signed(size) << band.low) as i16;
         k += 1;
     }
     None
@@ -291,18 +396,20 @@ pub(super) fn progressive_more(
             if *value != 0 {
                 refine(bits, value);
             } else if run == 0 {
-                *value = fresh;
-                k += 1;
                 break;
             } else {
                 run -= 1;
             }
             k += 1;
         }
+        if fresh != 0 {
+            block[place(k)] = fresh;
+        }
+        k += 1;
     }
     if state.empty_blocks > 0 {
-        for at in &ZIGZAG[k..=band.last] {
-            let value = &mut block[*at];
+        for k in k..=band.last {
+            let value = &mut block[ZIGZAG[k]];
             if *value != 0 {
                 refine(bits, value);
             }
@@ -316,8 +423,13 @@ fn split(symbol: u8) -> (u32, u32) {
     (u32::from(symbol >> 4), u32::from(symbol & 15))
 }
 
+/// Where coefficient `k` is; those beyond the last, which no sound file has, fall on the last.
+pub(super) fn place(k: usize) -> usize {
+    ZIGZAG.get(k).copied().unwrap_or(63)
+}
+
 /// Bits of a code that one look-up decodes.
-const SHORT_BITS: u32 = 9;
+const SHORT_BITS: u32 = 8;
 
 /// The natural position (8 * row + column) of each coefficient in the file's order.
 pub(super) const ZIGZAG: [usize; 64] = {

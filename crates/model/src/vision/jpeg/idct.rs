@@ -6,19 +6,20 @@
 
 /// Coefficients times quantisation steps, in natural order, to 8 x 8 samples at `out`, whose rows
 /// are `stride` apart.
+///
+/// Values are 16 bits wide where the reference's vector code has them so: products and sums wrap,
+/// the results of the columns saturate. Only a damaged file holds coefficients that show it.
 pub(super) fn inverse(coefficients: &[i16; 64], steps: &[u16; 64], out: &mut [u8], stride: usize) {
-    let mut work = [0i32; 64];
-    for x in 0..8 {
-        let column: [i32; 8] = std::array::from_fn(|y| {
-            i32::from(coefficients[8 * y + x]).wrapping_mul(i32::from(steps[8 * y + x]))
-        });
-        if column[1..] == [0; 7] {
-            // What the transform below gives for it: most columns are flat.
-            (0..8).for_each(|y| work[8 * y + x] = column[0] << KEPT);
-            continue;
+    let value = |at: usize| coefficients[at].wrapping_mul(steps[at] as i16);
+    let mut work = [0i16; 64];
+    if coefficients[8..] == [0; 56] {
+        // What the transform below gives, but that these wrap: many blocks are flat downwards.
+        (0..64).for_each(|at| work[at] = value(at % 8) << KEPT);
+    } else {
+        for x in 0..8 {
+            let values = eight(std::array::from_fn(|y| value(8 * y + x)), FRACTION - KEPT);
+            (0..8).for_each(|y| work[8 * y + x] = values[y]);
         }
-        let values = eight(column, FRACTION - KEPT);
-        (0..8).for_each(|y| work[8 * y + x] = values[y]);
     }
     for (y, row) in work.as_chunks().0.iter().enumerate() {
         let values = eight(*row, FRACTION + KEPT + 3);
@@ -29,36 +30,41 @@ pub(super) fn inverse(coefficients: &[i16; 64], steps: &[u16; 64], out: &mut [u8
     }
 }
 
-/// The transform of one line, rounded to `shift` bits less. Wrapping: a damaged file can hold
-/// coefficients that no encoder writes.
-fn eight(v: [i32; 8], shift: u32) -> [i32; 8] {
-    let v = v.map(std::num::Wrapping);
-    let times =
-        |value: std::num::Wrapping<i32>, constant: i32| value * std::num::Wrapping(constant);
+/// The transform of one line, rounded to `shift` bits less.
+fn eight(v: [i16; 8], shift: u32) -> [i16; 8] {
+    let times = |value: i32, constant: i32| value.wrapping_mul(constant);
+    let sum = |a: usize, b: usize| i32::from(v[a].wrapping_add(v[b]));
+    let wide = v.map(i32::from);
 
-    let turned = times(v[2] + v[6], 4_433); // 0.541196100
-    let even2 = turned - times(v[6], 15_137); // 1.847759065
-    let even3 = turned + times(v[2], 6_270); // 0.765366865
-    let even0 = (v[0] + v[4]) << FRACTION as usize;
-    let even1 = (v[0] - v[4]) << FRACTION as usize;
-    let even = [even0 + even3, even1 + even2, even1 - even2, even0 - even3];
-
-    let sum = times(v[7] + v[3] + v[5] + v[1], 9_633); // 1.175875602
-    let z1 = times(v[7] + v[1], -7_373); // 0.899976223
-    let z2 = times(v[5] + v[3], -20_995); // 2.562915447
-    let z3 = sum - times(v[7] + v[3], 16_069); // 1.961570560
-    let z4 = sum - times(v[5] + v[1], 3_196); // 0.390180644
-    let odd = [
-        times(v[1], 12_299) + z1 + z4, // 1.501321110
-        times(v[3], 25_172) + z2 + z3, // 3.072711026
-        times(v[5], 16_819) + z2 + z4, // 2.053119869
-        times(v[7], 2_446) + z1 + z3,  // 0.298631336
+    let turned = times(wide[2] + wide[6], 4_433); // 0.541196100
+    let even2 = turned - times(wide[6], 15_137); // 1.847759065
+    let even3 = turned + times(wide[2], 6_270); // 0.765366865
+    let even0 = sum(0, 4) << FRACTION;
+    let even1 = i32::from(v[0].wrapping_sub(v[4])) << FRACTION;
+    let even = [
+        even0.wrapping_add(even3),
+        even1.wrapping_add(even2),
+        even1.wrapping_sub(even2),
+        even0.wrapping_sub(even3),
     ];
 
-    let half = std::num::Wrapping(1 << (shift - 1));
+    let both = times(sum(7, 3).wrapping_add(sum(5, 1)), 9_633); // 1.175875602
+    let z1 = times(wide[7] + wide[1], -7_373); // 0.899976223
+    let z2 = times(wide[5] + wide[3], -20_995); // 2.562915447
+    let z3 = both.wrapping_sub(times(sum(7, 3), 16_069)); // 1.961570560
+    let z4 = both.wrapping_sub(times(sum(5, 1), 3_196)); // 0.390180644
+    let odd = [
+        times(wide[1], 12_299).wrapping_add(z1).wrapping_add(z4), // 1.501321110
+        times(wide[3], 25_172).wrapping_add(z2).wrapping_add(z3), // 3.072711026
+        times(wide[5], 16_819).wrapping_add(z2).wrapping_add(z4), // 2.053119869
+        times(wide[7], 2_446).wrapping_add(z1).wrapping_add(z3),  // 0.298631336
+    ];
+
     std::array::from_fn(|i| {
-        let value = if i < 4 { even[i] + odd[i] } else { even[7 - i] - odd[7 - i] };
-        (value + half).0 >> shift
+        let value =
+            if i < 4 { even[i].wrapping_add(odd[i]) } else { even[7 - i].wrapping_sub(odd[7 - i]) };
+        let rounded = value.wrapping_add(1 << (shift - 1)) >> shift;
+        rounded.clamp(i16::MIN.into(), i16::MAX.into()) as i16
     })
 }
 
@@ -105,12 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn impossible_coefficients_saturate() {
+    fn impossible_coefficients_wrap_and_saturate() {
         let mut out = [7; 64];
         inverse(&[i16::MIN; 64], &[u16::MAX; 64], &mut out, 8);
         let mut high = [0; 64];
-        high[0] = 2_000;
-        inverse(&high, &[8; 64], &mut out, 8);
+        (high[0], high[8]) = (2_000, 1);
+        inverse(&high, &[4; 64], &mut out, 8);
         assert_eq!(out, [255; 64]);
+        // Flat downwards, 16 000 << 2 wraps to -1536: by hand, 128 - 48.
+        (high[0], high[8]) = (2_000, 0);
+        inverse(&high, &[8; 64], &mut out, 8);
+        assert_eq!(out, [80; 64]);
     }
 }
