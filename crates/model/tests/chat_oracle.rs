@@ -26,7 +26,7 @@ fn compare(failed: &mut Vec<String>, source: &str, input: &str, wanted: Option<&
 }
 
 /// A member's text as the file has it: digits of numbers count.
-fn members<'j>(object: &'j RawValue) -> std::collections::HashMap<String, &'j RawValue> {
+fn members(object: &RawValue) -> std::collections::HashMap<String, &RawValue> {
     serde_json::from_str(object.get()).expect("an object")
 }
 

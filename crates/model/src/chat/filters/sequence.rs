@@ -275,24 +275,27 @@ fn ordered(heap: &Heap, name: &str, value: &Value, args: Args) -> Result<Value> 
             }
             Ok(Iter::value(Seq::new(Kind::List, out)?))
         }
-        _ => {
-            let [case, path] = args.bind(name, ["case_sensitive", "attribute"])?;
-            let keys = Keys { path, case: flag_or(case, false), many: false };
-            let wanted = if name == "min" { Ordering::Less } else { Ordering::Greater };
-            let mut best: Option<(Value, Value)> = None;
-            for item in value.iterate(heap)?.items.iter() {
-                let key = keys.of(heap, item)?;
-                let better = match &best {
-                    Some((held, _)) => key.order(held, heap)? == Some(wanted),
-                    None => true,
-                };
-                if better {
-                    best = Some((key, item.clone()));
-                }
-            }
-            Ok(best.map_or(Value::Undefined, |(_, item)| item))
+        _ => extreme(heap, name, value, args),
+    }
+}
+
+/// `min` and `max`: the first of the items whose key is least or greatest.
+fn extreme(heap: &Heap, name: &str, value: &Value, args: Args) -> Result<Value> {
+    let [case, path] = args.bind(name, ["case_sensitive", "attribute"])?;
+    let keys = Keys { path, case: flag_or(case, false), many: false };
+    let wanted = if name == "min" { Ordering::Less } else { Ordering::Greater };
+    let mut best: Option<(Value, Value)> = None;
+    for item in value.iterate(heap)?.items.iter() {
+        let key = keys.of(heap, item)?;
+        let better = match &best {
+            Some((held, _)) => key.order(held, heap)? == Some(wanted),
+            None => true,
+        };
+        if better {
+            best = Some((key, item.clone()));
         }
     }
+    Ok(best.map_or(Value::Undefined, |(_, item)| item))
 }
 
 fn sort(heap: &Heap, items: &[Value], keys: &Keys, reverse: bool) -> Result<Value> {
