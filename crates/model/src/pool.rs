@@ -1,8 +1,9 @@
-//! Threads: a forward pass is a line of pieces of work, each cut into fixed ranges.
+//! Cuts the work of a forward pass into units that threads share.
 //!
-//! A range of rows or a token is computed whole by whichever thread takes it, always by the same
-//! instructions, so no bit of a result depends on the number of threads. [`crew`] knows how threads
-//! share work; this file, how products and rows are cut.
+//! A forward pass is a sequence of pieces of work, and each piece is cut into units: fixed ranges of
+//! rows, or single tokens. One thread computes a unit whole, always by the same instructions, so the
+//! bits of a result do not depend on the number of threads. The module [`crew`] shares units among
+//! threads; this file cuts products and rows into units.
 
 #![expect(unsafe_code, reason = "units of a matrix product write disjoint columns of one output")]
 
@@ -20,19 +21,19 @@ pub(crate) use cores::threads;
 pub use cores::threads_max;
 use crew::Crew;
 
-/// Threads that cannot be had.
+/// Why threads cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says they are")]
 pub enum ThreadsError {
-    /// More than could be of use: they would only wait for each other.
+    /// More threads than could be of use: they would only wait for each other.
     #[error(
         "{wanted} threads are more than the {most} that are started here, four for each CPU that \
          this process may use and at least 16: ask for fewer"
     )]
     TooMany { wanted: usize, most: usize },
 
-    /// The system gave none.
+    /// The system refused to start a thread.
     #[error("cannot start {threads} threads: ask for fewer")]
     Start { threads: usize, source: io::Error },
 }
@@ -40,14 +41,15 @@ pub enum ThreadsError {
 /// The threads of one session and the instruction set that they use.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    /// The caller's thread is one of them.
+    /// The number of threads, the caller's included.
     threads: usize,
     crew: Mutex<Crew>,
     isa: Isa,
 }
 
 impl Pool {
-    /// Starts `threads` threads less the caller's own; 0 stands for the number of physical cores.
+    /// Makes a pool of `threads` threads, of which the caller's is one; 0 stands for the number of
+    /// physical cores.
     pub(crate) fn new(threads: usize, isa: Isa) -> Result<Self, ThreadsError> {
         let threads = self::threads(threads)?;
         let no_threads = |source| ThreadsError::Start { threads, source };
@@ -63,7 +65,7 @@ impl Pool {
         self.threads
     }
 
-    /// Runs `work`, for which the threads are woken up beforehand.
+    /// Wakes the threads and runs `work`.
     pub(crate) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
         if let Some(crew) = self.crew() {
             crew.wake();
@@ -99,7 +101,7 @@ impl Pool {
         }
     }
 
-    /// The crew; none where it is at work already, and this is one of its units.
+    /// The crew, or none if the caller is itself a unit of the crew's work.
     fn crew(&self) -> Option<MutexGuard<'_, Crew>> {
         match self.crew.try_lock() {
             Ok(crew) => Some(crew),
@@ -139,7 +141,8 @@ impl Pool {
         });
     }
 
-    /// One unit of a product: a range of groups of rows, all tokens, `VALUES` products at a time.
+    /// Computes one unit of a product: a range of groups of rows for all tokens, `VALUES` products at
+    /// a time.
     fn product<const VALUES: usize>(
         &self,
         x: &Activations<'_>,
@@ -159,7 +162,7 @@ impl Pool {
         }
     }
 
-    /// At most [`TILE_TOKENS`] tokens of a unit, `[tokens][rows of the groups]`.
+    /// Computes at most [`TILE_TOKENS`] tokens of a unit, `[tokens][rows of the groups]`.
     fn tile(
         &self,
         x: &Activations<'_>,
@@ -184,7 +187,7 @@ impl Pool {
     }
 }
 
-/// One matrix of [`Pool::matmul`] and where its product goes, `[tokens][rows]`.
+/// One matrix of [`Pool::matmul`], and the room for its product, `[tokens][rows]`.
 pub(crate) struct Product<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) out: &'a mut [f32],
@@ -192,9 +195,10 @@ pub(crate) struct Product<'a> {
 
 /// The input of matrix products: the f32 values and, for block formats, their 8-bit form.
 pub(crate) struct Activations<'a> {
-    /// `[tokens][k]`.
+    /// The f32 values, `[tokens][k]`.
     values: &'a [f32],
-    /// Groups of [`GROUP_COLUMNS`] tokens one after the other; empty if `k` suits no block format.
+    /// The 8-bit form, groups of [`GROUP_COLUMNS`] tokens one after the other; empty if `k` suits no
+    /// block format.
     int8: &'a [u32],
     k: usize,
     tokens: usize,
@@ -202,12 +206,12 @@ pub(crate) struct Activations<'a> {
 }
 
 impl<'a> Activations<'a> {
-    /// Scratch for `tokens` vectors of at most `k` values.
+    /// The scratch memory for `tokens` vectors of at most `k` values.
     pub(crate) fn need(k: usize, tokens: usize) -> Need {
         Need::of::<u32>(dwords(k, tokens))
     }
 
-    /// Quantises `values`, vectors of `k`.
+    /// Quantises `values`, which are vectors of `k` values each.
     pub(crate) fn new<'b: 'a>(
         pool: &Pool,
         values: &'a [f32],
@@ -226,15 +230,15 @@ impl<'a> Activations<'a> {
         Self { values, int8, k, tokens, together: false }
     }
 
-    /// Scratch of [`Activations::gated`].
+    /// The scratch memory of [`Activations::gated`].
     pub(crate) fn gated_need(k: usize, tokens: usize) -> Need {
         Need::of::<f32>(tokens * k) // the 8-bit form is shorter
     }
 
-    /// `gelu(gate · x) · (up · x)`, in the form that products with weights of `format` take.
+    /// Computes `gelu(gate · x) · (up · x)`, in the form that products with weights of `format` take.
     ///
-    /// A unit of work makes the same rows of both products and quantises what comes of them before
-    /// it leaves the first-level cache.
+    /// A unit of work computes the same rows of both products, and quantises the result while it is
+    /// in the L1 cache.
     pub(crate) fn gated<'b: 'a>(
         pool: &Pool,
         x: &Activations<'_>,
@@ -264,7 +268,7 @@ impl<'a> Activations<'a> {
         Self { together: true, ..self }
     }
 
-    /// Some of the tokens; for block formats whole groups of them.
+    /// The tokens of a range, which holds whole groups for block formats.
     fn columns(&self, format: Format, tokens: Range<usize>) -> Columns<'a> {
         let k = self.k;
         if format.wants_int8() {
@@ -276,13 +280,13 @@ impl<'a> Activations<'a> {
     }
 }
 
-/// Length of the 8-bit form of `tokens` vectors of `k` values.
+/// The length of the 8-bit form of `tokens` vectors of `k` values.
 fn dwords(k: usize, tokens: usize) -> usize {
     if k.is_multiple_of(32) { int8_dwords(k, tokens) } else { 0 }
 }
 
-/// One unit of [`Activations::gated`]: a range of groups of rows of both products, all tokens. What
-/// comes of them is written as f32, or in the 8-bit form where that has room.
+/// Computes one unit of [`Activations::gated`]: a range of groups of rows of both products, for all
+/// tokens. Writes the result as f32, or in the 8-bit form if that has room.
 fn gated_unit<const VALUES: usize>(
     pool: &Pool,
     x: &Activations<'_>,
@@ -319,8 +323,8 @@ fn chunks_of_tokens(tokens: usize) -> impl Iterator<Item = Range<usize>> {
     (0..tokens).step_by(TILE_TOKENS).map(move |first| first..(first + TILE_TOKENS).min(tokens))
 }
 
-/// The output of a product, written by several threads: each owns a range of rows, which is a
-/// strided set of places and so no slice.
+/// The output of a product that several threads write. Each thread owns a range of rows, which is no
+/// slice, since the rows of one token lie apart from those of the next.
 struct Scatter<'a, T> {
     out: *mut T,
     len: usize,
@@ -346,18 +350,18 @@ impl<'a, T: Copy> Scatter<'a, T> {
     }
 }
 
-/// Groups of rows in a unit of work: 64 rows of the 12B's longest input are 0.5 MB of Q4_0.
+/// The groups of rows in a unit of work: 64 rows of the 12B's longest input are 0.5 MB of Q4_0.
 const UNIT_GROUPS: usize = 8;
 
-/// Tokens of a unit that are multiplied by one call: enough to unpack weights for.
+/// The tokens that one call multiplies: enough that unpacking the weights costs little.
 const TILE_TOKENS: usize = 256;
 
-/// Values of a unit for so many tokens, and for a few.
+/// The values of a unit for [`TILE_TOKENS`] tokens, and for [`GROUP_COLUMNS`] tokens.
 const TILE: usize = TILE_TOKENS * UNIT_GROUPS * GROUP_ROWS;
 const FEW_TILE: usize = GROUP_COLUMNS * UNIT_GROUPS * GROUP_ROWS;
 
-/// Groups of rows in a unit of [`Activations::gated`], whole blocks of the 8-bit form.
+/// The groups of rows in a unit of [`Activations::gated`]: whole blocks of the 8-bit form.
 const GATED_GROUPS: usize = UNIT_GROUPS;
 
-/// Room for the 8-bit form of such a unit and of a group of tokens.
+/// The length of the 8-bit form of such a unit for a group of tokens.
 const GATED_DWORDS: usize = UNIT_GROUPS * GROUP_ROWS * 2 * GROUP_COLUMNS;

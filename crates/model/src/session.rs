@@ -30,14 +30,14 @@ pub use listen::Listen;
 use media::{Embedded, Placed};
 pub use media::{Embedding, MediaPrompt, Medium, Part};
 
-/// What can be pushed.
+/// The input of [`Session::push`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Input<'a> {
-    /// The user's own words: nothing in them is a special token. In an empty session the
+    /// Text that a user wrote: nothing in it is a special token. In an empty session the
     /// vocabulary's BOS comes first.
     Text(&'a str),
-    /// What a chat template made of a conversation: special tokens count where the template wrote
+    /// The prompt that a chat template rendered: special tokens count where the template wrote
     /// them. In an empty session the vocabulary's BOS comes first, unless the prompt begins with it.
     Rendered(&'a Rendered),
     /// A prompt that the program wrote: special tokens are parsed. BOS as for [`Input::Rendered`].
@@ -62,12 +62,12 @@ pub enum Input<'a> {
     },
 }
 
-/// How far a push has come.
+/// The progress of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Tokens evaluated.
+    /// The number of tokens evaluated so far.
     pub done: usize,
-    /// Tokens to evaluate in all.
+    /// The number of tokens to evaluate in all.
     pub total: usize,
 }
 
@@ -78,15 +78,15 @@ pub struct Session<'m> {
     arena: Arena,
     kv: KvCache,
     limits: KvLimits,
-    /// Most tokens in a pass.
+    /// The most tokens in a pass.
     chunk: usize,
-    /// The conversation; the cache holds the first `kv.len()` of them.
+    /// The tokens of the conversation; the cache holds the first `kv.len()` of them.
     tokens: Vec<TokenId>,
-    /// Pictures and sound among the tokens, in order.
+    /// The pictures and sounds among the tokens, in order.
     media: Vec<Placed>,
-    /// Pictures whose rows can be used again.
+    /// The pictures whose rows can be used again.
     embedded: Embedded,
-    /// Scores of what may follow the tokens in the cache, `[vocab]`.
+    /// The logits after the last token in the cache, `[vocab]`.
     logits: Vec<f32>,
     stop: Option<Stop>,
     /// Whether a pass panicked: the cache then holds a part of its positions.
@@ -129,11 +129,11 @@ impl<'m> Session<'m> {
         self.push_with(input, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// [`Session::push`] with progress after every chunk, and the chance to break off.
+    /// Does what [`Session::push`] does, and calls `progress` after every chunk, which may break off.
     ///
     /// # Errors
-    /// As [`Session::push`], and [`Error::Cancelled`](crate::Error::Cancelled) if `progress` breaks before the end; the
-    /// session then holds what was evaluated. So it does if `progress` panics.
+    /// As [`Session::push`], and [`Error::Cancelled`](crate::Error::Cancelled) if `progress` breaks
+    /// before the end. The session then holds what was evaluated, and so it does if `progress` panics.
     pub fn push_with(
         &mut self,
         input: Input<'_>,
@@ -156,8 +156,8 @@ impl<'m> Session<'m> {
         self.append(bos, &filled.ids, &filled.media, progress)
     }
 
-    /// Continues the conversation: an iterator of tokens that samples each from the logits after
-    /// the one before, until the model ends its turn or the context is full.
+    /// Continues the conversation: returns an iterator that samples a token from the logits after the
+    /// one before, until the model ends its turn or the context is full.
     ///
     /// A token that was yielded is part of the session. Dropping the iterator ends generation.
     pub fn generate<'s>(&'s mut self, sampler: &'s mut Sampler) -> Generate<'s, 'm> {
@@ -165,14 +165,14 @@ impl<'m> Session<'m> {
         Generate::new(self, sampler)
     }
 
-    /// Why the last [`Session::generate`] ended by itself; `None` if it did not.
+    /// The reason for which the last [`Session::generate`] ended by itself; `None` if it did not.
     pub fn stop(&self) -> Option<Stop> {
         self.stop
     }
 
-    /// Forgets all but the first `tokens` tokens, which must not end within or right behind a
-    /// medium. What follows gives the same bits as it would in a new session. The length 0 is always possible, and so are the last
-    /// [`SessionConfig::rollback`] tokens.
+    /// Forgets all but the first `tokens` tokens, which must not end within a medium or right after
+    /// one. What follows gives the same bits as in a new session. The length 0 is always possible,
+    /// and so are the last [`SessionConfig::rollback`] tokens.
     ///
     /// # Errors
     /// If the session is shorter, or sliding layers no longer hold what the next token would see.
@@ -203,7 +203,7 @@ impl<'m> Session<'m> {
         &self.tokens
     }
 
-    /// Number of tokens so far.
+    /// The number of tokens so far.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
@@ -213,12 +213,12 @@ impl<'m> Session<'m> {
         self.tokens.is_empty()
     }
 
-    /// Most tokens that the session can hold.
+    /// The most tokens that the session can hold.
     pub fn context(&self) -> usize {
         self.limits.context
     }
 
-    /// Threads that compute.
+    /// The number of threads that compute.
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
@@ -243,18 +243,18 @@ impl<'m> Session<'m> {
         Ok(&self.logits)
     }
 
-    /// Memory, the cache counted as if the context were full.
+    /// The memory of the session, with the cache counted as if the context were full.
     pub fn memory(&self) -> Memory {
         Memory::of(self.model, self.limits, self.chunk)
     }
 
-    /// Scratch memory in bytes: what was declared, and the most that was used so far.
+    /// The scratch memory in bytes: the declared amount, and the most that was used so far.
     pub fn scratch(&self) -> (usize, usize) {
         let declared = scratch(self.model, self.limits, self.chunk);
         (declared.bytes(), self.arena.high_water())
     }
 
-    /// The vocabulary's BOS where it belongs before `first`.
+    /// The vocabulary's BOS, if it belongs before the token `first`.
     fn bos_before(&self, first: Option<TokenId>) -> Option<TokenId> {
         let tokenizer = self.model.tokenizer();
         let is_wanted = self.tokens.is_empty() && tokenizer.add_bos();
@@ -275,7 +275,7 @@ impl<'m> Session<'m> {
         if self.is_broken { Err(SessionError::Broken) } else { Ok(()) }
     }
 
-    /// Appends tokens that exist and fit.
+    /// Appends tokens after checking that they exist and fit.
     fn extend(&mut self, bos: Option<TokenId>, ids: &[TokenId], media: &[Embedding]) -> Result<()> {
         self.check_whole()?;
         let vocab = self.model.config().vocab;

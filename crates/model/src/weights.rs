@@ -1,9 +1,8 @@
-//! Tensors by name: checked against the [`Config`], repacked, and held in memory of our own.
+//! Loads the tensors of a model file. This is the only place that knows their names.
 //!
-//! This is the only place that knows tensor names. First [`check`] compares everything the file
-//! holds with what the metadata promises, so that loading itself can only fail for want of memory;
-//! then matrices are repacked into an [`image`] in the kernels' eight-row container, and small
-//! vectors become f32.
+//! First [`check`] compares the tensors of the file with what the metadata promises. Then matrices
+//! are repacked into an [`image`] in the kernels' eight-row container, and small vectors are read as
+//! f32.
 
 mod cache;
 mod image;
@@ -25,14 +24,14 @@ pub use cache::CacheError;
 pub(crate) use image::Matrix;
 use image::{Plan, Repacking};
 
-/// Everything a forward pass reads.
+/// The weights that a forward pass reads.
 #[derive(Debug)]
 pub(crate) struct Weights {
     pub(crate) embedding: Matrix,
-    /// None where the embedding serves as output head.
+    /// The output head; `None` where the embedding serves as one.
     pub(crate) output: Option<Matrix>,
     pub(crate) output_norm: Vec<f32>,
-    /// Divides the full layers' RoPE frequencies, `head_dim / 2` values.
+    /// The divisors of the full layers' RoPE frequencies, `head_dim / 2` values.
     pub(crate) rope_divisors: Option<Vec<f32>>,
     pub(crate) layers: Vec<Layer>,
 }
@@ -43,7 +42,7 @@ pub(crate) struct Layer {
     pub(crate) attn_norm: Vec<f32>,
     pub(crate) q: Matrix,
     pub(crate) k: Matrix,
-    /// None where values come from the key projection.
+    /// The value projection; `None` where values come from the key projection.
     pub(crate) v: Option<Matrix>,
     pub(crate) attn_output: Matrix,
     pub(crate) q_norm: Vec<f32>,
@@ -54,7 +53,7 @@ pub(crate) struct Layer {
     pub(crate) up: Matrix,
     pub(crate) down: Matrix,
     pub(crate) post_ffw_norm: Vec<f32>,
-    /// Multiplies the residual stream after the layer; 1 where the architecture has none.
+    /// The factor of the residual stream after the layer; 1 where the architecture has none.
     pub(crate) output_scale: f32,
 }
 
@@ -118,18 +117,18 @@ pub(crate) struct Loaded {
     pub(crate) cache_refused: Option<CacheError>,
 }
 
-/// What loading needs beside a file's content.
+/// The settings for loading.
 pub(crate) struct Loading<'a> {
     pub(crate) pool: &'a ThreadPool,
-    /// Hears of bytes read and of how many there are.
+    /// Is called with the bytes read so far and the bytes to read in all; may break off.
     pub(crate) progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-    /// Where the image of the weights is kept.
+    /// The path of the cache file.
     pub(crate) cache: Option<&'a Path>,
     /// Whether all of it is compared.
     pub(crate) verify_cache: bool,
 }
 
-/// Loads one matrix whose shape [`check_shape`] has seen.
+/// Loads the matrix called `name`, whose shape [`check_shape`] has compared.
 pub(crate) fn matrix(gguf: &Gguf<'_>, name: &str, pool: &ThreadPool) -> Result<Matrix> {
     let plan = Plan::new(gguf, [name])?;
     let progress = &mut |_, _| ControlFlow::Continue(());
@@ -138,7 +137,7 @@ pub(crate) fn matrix(gguf: &Gguf<'_>, name: &str, pool: &ThreadPool) -> Result<M
     matrix.map(|(_, matrix)| matrix).ok_or_else(|| missing(name))
 }
 
-/// All values of a tensor as f32.
+/// Reads all values of the tensor called `name` as f32.
 ///
 /// # Errors
 /// If there is no such tensor, or one of its values is NaN or infinite: norms, scales and biases
@@ -160,7 +159,8 @@ pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
     }
 }
 
-/// Compares the tensors of a file with its metadata; gives the bytes that the weights will take.
+/// Compares the tensors of a file with its metadata, and returns the bytes that the weights will
+/// take in memory.
 ///
 /// # Errors
 /// If a tensor is missing, unknown, of the wrong shape, or in a format without a kernel.
@@ -202,12 +202,13 @@ pub(crate) fn is_of_another_part(tensor: &Tensor<'_>) -> bool {
     ["v.", "a.", "mm."].iter().any(|part| tensor.name.starts_with(part))
 }
 
-/// Refuses numbers in the other byte order.
+/// Refuses files whose numbers are in the other byte order.
 pub(crate) fn check_endian(gguf: &Gguf<'_>) -> Result<()> {
     if gguf.endian() == Endian::Big { Err(ModelFileError::BigEndian.into()) } else { Ok(()) }
 }
 
-/// Compares one tensor with the shape that it must have; gives the bytes it will take.
+/// Compares one tensor with the shape that it must have, and returns the bytes that it will take in
+/// memory.
 pub(crate) fn check_shape(gguf: &Gguf<'_>, name: &str, wanted: Shape) -> Result<u64> {
     let tensor = find(gguf, name)?;
     let found = tensor.shape;
@@ -217,7 +218,7 @@ pub(crate) fn check_shape(gguf: &Gguf<'_>, name: &str, wanted: Shape) -> Result<
     bytes_in_memory(tensor)
 }
 
-/// The bytes that a tensor will take: matrices are repacked, vectors become f32.
+/// The bytes that a tensor will take in memory, where matrices are repacked and vectors are f32.
 pub(crate) fn bytes_in_memory(tensor: &Tensor<'_>) -> Result<u64> {
     let (format, shape) = (format(tensor)?, tensor.shape);
     let is_matrix = matches!(shape[..], [_, rows] if rows > 1);
@@ -227,7 +228,7 @@ pub(crate) fn bytes_in_memory(tensor: &Tensor<'_>) -> Result<u64> {
     })
 }
 
-/// The second dimension of a tensor.
+/// The number of rows of the tensor called `name`: its second dimension.
 pub(crate) fn rows(gguf: &Gguf<'_>, name: &str) -> Result<usize> {
     Ok(find(gguf, name)?.shape.get(1).map_or(1, |rows| *rows as usize))
 }
@@ -362,7 +363,7 @@ fn same_shape(a: &[u64], b: &[u64]) -> bool {
     long[..short.len()] == *short && long[short.len()..].iter().all(|n| *n == 1)
 }
 
-/// Puts layers together from the matrices of the finished image.
+/// Builds the layers from the matrices of the finished image.
 struct Loader<'a> {
     gguf: &'a Gguf<'a>,
     matrices: HashMap<&'a str, Matrix>,

@@ -26,17 +26,17 @@ use crate::pages::{MemoryError, Pages};
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvType {
-    /// 4 bytes a value, exact.
+    /// f32: 4 bytes a value, exact.
     F32,
-    /// IEEE 754 binary16, 2 bytes a value.
+    /// f16 (IEEE 754 binary16): 2 bytes a value.
     #[default]
     F16,
-    /// 8-bit integers with an f32 scale for each 32 of a head, 1.125 bytes a value.
+    /// 8-bit integers with an f32 scale for each 32 values of a head: 1.125 bytes a value.
     Q8,
 }
 
 impl KvType {
-    /// Bytes of one head of one position.
+    /// The bytes that a vector of `head_dim` values takes.
     fn vector_bytes(self, head_dim: usize) -> usize {
         match self {
             Self::F32 => 4 * head_dim,
@@ -45,7 +45,7 @@ impl KvType {
         }
     }
 
-    /// Writes one head; `out` is aligned to 4 bytes.
+    /// Stores the vector `x` of one head in `out`, which is aligned to 4 bytes.
     fn store(self, x: &[f32], out: &mut [u8]) {
         match self {
             Self::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(x),
@@ -67,7 +67,7 @@ impl KvType {
         }
     }
 
-    /// Reads heads that [`KvType::store`] wrote one after the other.
+    /// Reads consecutive vectors that [`KvType::store`] wrote, `head_dim` values each, into `out`.
     fn load(self, isa: Isa, bytes: &[u8], head_dim: usize, out: &mut [f32]) {
         match self {
             Self::F32 => out.copy_from_slice(bytemuck::cast_slice(bytes)),
@@ -90,8 +90,8 @@ pub(crate) struct KvCache {
     layers: Vec<LayerKv>,
     context: usize,
     len: usize,
-    /// The greatest length since the rings last held everything: older than
-    /// `high - ring` is overwritten.
+    /// The greatest length since the cache was last empty. The rings have overwritten all positions
+    /// before `high - ring`.
     high: usize,
     window: usize,
     ring: usize,
@@ -102,17 +102,17 @@ pub(crate) struct KvCache {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KvLimits {
     pub(crate) kind: KvType,
-    /// Most positions.
+    /// The most positions that a full layer can hold.
     pub(crate) context: usize,
-    /// Positions that can always be given back.
+    /// The number of last positions that can always be taken back.
     pub(crate) rollback: usize,
-    /// Pairs that turn in keys of full layers which are values times a norm's weights but for them;
-    /// none where keys are kept whole.
+    /// The pairs that RoPE turns in keys of full layers, where the rest of a key is the value times
+    /// the norm's weights. `None` where keys are stored whole.
     pub(crate) turning_pairs: Option<usize>,
 }
 
 impl KvCache {
-    /// Reserves the rings.
+    /// Makes an empty cache: reserves the rings, and address space for the full layers.
     pub(crate) fn new(config: &Config, limits: KvLimits) -> Result<Self, MemoryError> {
         let layer = |l: &LayerConfig| LayerKv::new(config, l, limits);
         Ok(Self {
@@ -126,19 +126,19 @@ impl KvCache {
         })
     }
 
-    /// Bytes of a cache whose context is full.
+    /// The bytes of a cache whose context is full.
     pub(crate) fn bytes(config: &Config, limits: KvLimits) -> u64 {
         let layer =
             |l: &LayerConfig| (positions(config, l, limits) * position_bytes(l, limits)) as u64;
         config.layers.iter().map(layer).sum()
     }
 
-    /// Positions held.
+    /// The number of positions that the cache holds.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Most positions.
+    /// The most positions that the cache can hold.
     pub(crate) fn context(&self) -> usize {
         self.context
     }
@@ -147,7 +147,7 @@ impl KvCache {
         &mut self.layers[i]
     }
 
-    /// Counts `tokens` more positions, after every layer has committed them.
+    /// Counts `tokens` more positions. Every layer must have committed them before.
     pub(crate) fn advance(&mut self, tokens: usize) {
         self.len += tokens;
         self.high = self.high.max(self.len);
@@ -156,7 +156,7 @@ impl KvCache {
     /// Forgets positions from `len` on.
     ///
     /// # Errors
-    /// Where a ring has overwritten what the next query would see: the least length possible.
+    /// The least possible length, if a ring has overwritten what the next query would see.
     pub(crate) fn truncate(&mut self, len: usize) -> Result<(), usize> {
         let oldest = if self.has_rings { self.high.saturating_sub(self.ring) } else { 0 };
         if len > 0 && oldest > 0 && len + 1 < oldest + self.window {
@@ -178,19 +178,19 @@ pub(crate) struct LayerKv {
     head_dim: usize,
     /// See [`KvLimits`].
     turning_pairs: Option<usize>,
-    /// Positions that there is room for.
+    /// The number of positions that there is room for.
     positions: usize,
     pages: Pages,
 }
 
-/// Where the keys or the values of one head lie.
+/// The place of the keys, or of the values, of one head.
 #[derive(Clone, Copy)]
 struct Plane {
-    /// Bytes of one position.
+    /// The bytes of one position.
     vector: usize,
-    /// Offset in the cache.
+    /// The offset in the cache.
     cached: usize,
-    /// Offset in what is staged of one position.
+    /// The offset in the staged bytes of one position.
     staged: usize,
 }
 
@@ -208,12 +208,12 @@ impl LayerKv {
         })
     }
 
-    /// Bytes of one position, `[kv_heads][key]` and `[kv_heads][value]`.
+    /// The bytes of one position, `[kv_heads][key]` and then `[kv_heads][value]`.
     pub(crate) fn token_bytes(&self) -> usize {
         self.heads * (self.key_bytes() + self.value_bytes())
     }
 
-    /// Writes keys and values of one position, `[kv_heads][head_dim]` each, as they are staged.
+    /// Stores the keys `k` and values `v` of one position, `[kv_heads][head_dim]` each, in `staged`.
     pub(crate) fn stage(&self, k: &[f32], v: &[f32], staged: &mut [u8]) {
         let (keys, values) = staged.split_at_mut(self.heads * self.key_bytes());
         for (k, out) in k.chunks_exact(self.head_dim).zip(keys.chunks_exact_mut(self.key_bytes())) {
@@ -232,8 +232,8 @@ impl LayerKv {
         }
     }
 
-    /// Cache and stage as one; the stage begins at position `start`. `key_norm` are the weights of
-    /// the keys' RMSNorm.
+    /// A view of the cached positions and of the staged ones, which begin at position `start`.
+    /// `key_norm` holds the weights of the keys' RMSNorm.
     pub(crate) fn view<'a>(
         &'a self,
         staged: &'a [u8],
@@ -281,7 +281,7 @@ impl LayerKv {
     }
 }
 
-/// What attention reads.
+/// The keys and values that attention reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KvView<'a> {
     layer: &'a LayerKv,
@@ -292,7 +292,7 @@ pub(crate) struct KvView<'a> {
 }
 
 impl KvView<'_> {
-    /// Keys and values of one head as f32, `[positions][head_dim]` each.
+    /// Reads the keys and values of `head` at `positions` as f32, `[positions][head_dim]` each.
     pub(crate) fn load(
         &self,
         head: usize,
@@ -319,8 +319,8 @@ impl KvView<'_> {
         });
     }
 
-    /// Hands the vectors of `positions` to `load`, as many at once as lie together, with their part
-    /// of `out`.
+    /// Calls `load` with the stored vectors of `positions` and their part of `out`, once for each run
+    /// of vectors that lie together.
     fn read(
         &self,
         plane: Plane,
@@ -353,7 +353,7 @@ fn ring_positions(config: &Config, limits: KvLimits) -> usize {
     config.window.saturating_add(limits.rollback).min(limits.context)
 }
 
-/// Positions that a layer has room for.
+/// The number of positions that a layer has room for.
 fn positions(config: &Config, layer: &LayerConfig, limits: KvLimits) -> usize {
     match layer.kind {
         LayerKind::Sliding => ring_positions(config, limits),
@@ -365,18 +365,18 @@ fn turning_pairs(layer: &LayerConfig, limits: KvLimits) -> Option<usize> {
     limits.turning_pairs.filter(|_| layer.kind == LayerKind::Full)
 }
 
-/// Bytes of one position of a layer.
+/// The bytes of one position of a layer.
 pub(super) fn position_bytes(layer: &LayerConfig, limits: KvLimits) -> usize {
     let key = key_bytes(limits.kind, layer.head_dim, turning_pairs(layer, limits));
     layer.kv_heads * (key + limits.kind.vector_bytes(layer.head_dim))
 }
 
-/// Bytes of one key: a head, or the first and the second values of the pairs that turn.
+/// The bytes of one key: of the whole head, or of both values of the pairs that turn.
 fn key_bytes(kind: KvType, head_dim: usize, turning_pairs: Option<usize>) -> usize {
     turning_pairs.map_or(kind.vector_bytes(head_dim), |pairs| 2 * kind.vector_bytes(pairs))
 }
 
-/// Values that share a scale in [`KvType::Q8`].
+/// The number of values that share a scale in [`KvType::Q8`].
 const Q8_BLOCK: usize = 32;
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ use carat_gguf::{Mapping, PartFile};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::image::{Image, Plan, Repacked, Repacking};
+use super::image::{PackedImage, Plan, Repacked, Repacking};
 use crate::error::{Error, Result};
 use crate::identity::{self, Identity};
 
@@ -85,7 +85,7 @@ impl CacheError {
 
 /// The weights, and how they were come by.
 pub(super) struct Opened {
-    pub(super) image: Image,
+    pub(super) image: PackedImage,
     /// Of the model, if it was looked for.
     pub(super) identity: Option<Identity>,
     /// Why the cache file was not used or not kept.
@@ -203,7 +203,7 @@ impl Cache {
             // Without it the next start compares everything again, and nothing else is lost.
             let _ = write_at(&self.file, 0, &Header { stamp, ..found }.bytes());
         }
-        let image = Image::File(mapping, HEADER_BYTES);
+        let image = PackedImage::File(mapping, HEADER_BYTES);
         Ok(Some(Opened { image, identity, refused: None }))
     }
 }
@@ -287,7 +287,7 @@ fn is_image(plan: &Plan<'_>, image: &[u8], pool: &ThreadPool) -> Result<bool> {
         let some = part.units().enumerate().filter(|(i, _)| i % stride == 0 || i + 1 == count);
         units.extend(some.map(|(_, rows)| (part, rows)));
     }
-    let is_same = |(part, rows): (&super::image::Part<'_>, std::ops::Range<usize>)| {
+    let is_same = |(part, rows): (&super::image::PlannedMatrix<'_>, std::ops::Range<usize>)| {
         let at = part.at + part.packed(rows.start);
         let mut fresh = vec![0; part.packed(rows.len())];
         part.pack(rows, &mut Vec::new(), &mut fresh)?;
@@ -334,7 +334,7 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
             Some(refused)
         }
     };
-    let image = Image::File(mapping, HEADER_BYTES);
+    let image = PackedImage::File(mapping, HEADER_BYTES);
     Ok(Opened { image, identity: Some(repacked.identity), refused })
 }
 

@@ -18,15 +18,15 @@ use crate::error::{Error, Result};
 use crate::identity::{self, Identity};
 use crate::pages::Pages;
 
-/// Where an image lies.
+/// The memory of an image.
 #[derive(Debug)]
-pub(super) enum Image {
+pub(super) enum PackedImage {
     Memory(Pages),
-    /// From this offset of a file.
+    /// A mapped file, in which the image begins at this offset.
     File(Mapping, usize),
 }
 
-impl Image {
+impl PackedImage {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Memory(pages) => pages,
@@ -41,40 +41,40 @@ pub(crate) struct Matrix {
     format: Format,
     rows: usize,
     cols: usize,
-    /// Offset in the image.
+    /// The offset in the image.
     at: usize,
-    image: Arc<Image>,
+    image: Arc<PackedImage>,
 }
 
 impl Matrix {
-    /// As the kernels take it.
+    /// The matrix as the kernels take it.
     pub(crate) fn view(&self) -> carat_kernels::Weights<'_> {
         carat_kernels::Weights::new(self.format, self.rows, self.cols, self.bytes())
     }
 
-    /// As it lies in memory.
+    /// The bytes of the matrix in memory.
     pub(crate) fn bytes(&self) -> &[u8] {
         let bytes = packed_bytes(self.format, self.rows, self.cols);
         &self.image.bytes()[self.at..][..bytes]
     }
 }
 
-/// The matrices of an image, and where each will lie.
+/// The matrices of an image, and the place of each.
 pub(super) struct Plan<'a> {
     pub(super) gguf: &'a Gguf<'a>,
-    pub(super) parts: Vec<Part<'a>>,
+    pub(super) parts: Vec<PlannedMatrix<'a>>,
     pub(super) bytes: usize,
 }
 
 /// A matrix of a [`Plan`].
-pub(super) struct Part<'a> {
+pub(super) struct PlannedMatrix<'a> {
     gguf: &'a Gguf<'a>,
-    /// GGUF rows.
+    /// The tensor's rows as GGUF stores them.
     tensor: &'a Tensor<'a>,
     format: Format,
     rows: usize,
     cols: usize,
-    /// Offset in the image.
+    /// The offset in the image.
     pub(super) at: usize,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Plan<'a> {
         let mut plan = Self { gguf, parts: Vec::new(), bytes: 0 };
         for name in names {
             let tensor = find(gguf, name.as_ref())?;
-            let part = Part {
+            let part = PlannedMatrix {
                 gguf,
                 tensor,
                 format: format(tensor)?,
@@ -104,11 +104,11 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// Makes the image in memory.
-    pub(super) fn load(&self, repacking: &mut Repacking<'_>) -> Result<Image> {
+    /// Repacks all matrices into memory.
+    pub(super) fn load(&self, repacking: &mut Repacking<'_>) -> Result<PackedImage> {
         let mut pages = Pages::zeroed("weights", self.bytes)?;
         self.repack(repacking, false, |at, len, pack| pack(&mut pages[at..at + len]))?;
-        Ok(Image::Memory(pages))
+        Ok(PackedImage::Memory(pages))
     }
 
     /// Repacks everything, in order: `room(at, len, pack)` gives `pack` the memory where the `len`
@@ -119,7 +119,7 @@ impl<'a> Plan<'a> {
         hashes: bool,
         mut room: impl FnMut(usize, usize, &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<()>,
     ) -> Result<Vec<Hashes>> {
-        let pieces: Vec<_> = self.parts.iter().flat_map(Part::pieces).collect();
+        let pieces: Vec<_> = self.parts.iter().flat_map(PlannedMatrix::pieces).collect();
         let total = self.parts.iter().map(|part| part.tensor.data.len() as u64).sum();
         let mut found: Vec<Hashes> = self.parts.iter().map(|_| Hashes::default()).collect();
         let (mut done, mut part) = (0, 0);
@@ -170,7 +170,7 @@ impl<'a> Plan<'a> {
         pool: &ThreadPool,
         read: impl Fn(usize, &mut [u8]) -> Result<()> + Sync,
     ) -> Result<blake3::Hash> {
-        let hash = |part: &Part<'_>| -> Result<blake3::Hash> {
+        let hash = |part: &PlannedMatrix<'_>| -> Result<blake3::Hash> {
             let units: Vec<_> = part.units().collect();
             let hash_unit = |buffer: &mut Vec<u8>, rows: &Range<usize>| {
                 buffer.resize(part.packed(rows.len()), 0);
@@ -185,10 +185,10 @@ impl<'a> Plan<'a> {
     }
 
     /// The matrices of the finished image.
-    pub(super) fn matrices(&self, image: Image) -> impl Iterator<Item = (&'a str, Matrix)> {
+    pub(super) fn matrices(&self, image: PackedImage) -> impl Iterator<Item = (&'a str, Matrix)> {
         let image = Arc::new(image);
         self.parts.iter().map(move |part| {
-            let Part { tensor, format, rows, cols, at, .. } = *part;
+            let PlannedMatrix { tensor, format, rows, cols, at, .. } = *part;
             (tensor.name, Matrix { format, rows, cols, at, image: Arc::clone(&image) })
         })
     }
@@ -197,21 +197,21 @@ impl<'a> Plan<'a> {
 /// What repacking needs beside a plan.
 pub(super) struct Repacking<'a> {
     pub(super) pool: &'a ThreadPool,
-    /// Hears of bytes read and of how many there are.
+    /// Is called with the bytes read so far and the bytes to read in all; may break off.
     pub(super) progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 }
 
-/// What is known of an image that was just made.
+/// The hashes of an image that was just made.
 pub(super) struct Repacked {
-    /// Of the file.
+    /// The hash of the model file.
     pub(super) identity: Identity,
-    /// Of the image.
+    /// The hash of the image.
     pub(super) image: blake3::Hash,
 }
 
-/// Rows of a matrix that are repacked before the next progress.
+/// The rows of a matrix that are repacked between two calls of progress.
 struct Piece<'p, 'a> {
-    part: &'p Part<'a>,
+    part: &'p PlannedMatrix<'a>,
     rows: Range<usize>,
 }
 
@@ -246,13 +246,13 @@ impl Piece<'_, '_> {
     }
 }
 
-impl<'a> Part<'a> {
-    /// Its length in the image.
+impl<'a> PlannedMatrix<'a> {
+    /// The length of the matrix in the image.
     pub(super) fn bytes(&self) -> usize {
         self.packed(self.rows)
     }
 
-    /// Length of so many rows in the image.
+    /// The length of `rows` rows in the image.
     pub(super) fn packed(&self, rows: usize) -> usize {
         packed_bytes(self.format, rows, self.cols)
     }

@@ -1,10 +1,10 @@
 //! `softmax(scale · q kᵀ) v`, without ever holding a row of scores.
 //!
-//! Keys are cut into *spans*, and spans into *tiles*, both at fixed positions of the conversation. A
+//! Keys are cut into *splits*, and splits into *tiles*, both at fixed positions of the conversation. A
 //! tile is converted to f32 once for a *block* of rows: all query heads of a key head, of several
-//! tokens. Within a span softmax runs online (Milakov and Gimelshein 2018); the results of spans are
-//! merged in order. A long prompt has blocks enough for all threads, and each walks its spans in
-//! turn; a few tokens make one block, whose spans are shared out instead. Either way a row meets the
+//! tokens. Within a split softmax runs online (Milakov and Gimelshein 2018); the results of splits are
+//! merged in order. A long prompt has blocks enough for all threads, and each walks its splits in
+//! turn; a few tokens make one block, whose splits are shared out instead. Either way a row meets the
 //! same tiles and the same merges, so its bits depend on its position alone, neither on the chunk
 //! that it came in nor on the thread.
 
@@ -26,14 +26,14 @@ pub(super) fn need(config: &Config, layer: &LayerConfig, context: usize, tokens:
     })
 }
 
-/// Length of the partial results of a few tokens, for all spans.
+/// Length of the partial results of a few tokens, for all splits.
 fn few_len(config: &Config, layer: &LayerConfig, context: usize) -> usize {
-    let spans = match layer.kind {
-        LayerKind::Sliding => context.min(config.window + FEW) / SPAN + 2,
-        LayerKind::Full => span_index(layer.kind, context) + 1,
+    let splits = match layer.kind {
+        LayerKind::Sliding => context.min(config.window + FEW) / SPLIT + 2,
+        LayerKind::Full => split_index(layer.kind, context) + 1,
     };
     let rows = few_tokens(layer.group()) * layer.group();
-    spans * layer.kv_heads * partial_len(rows, layer.head_dim)
+    splits * layer.kv_heads * partial_len(rows, layer.head_dim)
 }
 
 /// Length of the partial results of many tokens: two for each block.
@@ -54,7 +54,7 @@ pub(super) fn softmax(
 ) {
     let work = Softmax { pass, layer, kv, q, group: layer.group() };
     if pass.span.tokens <= few_tokens(work.group) {
-        work.by_spans(out, frame);
+        work.by_splits(out, frame);
     } else {
         work.by_blocks(out, frame);
     }
@@ -78,17 +78,17 @@ struct Block {
 }
 
 impl Softmax<'_> {
-    /// One block; the units of work are spans and key heads.
-    fn by_spans(self, out: &mut [f32], mut frame: Frame<'_>) {
+    /// One block; the units of work are splits and key heads.
+    fn by_splits(self, out: &mut [f32], mut frame: Frame<'_>) {
         let (heads, kind) = (self.layer.kv_heads, self.layer.kind);
         let block = Block { first: 0, tokens: self.pass.span.tokens };
         let keys = self.union(block);
-        let spans = span_index(kind, keys.start)..span_index(kind, keys.end - 1) + 1;
+        let splits = split_index(kind, keys.start)..split_index(kind, keys.end - 1) + 1;
         let width = partial_len(block.tokens * self.group, self.layer.head_dim);
         let partials = frame.take(few_len(self.pass.config, self.layer, self.pass.context));
-        let partials = &mut partials[..spans.len() * heads * width]; // [spans][heads][width]
+        let partials = &mut partials[..splits.len() * heads * width]; // [splits][heads][width]
         self.pass.pool.chunks(partials, width, |i, partial| {
-            let keys = intersection(&span(kind, spans.start + i / heads), &keys);
+            let keys = intersection(&split(kind, splits.start + i / heads), &keys);
             self.attend(block, i % heads, keys, &mut Partial::new(partial, self.layer.head_dim));
         });
         self.collect(out, |token, head, out| {
@@ -110,11 +110,11 @@ impl Softmax<'_> {
             let (whole, part) = partials.split_at_mut(width);
             let mut whole = Partial::new(whole, head_dim);
             let keys = self.union(block);
-            let mut index = span_index(kind, keys.start);
-            self.attend(block, i % heads, intersection(&span(kind, index), &keys), &mut whole);
-            while span(kind, index).end < keys.end {
+            let mut index = split_index(kind, keys.start);
+            self.attend(block, i % heads, intersection(&split(kind, index), &keys), &mut whole);
+            while split(kind, index).end < keys.end {
                 index += 1;
-                let keys = intersection(&span(kind, index), &keys);
+                let keys = intersection(&split(kind, index), &keys);
                 self.attend(block, i % heads, keys, &mut Partial::new(part, head_dim));
                 whole.merge(self.pass.pool.isa(), part, 0);
             }
@@ -139,7 +139,7 @@ impl Softmax<'_> {
         });
     }
 
-    /// Attends a block's rows of one key head to `keys`, which lie in one span.
+    /// Attends a block's rows of one key head to `keys`, which lie in one split.
     fn attend(self, block: Block, head: usize, keys: Range<usize>, partial: &mut Partial<'_>) {
         let (isa, head_dim) = (self.pass.pool.isa(), self.layer.head_dim);
         let (width, query_len) = (self.group * head_dim, self.layer.query_len());
@@ -302,26 +302,27 @@ fn tile_positions(head_dim: usize) -> usize {
     1 << (TILE_VALUES / head_dim).min(TILE_POSITIONS_MAX).ilog2()
 }
 
-/// The span that holds a position, counted from the first one.
-fn span_index(kind: LayerKind, position: usize) -> usize {
-    if kind == LayerKind::Sliding || position < SPANS_EQUAL * SPAN {
-        return position / SPAN;
+/// The split that holds a position, counted from the first one.
+fn split_index(kind: LayerKind, position: usize) -> usize {
+    if kind == LayerKind::Sliding || position < SPLITS_EQUAL * SPLIT {
+        return position / SPLIT;
     }
     let octave = position.ilog2();
-    let len = (1 << octave) / OCTAVE_SPANS;
-    let octaves = (octave - (SPANS_EQUAL * SPAN).ilog2()) as usize;
-    SPANS_EQUAL + octaves * OCTAVE_SPANS + (position - (1 << octave)) / len
+    let len = (1 << octave) / OCTAVE_SPLITS;
+    let octaves = (octave - (SPLITS_EQUAL * SPLIT).ilog2()) as usize;
+    SPLITS_EQUAL + octaves * OCTAVE_SPLITS + (position - (1 << octave)) / len
 }
 
-/// The positions of a span. On full layers spans grow with the position, so that a long
+/// The positions of a split. On full layers splits grow with the position, so that a long
 /// conversation does not have more partial results than fit the cache.
-fn span(kind: LayerKind, index: usize) -> Range<usize> {
-    if kind == LayerKind::Sliding || index < SPANS_EQUAL {
-        return index * SPAN..(index + 1) * SPAN;
+fn split(kind: LayerKind, index: usize) -> Range<usize> {
+    if kind == LayerKind::Sliding || index < SPLITS_EQUAL {
+        return index * SPLIT..(index + 1) * SPLIT;
     }
-    let (octaves, i) = ((index - SPANS_EQUAL) / OCTAVE_SPANS, (index - SPANS_EQUAL) % OCTAVE_SPANS);
-    let octave = (SPANS_EQUAL * SPAN) << octaves;
-    let len = octave / OCTAVE_SPANS;
+    let (octaves, i) =
+        ((index - SPLITS_EQUAL) / OCTAVE_SPLITS, (index - SPLITS_EQUAL) % OCTAVE_SPLITS);
+    let octave = (SPLITS_EQUAL * SPLIT) << octaves;
+    let len = octave / OCTAVE_SPLITS;
     octave + i * len..octave + (i + 1) * len
 }
 
@@ -347,14 +348,14 @@ const TILE_VALUES: usize = HEAD_DIM_MAX;
 /// Short heads would make tiles so long that hidden ends cost more than the loop saves.
 const TILE_POSITIONS_MAX: usize = 32;
 
-/// Positions of a span: enough that merging costs little.
-const SPAN: usize = 512;
+/// Positions of a split: enough that merging costs little.
+const SPLIT: usize = 512;
 
-/// Spans of full layers that are [`SPAN`] long: up to position 32768.
-const SPANS_EQUAL: usize = 64;
+/// Splits of full layers that are [`SPLIT`] long: up to position 32768.
+const SPLITS_EQUAL: usize = 64;
 
-/// Spans between any two later powers of two.
-const OCTAVE_SPANS: usize = 32;
+/// Splits between any two later powers of two.
+const OCTAVE_SPLITS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -365,7 +366,7 @@ mod tests {
         for head_dim in [2, 64, 80, 256, 512, HEAD_DIM_MAX] {
             let tile = tile_positions(head_dim);
             assert!(tile.is_power_of_two() && tile * head_dim <= TILE_VALUES, "{head_dim}");
-            assert!(SPAN.is_multiple_of(tile));
+            assert!(SPLIT.is_multiple_of(tile));
         }
         assert_eq!(tile_positions(512), 16); // full layers of the 12B
         for group in [1, 2, 3, 16, 100, GROUP_MAX] {
@@ -376,18 +377,18 @@ mod tests {
     }
 
     #[test]
-    fn spans_follow_each_other_and_hold_their_positions() {
+    fn splits_follow_each_other_and_hold_their_positions() {
         for kind in [LayerKind::Sliding, LayerKind::Full] {
             let mut end = 0;
             for index in 0..300 {
-                let span = span(kind, index);
-                assert_eq!(span.start, end, "{kind:?} {index}");
-                assert!(span.len() >= SPAN && span.len().is_multiple_of(SPAN));
-                assert_eq!(span_index(kind, span.start), index, "{kind:?}");
-                assert_eq!(span_index(kind, span.end - 1), index, "{kind:?}");
-                end = span.end;
+                let split = split(kind, index);
+                assert_eq!(split.start, end, "{kind:?} {index}");
+                assert!(split.len() >= SPLIT && split.len().is_multiple_of(SPLIT));
+                assert_eq!(split_index(kind, split.start), index, "{kind:?}");
+                assert_eq!(split_index(kind, split.end - 1), index, "{kind:?}");
+                end = split.end;
             }
         }
-        assert_eq!(span_index(LayerKind::Full, 262_143), 159);
+        assert_eq!(split_index(LayerKind::Full, 262_143), 159);
     }
 }

@@ -1,5 +1,5 @@
-//! Long conversations against the naive pass: attention cuts keys into tiles, spans and blocks, and
-//! merges what spans give, so every edge of these is crossed here, by passes of few and of many
+//! Long conversations against the naive pass: attention cuts keys into tiles, splits and blocks, and
+//! merges what splits give, so every edge of these is crossed here, by passes of few and of many
 //! tokens.
 
 mod common;
@@ -13,13 +13,13 @@ use emulated::emulated;
 use naive::made::made;
 use naive::{Kind, Shape};
 
-/// Of the kernels of attention: positions of a tile of short heads, and of a span.
+/// Of the kernels of attention: positions of a tile of short heads, and of a split.
 const TILE: usize = 32;
-const SPAN: usize = 512;
+const SPLIT: usize = 512;
 
-/// Where the spans of full layers begin to grow, and the length of the first that has grown.
+/// Where the splits of full layers begin to grow, and the length of the first that has grown.
 const GROWN: usize = 32768;
-const GROWN_SPAN: usize = 1024;
+const GROWN_SPLIT: usize = 1024;
 
 /// Differences by the order of f32 summation only, as for every other shape.
 const KL: f64 = 1e-7;
@@ -30,15 +30,15 @@ fn around(edges: impl IntoIterator<Item = usize>) -> Vec<usize> {
     edges.into_iter().flat_map(|edge| [edge - 1, edge, edge + 1]).collect()
 }
 
-/// A sliding and a full layer whose keys fill three spans and more. A window of 1100 begins within
-/// a tile and within a span; 1024 and 1536 let it begin at the edges of both.
+/// A sliding and a full layer whose keys fill three splits and more. A window of 1100 begins within
+/// a tile and within a split; 1024 and 1536 let it begin at the edges of both.
 #[test]
-fn spans_and_tiles_are_attended_as_the_naive_pass_does() {
+fn splits_and_tiles_are_attended_as_the_naive_pass_does() {
     let kinds = [
         Kind { kv_heads: 2, head_dim: 16, base: 1e4, pairs: 8 },
         Kind { kv_heads: 1, head_dim: 32, base: 1e6, pairs: 4 },
     ];
-    let windows: &[usize] = if emulated() { &[1100] } else { &[1100, 2 * SPAN, 3 * SPAN] };
+    let windows: &[usize] = if emulated() { &[1100] } else { &[1100, 2 * SPLIT, 3 * SPLIT] };
     for &window in windows {
         let shape = Shape {
             hidden: 32,
@@ -50,33 +50,34 @@ fn spans_and_tiles_are_attended_as_the_naive_pass_does() {
             ..Shape::tiny_s()
         };
         let (naive, model) = made(&shape);
-        let ids = tokens(3 * SPAN + TILE + 2);
+        let ids = tokens(3 * SPLIT + TILE + 2);
         let want = naive.logits(&ids);
         let with = |chunk: usize, threads| {
             let config = SessionConfig { prefill_chunk: chunk, rollback: 0, threads, ..config() };
             logits(&model, config, &ids)
         };
         let got = with(256, 1);
-        for at in around((1..=3).flat_map(|i| [i * SPAN, i * SPAN + TILE]).chain([TILE, window])) {
+        for at in around((1..=3).flat_map(|i| [i * SPLIT, i * SPLIT + TILE]).chain([TILE, window]))
+        {
             let d = distance(&want[at..=at], &got[at..=at]);
             assert!(d.kl <= KL && d.max <= LOGIT, "window {window}, position {at}: {d:?}");
         }
         let d = distance(&want, &got);
         println!("window {window}: {d:?}");
         assert!(d.top1 == 1.0 && d.kl <= KL && d.max <= LOGIT, "window {window}: {d:?}");
-        // One token and eight count as few, whose spans are shared out; nine count as many.
-        for (chunk, threads) in [(1, 1), (8, 2), (9, 1), (SPAN + 1, 3), (ids.len(), 2)] {
+        // One token and eight count as few, whose splits are shared out; nine count as many.
+        for (chunk, threads) in [(1, 1), (8, 2), (9, 1), (SPLIT + 1, 3), (ids.len(), 2)] {
             let same = bits(&with(chunk, threads).concat()) == bits(&got.concat());
             assert!(same, "window {window}: chunks of {chunk} on {threads} threads differ");
         }
     }
 }
 
-/// Beyond 32768 positions spans of full layers grow with the position.
+/// Beyond 32768 positions splits of full layers grow with the position.
 #[test]
-fn grown_spans_are_attended_as_the_naive_pass_does() {
+fn grown_splits_are_attended_as_the_naive_pass_does() {
     if emulated() {
-        return; // no instruction set changes where spans begin
+        return; // no instruction set changes where splits begin
     }
     let kind = Kind { kv_heads: 1, head_dim: 8, base: 1e6, pairs: 2 };
     let shape = Shape {
@@ -88,8 +89,8 @@ fn grown_spans_are_attended_as_the_naive_pass_does() {
         ..Shape::tiny_s()
     };
     let (naive, model) = made(&shape);
-    let ids = tokens(GROWN + 2 * GROWN_SPAN + 2);
-    let edges = around([GROWN, GROWN + GROWN_SPAN, GROWN + 2 * GROWN_SPAN]);
+    let ids = tokens(GROWN + 2 * GROWN_SPLIT + 2);
+    let edges = around([GROWN, GROWN + GROWN_SPLIT, GROWN + 2 * GROWN_SPLIT]);
     let want = naive.logits_after(&ids, |at| edges.contains(&at));
     let config = SessionConfig { prefill_chunk: 1024, threads: 2, ..config() };
     let mut session = Session::new(&model, config).expect("a session");
