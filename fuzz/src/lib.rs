@@ -17,6 +17,7 @@
 pub mod blocks;
 pub mod gguf;
 pub mod picture;
+pub mod sound;
 pub mod template;
 pub mod tokenizer;
 
@@ -32,13 +33,15 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "gguf", run: gguf::gguf, seeds: gguf::gguf_seeds },
     Target { name: "tokenizer", run: tokenizer::tokenizer, seeds: tokenizer::tokenizer_seeds },
     Target { name: "template", run: template::template, seeds: template::template_seeds },
     Target { name: "blocks", run: blocks::blocks, seeds: blocks::blocks_seeds },
     Target { name: "tiff", run: picture::tiff, seeds: picture::tiff_seeds },
     Target { name: "bitmap", run: picture::bitmap, seeds: picture::bitmap_seeds },
+    Target { name: "wav", run: sound::wav, seeds: sound::wav_seeds },
+    Target { name: "mp4", run: sound::mp4, seeds: sound::mp4_seeds },
 ];
 
 /// The file name of the seed that code makes at `index`; seeds that were found have other names.

@@ -43,6 +43,16 @@ fn bitmap_holds_on_seeds_and_damaged_seeds() {
 }
 
 #[test]
+fn wav_holds_on_seeds_and_damaged_seeds() {
+    replay("wav");
+}
+
+#[test]
+fn mp4_holds_on_seeds_and_damaged_seeds() {
+    replay("mp4");
+}
+
+#[test]
 fn seed_files_are_what_the_code_makes() {
     for target in TARGETS {
         let made = (target.seeds)();

@@ -250,7 +250,8 @@ pub(crate) struct MediaArgs {
     /// Show a picture; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Vec<PathBuf>,
-    /// Play sound, by ffmpeg where carat has no decoder for it; `-` is standard input
+    /// Play sound: WAV, AIFF, AU, CAF, FLAC, MP3, AAC, M4A, Ogg or WebM, the rest by ffmpeg;
+    /// `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) audio: Vec<PathBuf>,
     /// Show a video: an animation, a folder of frames, or a film if ffmpeg is installed

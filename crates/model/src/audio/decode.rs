@@ -22,7 +22,7 @@ use super::pcm::Pcm;
 use super::sink::{Sink, WHOLE, seconds};
 use super::view::{Piece, View};
 use super::wav::{self, Wav};
-use super::{AudioError, au, clip::DecodeOptions, flac, mp4, ogg, sniff};
+use super::{AudioError, au, caf, clip::DecodeOptions, flac, mp4, ogg, sniff};
 use crate::quiet;
 
 pub(crate) use super::sink::Decoded;
@@ -67,6 +67,10 @@ fn decode_as(
         "FLAC" => {
             let pieces = flac::pieces(&mut body)?;
             hints.promise = Promise::Bytes;
+            return decode_packets(View::new(body, pieces), container, hints, options);
+        }
+        "CAF" => {
+            let pieces = caf::pieces(&mut body)?;
             return decode_packets(View::new(body, pieces), container, hints, options);
         }
         "Ogg" => {
@@ -139,7 +143,7 @@ fn decode_frames(
     let mut sink = Sink::new(options, WHOLE);
     let mut part = Part::new(Told::default());
     let (mut complete, mut codec, mut spec) = (true, None, None);
-    let mut heard = false;
+    let (mut heard, mut refused) = (false, false);
     loop {
         let (header, frame) = match frames.next()? {
             Next::Frame(header, frame) => (header, frame),
@@ -149,10 +153,7 @@ fn decode_frames(
                 codec = None;
                 continue;
             }
-            Next::End if !heard => {
-                let why = "none of its frames can be decoded".to_string();
-                return Err(AudioError::Damaged { container, why });
-            }
+            Next::End if !heard => return Err(unheard(container, refused)),
             Next::End => {
                 return sink.finish(complete && part.is_complete() && !frames.is_damaged());
             }
@@ -162,6 +163,8 @@ fn decode_frames(
             codec = Some(Codec::new(&parameters(&header), container, false)?);
         }
         let Some(decoder) = &mut codec else { continue };
+        let frame = header.allowed(frame).unwrap_or_default(); // an empty one is lost
+        refused |= frame.is_empty();
         // The decoder leaves a band of such blocks unscaled, which is a thunder; it lasts into
         // the next frame. They are silent, and the decoder keeps its reservoir.
         let mixed = header.has_mixed_blocks(&frame);
@@ -187,6 +190,16 @@ fn decode_frames(
             sink.take(&pcm[range], header.rate, header.channels)?;
         }
     }
+}
+
+/// Why nothing was heard; `refused` frames were of a rate that is not decoded.
+fn unheard(container: &'static str, refused: bool) -> AudioError {
+    if refused {
+        let codec = "MP2 of more than 192 kbit/s in one channel".to_string();
+        return AudioError::UnsupportedCodec { container, codec };
+    }
+    let why = "none of its frames can be decoded".to_string();
+    AudioError::Damaged { container, why }
 }
 
 fn parameters(header: &frames::Header) -> AudioCodecParameters {
@@ -241,7 +254,14 @@ fn decode_packets(
     options: &DecodeOptions,
 ) -> Result<Decoded, AudioError> {
     let length = body.byte_len().unwrap_or(0);
-    let mut format = demuxer(body, container).map_err(|error| refusal(error, container))?;
+    let mut format = demuxer(body, container).map_err(|error| match container {
+        // Of WAV only ADPCM comes here, and its header was read before.
+        "WAV" if !matches!(error, Symphonia::IoError(_)) => {
+            let codec = "ADPCM of an unusual kind".to_string();
+            AudioError::UnsupportedCodec { container, codec }
+        }
+        _ => refusal(error, container),
+    })?;
     let movie = hints.window_track.unwrap_or_default();
     let (mut track, mut codec) = open(&*format, container, &movie)?;
     options.check(told_length(&track).unwrap_or_default())?;
@@ -267,7 +287,8 @@ fn decode_packets(
             },
             Err(Symphonia::IoError(error)) => {
                 really_io(error)?;
-                break;
+                // The end of a file that does not mark its last page, and is known to be whole.
+                return sink.finish(complete && hints.promise == Promise::Nothing);
             }
             Err(_) => break,
         };

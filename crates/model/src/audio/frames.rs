@@ -182,6 +182,28 @@ impl Header {
         (self.codec, self.rate, self.mpeg1) == (other.codec, other.rate, other.mpeg1)
     }
 
+    /// The frame as the decoder takes it, `None` where it takes none such. Of layer II it takes the
+    /// rates that the standard allows (ISO/IEC 11172-3, 2.4.2.3), and encoders use others: few
+    /// bits in two channels, and many in one.
+    pub(crate) fn allowed(&self, mut frame: Vec<u8>) -> Option<Vec<u8>> {
+        if self.codec != Codec::Layer(2) {
+            return Some(frame);
+        }
+        let rates = if self.mpeg1 { BIT_RATES[1] } else { BIT_RATES[4] };
+        let index = usize::from(frame[2] >> 4);
+        let kilobits = *rates.get(index.checked_sub(1)?)?;
+        if self.channels == 1 {
+            return (kilobits <= 192).then_some(frame);
+        }
+        if matches!(kilobits, 32 | 48 | 56 | 80) {
+            // Up to 48 kbit/s a channel are coded alike; the rest of the frame is not looked at.
+            let index = rates.iter().position(|&rate| rate == 96)? as u8 + 1;
+            frame[2] = index << 4 | frame[2] & 0x0d; // no padding
+            frame.resize(144 * 96_000 / self.rate as usize, 0);
+        }
+        Some(frame)
+    }
+
     /// Whether a granule of a layer III frame has a mixed block: two long subbands, the rest short.
     pub(crate) fn has_mixed_blocks(&self, frame: &[u8]) -> bool {
         if self.codec != Codec::Layer(3) {
@@ -336,32 +358,9 @@ fn tag(bytes: &[u8]) -> Option<u64> {
             Some(10 + size + if flags & 16 != 0 { 10 } else { 0 })
         }
         [b'T', b'A', b'G', ..] => Some(128),
-        // APEv2: the size counts items and footer; bit 31 of the flags says that a header was first.
-        [
-            b'A',
-            b'P',
-            b'E',
-            b'T',
-            b'A',
-            b'G',
-            b'E',
-            b'X',
-            _,
-            _,
-            _,
-            _,
-            size @ ..,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-        ] if size.len() >= 4 => {
-            let size = size[..4].iter().rev().fold(0, |v, &b| v << 8 | u64::from(b));
-            Some(32 + size)
+        // APEv2: the size counts items and footer; a header of 32 bytes was first.
+        [b'A', b'P', b'E', b'T', b'A', b'G', b'E', b'X', rest @ ..] if rest.len() >= 24 => {
+            Some(32 + rest[4..8].iter().rev().fold(0, |size, &byte| size << 8 | u64::from(byte)))
         }
         _ => None,
     }

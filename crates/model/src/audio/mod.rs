@@ -6,6 +6,7 @@
 //! ```
 
 mod au;
+mod caf;
 mod clip;
 mod codec;
 mod decode;
@@ -84,7 +85,8 @@ impl Audio {
             pool.chunks(frames, FRAME, |_, frame| {
                 pool.isa().rms_norm_in_place(frame, None, self.norm_eps);
             });
-            // One frame at a time in F32, since sound that comes in pieces is cut otherwise than the whole.
+            // One frame at a time in F32, since sound that comes in pieces is cut otherwise than
+            // the whole.
             let frames = Activations::new(pool, frames, FRAME, &mut frame);
             pool.matmul(&frames, [Product { weights: self.projection.view(), out }]);
         }

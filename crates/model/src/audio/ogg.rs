@@ -8,7 +8,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 /// What the pages tell.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pages {
-    /// Every page is undamaged and follows the one before, and every stream has its last.
+    /// Every page is undamaged and follows the one before. A recorder that was stopped may leave
+    /// out the mark on the last one: its sound is whole all the same, as ffmpeg has it, too.
     pub(crate) whole: bool,
     /// The coding of the first stream, where it is one that is only named.
     pub(crate) only_named: Option<&'static str>,
@@ -54,7 +55,6 @@ pub(crate) fn pages(file: &mut (impl Read + Seek)) -> io::Result<Pages> {
             break;
         }
     }
-    pages.whole &= streams.values().all(|&(_, ended)| ended);
     Ok(pages)
 }
 

@@ -1,11 +1,11 @@
 //! Splits a long sound into segments where it is quiet.
 //!
-//! The model was trained on at most 30 s at once. When a segment grows beyond that, it is cut at the
-//! frame boundary between its seconds 20 and 29 that has the least energy in the 160 ms around it,
-//! so that the cut falls into a pause between words where there is one. A cut depends on nothing
-//! that comes later, so a sound that is still being recorded is cut where the whole recording would
-//! be. At least one second follows a cut, since a word alone says little. Every cut is at a multiple
-//! of a frame, so only the last frame of the sound is padded.
+//! The model was trained on at most 30 s at once. When a segment grows beyond that, it is cut at
+//! the frame boundary between its seconds 20 and 29 that has the least energy in the 160 ms around
+//! it, so that the cut falls into a pause between words where there is one. A cut depends on
+//! nothing that comes later, so a sound that is still being recorded is cut where the whole
+//! recording would be. At least one second follows a cut, since a word alone says little. Every cut
+//! is at a multiple of a frame, so only the last frame of the sound is padded.
 
 use std::ops::Range;
 

@@ -32,7 +32,8 @@ impl Sink<'_> {
         Sink { options, window, rate, resampler, before, frames, mono, samples }
     }
 
-    /// Takes interleaved samples; another rate than before begins another sound, as in joined files.
+    /// Takes interleaved samples; another rate than before begins another sound, as in joined
+    /// files.
     pub(crate) fn take(
         &mut self,
         pcm: &[f32],

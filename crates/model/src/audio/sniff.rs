@@ -76,6 +76,8 @@ fn container(head: &[u8]) -> Option<&'static str> {
         _ if MP4_ATOMS.iter().any(|name| has(4, name)) => Some("MP4"),
         _ => match frames::header(head)?.codec {
             frames::Codec::Aac => Some("AAC"),
+            // Text in UTF-16 begins as layer I does: that takes more than one frame to know.
+            frames::Codec::Layer(1) => None,
             frames::Codec::Layer(_) => Some("MP3"),
         },
     }
@@ -171,7 +173,7 @@ mod tests {
             (b"\0\0\0\x1cftypM4A ", "MP4"),
             (b"\xff\xfb\x90\x64", "MP3"),
             (b"\xff\xf3\x40\xc0", "MP3"),
-            (b"\xff\xf1\x50\x80", "AAC"),
+            (b"\xff\xf1\x50\x80\x02\x1f\xfc", "AAC"),
         ];
         for (bytes, name) in cases {
             assert_eq!(kind(bytes), Ok(Kind { name, at: 0 }));

@@ -1,8 +1,9 @@
 """Makes the sound files of this folder. Needs `av` (ffmpeg's libraries) and `soundfile`.
 
-All hold the same sound, that of `sample` (written a second time in audio_clip.rs). What ffmpeg
+All hold the same sound, that of `sample` (written a second time in common/sound.rs). What ffmpeg
 decodes from the lossy ones lies beside them as FILE.s16: mono (mean of the channels), 16-bit
-little-endian. Lossless ones need none: they hold exactly what `sample` says.
+little-endian. Opus is decoded by libopus, through libsndfile. Lossless ones need none: they hold
+exactly what `sample` says.
 """
 
 import pathlib
@@ -51,11 +52,30 @@ def decoded(name):
     with av.open(str(HERE / name)) as file:
         parts = []
         for frame in file.decode(audio=0):
-            part = frame.to_ndarray().astype(np.float64)
+            part = frame.to_ndarray()
+            part = part / (32768 if part.dtype == np.int16 else 1)
             if part.shape[0] == 1 and len(frame.layout.channels) > 1:
                 part = part.reshape(-1, len(frame.layout.channels)).T
             parts.append(part)
     mono = np.concatenate(parts, axis=1).mean(axis=0)
+    (HERE / f"{name}.s16").write_bytes(
+        np.clip(np.rint(mono * 32768), -32768, 32767).astype("<i2").tobytes())
+    print(name, len(mono))
+
+
+def remuxed(source, name):
+    """The same packets in another container."""
+    with av.open(str(HERE / source)) as old, av.open(str(HERE / name), "w") as new:
+        stream = new.add_stream_from_template(old.streams.audio[0])
+        for packet in old.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+
+
+def decoded_by_sndfile(name):
+    pcm, _ = soundfile.read(HERE / name, always_2d=True)
+    mono = pcm.mean(axis=1)
     (HERE / f"{name}.s16").write_bytes(
         np.clip(np.rint(mono * 32768), -32768, 32767).astype("<i2").tobytes())
     print(name, len(mono))
@@ -70,3 +90,21 @@ soundfile.write(HERE / "stereo.flac", sample(22050, 2, 0.1), 22050)
 soundfile.write(HERE / "mono.ogg", sample(16000, 1, 0.2), 16000, format="OGG", subtype="VORBIS")
 for lossy in ["stereo.mp3", "mono.m4a", "mono.aac", "mono.ogg"]:
     decoded(lossy)
+
+encode("silk.ogg", "libopus", 48000, 1, 0.1, bit_rate=12000, application="voip")
+encode("hybrid.ogg", "libopus", 48000, 1, 0.1, bit_rate=28000, application="voip")
+encode("stereo-opus.ogg", "libopus", 48000, 2, 0.1, bit_rate=64000)
+for opus in ["opus.ogg", "silk.ogg", "hybrid.ogg", "stereo-opus.ogg"]:
+    decoded_by_sndfile(opus)
+remuxed("opus.ogg", "opus.webm")
+remuxed("opus.ogg", "opus.mp4")
+encode("s24be.mov", "pcm_s24be", 22050, 1, 0.05, fmt="s32")
+encode("s24le.mov", "pcm_s24le", 22050, 1, 0.05, fmt="s32")
+encode("stereo.mp2", "mp2", 44100, 2, 0.1, bit_rate=192000)
+encode("low.mp2", "mp2", 44100, 2, 0.1, bit_rate=80000)
+encode("loud-mono.mp2", "mp2", 44100, 1, 0.03, bit_rate=384000)
+for lossy in ["stereo.mp2", "low.mp2"]:
+    decoded(lossy)
+for name, kind, subtype in [("stereo.aiff", "AIFF", "PCM_16"), ("u-law.aifc", "AIFF", "ULAW"),
+                            ("stereo.caf", "CAF", "PCM_16"), ("alac.caf", "CAF", "ALAC_16")]:
+    soundfile.write(HERE / name, sample(22050, 2, 0.05), 22050, format=kind, subtype=subtype)
