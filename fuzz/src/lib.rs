@@ -16,6 +16,7 @@
 
 pub mod blocks;
 pub mod gguf;
+pub mod jpeg;
 pub mod picture;
 pub mod template;
 pub mod tokenizer;
@@ -32,13 +33,14 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "gguf", run: gguf::gguf, seeds: gguf::gguf_seeds },
     Target { name: "tokenizer", run: tokenizer::tokenizer, seeds: tokenizer::tokenizer_seeds },
     Target { name: "template", run: template::template, seeds: template::template_seeds },
     Target { name: "blocks", run: blocks::blocks, seeds: blocks::blocks_seeds },
     Target { name: "tiff", run: picture::tiff, seeds: picture::tiff_seeds },
     Target { name: "bitmap", run: picture::bitmap, seeds: picture::bitmap_seeds },
+    Target { name: "jpeg", run: jpeg::jpeg, seeds: jpeg::jpeg_seeds },
 ];
 
 /// The file name of the seed that code makes at `index`; seeds that were found have other names.

@@ -43,6 +43,11 @@ fn bitmap_holds_on_seeds_and_damaged_seeds() {
 }
 
 #[test]
+fn jpeg_holds_on_seeds_and_damaged_seeds() {
+    replay("jpeg");
+}
+
+#[test]
 fn seed_files_are_what_the_code_makes() {
     for target in TARGETS {
         let made = (target.seeds)();
