@@ -16,6 +16,7 @@
 
 pub mod blocks;
 pub mod gguf;
+pub mod jpeg;
 pub mod picture;
 pub mod sound;
 pub mod template;
@@ -33,7 +34,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "gguf", run: gguf::gguf, seeds: gguf::gguf_seeds },
     Target { name: "tokenizer", run: tokenizer::tokenizer, seeds: tokenizer::tokenizer_seeds },
     Target { name: "template", run: template::template, seeds: template::template_seeds },
@@ -42,6 +43,7 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "bitmap", run: picture::bitmap, seeds: picture::bitmap_seeds },
     Target { name: "wav", run: sound::wav, seeds: sound::wav_seeds },
     Target { name: "mp4", run: sound::mp4, seeds: sound::mp4_seeds },
+    Target { name: "jpeg", run: jpeg::jpeg, seeds: jpeg::jpeg_seeds },
 ];
 
 /// The file name of the seed that code makes at `index`; seeds that were found have other names.

@@ -53,6 +53,11 @@ fn mp4_holds_on_seeds_and_damaged_seeds() {
 }
 
 #[test]
+fn jpeg_holds_on_seeds_and_damaged_seeds() {
+    replay("jpeg");
+}
+
+#[test]
 fn seed_files_are_what_the_code_makes() {
     for target in TARGETS {
         let made = (target.seeds)();

@@ -197,7 +197,7 @@ pub(crate) struct LogitsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
-    /// Picture: PNG, JPEG, WebP, GIF, BMP or TIFF
+    /// Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, ICO, PNM, QOI or TGA; AVIF if ffmpeg is installed
     pub(crate) file: PathBuf,
     /// Most tokens that the picture takes: 70, 140, 280, 560 or 1120
     #[arg(long, value_name = "N", default_value_t = 280)]
@@ -247,7 +247,7 @@ pub(crate) struct PerplexityArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Media")]
 pub(crate) struct MediaArgs {
-    /// Show a picture; `-` is standard input
+    /// Show a picture, by ffmpeg where carat has no decoder for it (AVIF); `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) image: Vec<PathBuf>,
     /// Play sound: WAV, AIFF, AU, CAF, FLAC, MP3, AAC, M4A, Ogg or WebM, the rest by ffmpeg;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use carat::audio::{AudioError, Clip, LongClip};
 use carat::video::{self, Video, VideoConfig, VideoError};
-use carat::vision::{Budget, Picture};
+use carat::vision::{Budget, ImageError, Picture};
 use carat::{Medium, Session, projectors_beside};
 
 use crate::text::say;
@@ -44,7 +44,34 @@ pub(crate) fn picture(path: &Path, budget: Budget) -> Result<Picture> {
     let cannot = || format!("cannot show {}", name(path));
     match is_stdin(path) {
         true => Picture::decode(&stdin_bytes()?, budget).with_context(cannot),
-        false => Picture::open(path, budget).with_context(cannot),
+        false => match Picture::open(path, budget) {
+            Err(refused) if has_no_decoder(&refused) => {
+                picture_by_ffmpeg(path, refused, budget).with_context(cannot)
+            }
+            opened => opened.with_context(cannot),
+        },
+    }
+}
+
+/// Whether a picture is `refused` only since its kind or its variant has no decoder here.
+fn has_no_decoder(refused: &ImageError) -> bool {
+    use ImageError::{Decoder, NoDecoder, Variant};
+    matches!(refused, NoDecoder { .. } | Variant { .. } | Decoder { .. })
+}
+
+fn picture_by_ffmpeg(path: &Path, refused: ImageError, budget: Budget) -> Result<Picture> {
+    let cancel = Some(interrupt::stop());
+    match video::picture(path, &VideoConfig { budget, cancel, ..VideoConfig::default() }) {
+        Ok(picture) => {
+            say!("carat: {} is read with ffmpeg, carat has no decoder for it", name(path));
+            Ok(picture)
+        }
+        Err(VideoError::Program { .. }) => {
+            bail!("{refused}, or install ffmpeg, which is then used for it")
+        }
+        // ffmpeg, or its version, has no decoder for it either.
+        Err(VideoError::Failed { .. } | VideoError::NoFrames) => Err(refused.into()),
+        Err(e) => bail!("{refused}; ffmpeg was asked: {e}"),
     }
 }
 

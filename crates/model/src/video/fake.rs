@@ -75,6 +75,17 @@ fn pictures_become_frames_and_no_shell_sees_a_name() {
 }
 
 #[test]
+fn a_still_picture_is_the_first_that_comes() {
+    let stage = Stage::new("exit 1", TWO);
+    assert_eq!(picture(stage.film(), &stage.config).unwrap().pixels()[..3], b"abc"[..]);
+    drop(stage);
+    let none = Stage::new("exit 1", "exit 0");
+    assert!(matches!(picture(none.film(), &none.config), Err(VideoError::NoFrames)));
+    let config = VideoConfig { ffmpeg: "no such program".into(), ..none.config.clone() };
+    assert!(matches!(picture(none.film(), &config), Err(VideoError::Program { .. })));
+}
+
+#[test]
 fn frames_have_the_times_of_their_packets() {
     // In the order of decoding, as B frames are stored; the first is not shown.
     let packets = r"printf '0.9,KD_\n1.0,K__\n3.5,___\n1.25,___\n'";

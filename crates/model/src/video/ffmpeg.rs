@@ -165,7 +165,7 @@ impl Packets {
 }
 
 /// Reads at most `wanted` PPM pictures.
-fn receive(
+pub(super) fn receive(
     running: &mut Running,
     budget: Budget,
     wanted: usize,
@@ -257,7 +257,7 @@ pub(super) fn list(arguments: &[&str]) -> Vec<OsString> {
 pub(super) const QUIET: [&str; 4] = ["-nostdin", "-hide_banner", "-v", "error"];
 
 /// ffmpeg sends PPM pictures of the first film track that is no cover picture.
-const PICTURES: [&str; 9] =
+pub(super) const PICTURES: [&str; 9] =
     ["-map", "0:V:0", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"];
 
 /// The first film track that is no cover picture, for ffprobe.

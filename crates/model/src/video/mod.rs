@@ -3,7 +3,8 @@
 //! A video is pictures with a time before each: at most 32, spread evenly, each within a small
 //! budget. Animated GIF, WebP and PNG files are decoded here, and so are lists and folders of
 //! pictures; every other container is left to the `ffmpeg` program where it is installed. The sound
-//! track is no part of the frames: [`sound`] has it.
+//! track is no part of the frames: [`sound`] has it. [`picture`] is for still pictures that have no
+//! decoder here.
 
 mod animation;
 #[cfg(all(test, unix))]
@@ -13,6 +14,7 @@ mod ppm;
 mod program;
 mod sampling;
 mod sound;
+mod still;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ use crate::vision::{Budget, ImageError, Picture, decode};
 
 pub use sampling::timestamp;
 pub use sound::sound;
+pub use still::picture;
 
 /// The frames of a video that the model sees, in order of time.
 #[derive(Clone, Debug, PartialEq)]

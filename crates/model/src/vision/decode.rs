@@ -11,6 +11,7 @@ use image::error::ImageError as Cause;
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+use super::heif::Coding;
 use super::ico::Chosen;
 use super::image::ImageError;
 use super::jpeg::{Jpeg, JpegError};
@@ -51,7 +52,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
     let kind = kind(bytes)?;
     quiet::catch(|| decode_as(kind, bytes)).unwrap_or_else(|source| {
         let format = match kind {
-            Kind::Heif => "HEIC",
+            Kind::Heic => "HEIC",
             Kind::Image(format) => name(format),
         };
         Err(ImageError::Decoder { format, source: Box::new(source) })
@@ -60,7 +61,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
 
 fn decode_as(kind: Kind, bytes: &[u8]) -> Result<Rgb, ImageError> {
     let format = match kind {
-        Kind::Heif => return heif::decode(bytes),
+        Kind::Heic => return heif::decode(bytes, DECODED_BYTES_MAX),
         Kind::Image(format) => format,
     };
     match format {
@@ -159,14 +160,15 @@ pub(super) fn blame_jpeg(format: &'static str, cause: JpegError) -> ImageError {
 #[derive(Clone, Copy)]
 enum Kind {
     Image(ImageFormat),
-    /// HEIC, and AVIF as far as its name goes.
-    Heif,
+    Heic,
 }
 
 /// The kind by the first bytes, also of formats with a weak signature.
 fn kind(bytes: &[u8]) -> Result<Kind, ImageError> {
-    if heif::is_heif(bytes) {
-        return Ok(Kind::Heif);
+    match heif::coding(bytes) {
+        Some(Coding::Hevc) => return Ok(Kind::Heic),
+        Some(Coding::Av1) => return Err(ImageError::NoDecoder { format: "AVIF" }),
+        None => {}
     }
     match format(bytes) {
         Err(ImageError::Format { .. }) if is_tga(bytes) => Ok(Kind::Image(ImageFormat::Tga)),

@@ -158,6 +158,12 @@ pub enum ImageError {
     )]
     Format { found: String },
 
+    /// A kind of picture that is known, but for which there is no decoder.
+    #[error(
+        "the data is a picture in {format}, which has no decoder here: convert it to PNG or JPEG"
+    )]
+    NoDecoder { format: &'static str },
+
     /// A side of length 0.
     #[error("the picture is {width} x {height} and has no pixels, a side of 1 is the least")]
     NoPixels { width: u32, height: u32 },

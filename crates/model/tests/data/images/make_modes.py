@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes modes/: small pictures in the modes and variants of each format, and beside each, as
+"""Makes modes/ and near/: small pictures in the modes and variants of each format, and beside each, as
 NAME.png, what Pillow's convert("RGB") makes of it.
 
-usage: make_modes.py   (in this folder; needs pillow and, for two files, ffmpeg)
+usage: make_modes.py   (in this folder; needs pillow, pillow_heif and, for four files, ffmpeg)
 """
 import pathlib
 import struct
@@ -10,6 +10,7 @@ import subprocess
 import zlib
 
 import numpy
+import pillow_heif
 from PIL import Image, ImageOps
 
 W, H = 21, 13
@@ -298,9 +299,19 @@ for name, pixels in [("rgb565.bmp", "rgb565le"), ("rgb48.png", "rgb48be"), ("h1v
     source = str(out / "rgba.png")
     subprocess.run(["ffmpeg", "-y", "-v", "error", "-i", source, "-pix_fmt", pixels, "-q:v", "3",
                     "-bitexact", str(out / name)], check=True)
+pillow_heif.register_heif_opener()
+turn = Image.Exif()
+turn[0x112] = 6
+save("../near/h2v2.heic", picture, quality=60)
+save("../near/h2v1.heic", picture, quality=60, chroma=422)
+save("full.heic", picture, quality=60, chroma=444)
+save("rgb.heic", picture, quality=-1, chroma=444, matrix_coefficients=0)
+save("gray.heic", gray, quality=60)
+save("../near/rgba.heic", rgba, quality=60)
+save("../near/turned.heic", picture.crop((0, 0, 20, 12)), quality=60, exif=turn.tobytes())
 moving = [Image.new("L", (6, 4), value) for value in (0, 80, 160)]
 moving[0].save("moving.png", save_all=True, append_images=moving[1:], duration=500)
-for path in sorted(out.glob("*")):
+for path in [*sorted(out.glob("*")), *sorted(out.glob("../near/*"))]:
     if not path.name.endswith(".expected.png"):
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
         image.save(str(path) + ".expected.png", optimize=True)
