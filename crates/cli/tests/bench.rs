@@ -152,7 +152,7 @@ fn what_cannot_be_measured_is_refused_in_a_sentence() {
     run(&format!("bench -m {} --synthetic 1b", tiny())).fails(2, &["--synthetic"]);
     run(&format!("bench -m {} --isa mmx", tiny())).fails(2, &["mmx"]);
     let projector = common::text(&kit("mmproj-f32.gguf"));
-    run(&format!("bench -m {projector}")).fails(1, &["mmproj-f32.gguf", "clip"]);
+    run(&format!("bench -m {projector}")).fails(1, &["mmproj-f32.gguf", "projector"]);
     let occupied = folder.file("there.gguf", "something else");
     let synthetic = format!("bench --synthetic 1b --keep {occupied} --no-roof");
     run(&synthetic).fails(1, &["there.gguf", "another place"]);

@@ -166,7 +166,7 @@ fn a_model_without_a_fitting_projector_says_so() {
     }
     let wrong = text(&kit("text-q4_0.gguf"));
     let args = ["run", "-m", &alone, "--mmproj", &wrong, "--image", &image, "hi"];
-    within(carat().args(args)).fails(1, &[&alone, &wrong, "does not belong", "gemma4", "clip"]);
+    within(carat().args(args)).fails(1, &[&alone, &wrong, "does not belong", "gemma4", "mmproj"]);
     let missing = folder.path("mmproj-none.gguf");
     let args = ["run", "-m", &alone, "--mmproj", &missing, "--image", &image, "hi"];
     within(carat().args(args)).fails(1, &[&missing]);
@@ -263,8 +263,11 @@ fn the_sides_in_a_header_reserve_nothing() {
         refused.fails(1, &[&huge, "30000 x 30000", "at most 178956970 pixels"]);
         let args = ["run", "-m", &model, "-t", "1", "--video", &huge, "hi"];
         within_memory(600, &args).fails(1, &[&huge]);
-        let none = folder.file("none", with_sides(format, 0, 7));
-        shown(&["--image", &none]).fails(1, &[&none]);
+        if format != ImageFormat::Gif {
+            // A GIF's screen may have no size: the frame has one.
+            let none = folder.file("none", with_sides(format, 0, 7));
+            shown(&["--image", &none]).fails(1, &[&none]);
+        }
     }
 }
 
