@@ -137,6 +137,22 @@ const HANG: Duration = Duration::from_secs(10);
 
 /// Renders one template, by the number in the environment, and prints what it took.
 #[test]
+fn a_long_conversation_may_be_looked_through_from_every_message() {
+    // As official templates do: no loop ends early.
+    let source = "{% for m in messages %}{% set n = namespace(role='', found=false) %}\
+        {% for j in range(loop.index0 - 1, -1, -1) %}{% if not n.found %}\
+        {% if messages[j]['role'] != 'tool' %}{% set n.role = messages[j]['role'] %}\
+        {% set n.found = true %}{% endif %}{% endif %}{% endfor %}{{ n.role[:1] }}{% endfor %}";
+    let message = |at: usize| format!("{{\"role\": \"{}\"}}", ["user", "model", "tool"][at % 3]);
+    let messages: Vec<String> = (0..1800).map(message).collect();
+    let json = format!("{{\"messages\": [{}]}}", messages.join(","));
+    let template = ChatTemplate::new(source).expect("the template is valid");
+    let rendered = template.render_json(&json).expect("the limit grows with the messages");
+    // After a user a model, and after a tool the model before it.
+    assert_eq!(rendered.text(), &"umm".repeat(600)[..1799]);
+}
+
+#[test]
 #[ignore = "the other test runs it in a process of its own"]
 fn one() {
     let Some(number) = std::env::var("CARAT_HOSTILE").ok().and_then(|n| n.parse().ok()) else {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use carat::tokenizer::TokenizerError;
-use carat::{TokenId, Tokenizer};
+use carat::{ChatTemplate, TokenId, Tokenizer};
 use carat_gguf::{Endian, Gguf, OwnedValue, Source, Writer};
 use proptest::prelude::*;
 
@@ -118,6 +118,29 @@ fn user_text_never_becomes_structure() {
         assert_eq!(tokenizer.decode(&ids, true), "a\n");
     }
     assert_eq!(tokenizer.special("the"), None);
+}
+
+#[test]
+fn special_tokens_may_contain_spaces() {
+    let more = [("<my mark>", 3), ("[end \u{2581}of]", 3), ("\u{2581}", 1), ("a", 1)];
+    for model in ["gemma4", "llama"] {
+        let tokenizer = Vocabulary::new(model, &more).sound();
+        let (mark, end, space, a) = (FIRST, FIRST + 1, FIRST + 2, FIRST + 3);
+        let text = "a <my mark>a[end  of] <my mark>";
+        assert_eq!(tokenizer.encode_prompt(text), [a, space, mark, a, end, space, mark], "{model}");
+        assert_eq!(tokenizer.special("<my mark>"), Some(mark), "{model}");
+        assert_eq!(tokenizer.special("[end  of]"), Some(end), "{model}");
+        assert_eq!(tokenizer.decode(&tokenizer.encode_prompt(text), false), text, "{model}");
+        let ids = tokenizer.encode(text);
+        assert!(!ids.iter().any(|id| tokenizer.is_special(*id)), "{model}");
+        // In a rendered chat only the template's counts.
+        let template = ChatTemplate::new("<my mark>{{ x }}a <my mark>").expect("a valid template");
+        let rendered = template.render_json("{\"x\": \"a<my mark>\"}").expect("it renders");
+        let ids = tokenizer.encode_rendered(&rendered);
+        assert_eq!(ids.iter().filter(|id| **id == mark).count(), 2, "{model}");
+        let text = tokenizer.decode(&ids, false);
+        assert_eq!(text, "<my mark>a<my mark>a <my mark>", "{model}");
+    }
 }
 
 #[test]

@@ -29,22 +29,30 @@ impl<'t> Encoding<'t> {
 
     /// Parses special tokens that lie within one of the `trusted` spans, which ascend and do not
     /// overlap.
+    ///
+    /// They are matched after spaces became U+2581: the vocabulary has them in that form.
     pub(super) fn prompt(&mut self, text: &str, trusted: impl Iterator<Item = Range<usize>>) {
         let tokenizer = self.tokenizer;
-        let mut at = 0;
+        // What stands after the last special token, and the span that is searched for the next.
+        let (mut plain, mut searched) = (String::new(), String::new());
+        let (mut at, mut first) = (0, true);
         for span in trusted {
-            let mut end = span.start;
-            tokenizer.special.split(&text[span], |part| match part {
-                Part::Text(part) => end += part.len(),
+            vocab::push_normalised(&mut plain, &text[at..span.start]);
+            at = span.end;
+            searched.clear();
+            vocab::push_normalised(&mut searched, &text[span]);
+            tokenizer.special.split(&searched, |part| match part {
+                Part::Text(part) => plain.push_str(part),
                 Part::Token(id) => {
-                    self.text(&text[at..end], at == 0);
+                    self.text(&plain, first);
                     self.out.push(id);
-                    end += tokenizer.vocab.text(id).len();
-                    at = end;
+                    plain.clear();
+                    first = false;
                 }
             });
         }
-        self.text(&text[at..], at == 0);
+        vocab::push_normalised(&mut plain, &text[at..]);
+        self.text(&plain, first);
     }
 
     /// Encodes text without special tokens.

@@ -249,7 +249,9 @@ impl Tokenizer {
     /// The special token with this text, such as `<|image|>`.
     #[must_use]
     pub fn special(&self, text: &str) -> Option<TokenId> {
-        self.special.token(&self.vocab, text)
+        let mut normalised = String::with_capacity(text.len());
+        vocab::push_normalised(&mut normalised, text);
+        self.special.token(&self.vocab, &normalised)
     }
 
     /// Whether `token` is structure and not text.
