@@ -1,10 +1,10 @@
 //! One thread, one kernel at a time: every format and operation on every instruction set of this
 //! machine, beside the roof of the same run.
 //!
-//! Criterion watches how a kernel's time moves between runs. The table at the end says what a kernel
-//! is worth: its best pass in bytes and multiplications a second, and as parts of the roof, which is
-//! the best pass as well. Every product is compared with the scalar kernel's before it is timed;
-//! `-- --test` does only that, on a small matrix.
+//! Criterion watches how a kernel's time moves between runs. The table at the end says what a
+//! kernel is worth: its best pass in bytes and multiplications a second, and as parts of the roof,
+//! which is the best pass as well. Every product is compared with the scalar kernel's before it is
+//! timed; `-- --test` does only that, on a small matrix.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

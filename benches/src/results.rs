@@ -360,8 +360,8 @@ pub(crate) mod tests {
     #[test]
     fn a_share_is_against_the_readings_around_each_sample() {
         let mut results = results();
-        // 8 GB in 2 s, 1 s and 4 s are 4, 8 and 2 GB/s, of 5, 16 and 2.5: 80 %, 50 % and 80 %. Of the
-        // roof, 4 of 10, it would be 40 %.
+        // 8 GB in 2 s, 1 s and 4 s are 4, 8 and 2 GB/s, of 5, 16 and 2.5: 80 %, 50 % and 80 %. Of
+        // the roof, 4 of 10, it would be 40 %.
         results.tests[1].readings_gb_s = vec![[4.0, 6.0], [20.0, 12.0], [2.0, 3.0]];
         let share = |results: &Results| results.read_share(&results.tests[1]);
         assert_eq!(results.tests[1].memory_gb_s(), Some(vec![5.0, 16.0, 2.5]));

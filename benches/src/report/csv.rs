@@ -1,5 +1,5 @@
-//! CSV under the column names of llama-bench, so that its readers take our rows, with columns of our
-//! own after them.
+//! CSV under the column names of llama-bench, so that its readers take our rows, with columns of
+//! our own after them.
 
 use crate::Results;
 use crate::results::{Kind, Test};

@@ -47,8 +47,8 @@ pub enum SyntheticError {
     Cancelled,
 }
 
-/// Writes a model to `path`, which appears only when it is whole. `progress` hears of bytes done and
-/// of how many there are.
+/// Writes a model to `path`, which appears only when it is whole. `progress` hears of bytes done
+/// and of how many there are.
 ///
 /// # Errors
 /// If there is no room, the file cannot be written, or `progress` breaks.

@@ -147,8 +147,8 @@ impl Shape {
         i % 6 != 5
     }
 
-    /// The projector's tensors: 48 x 48 pixels of three colours and 640 samples of sound become rows
-    /// of the decoder. Formats and lengths are those of Gemma 4 12B's own file.
+    /// The projector's tensors: 48 x 48 pixels of three colours and 640 samples of sound become
+    /// rows of the decoder. Formats and lengths are those of Gemma 4 12B's own file.
     pub(super) fn projector(&self) -> Vec<Planned> {
         const PATCH: u64 = 48 * 48 * 3;
         const POSITIONS: u64 = 1120;

@@ -197,7 +197,8 @@ pub(crate) struct LogitsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
-    /// Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, ICO, PNM, QOI or TGA; AVIF if ffmpeg is installed
+    /// Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, ICO, PNM, QOI or TGA; AVIF if ffmpeg is
+    /// installed
     pub(crate) file: PathBuf,
     /// Most tokens that the picture takes: 70, 140, 280, 560 or 1120
     #[arg(long, value_name = "N", default_value_t = 280)]

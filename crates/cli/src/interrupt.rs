@@ -1,7 +1,7 @@
-//! Signals. Ctrl-C (SIGINT): the first one during an answer ends the answer and says so at once, any
-//! other one ends the program, unless that is a conversation with a person. SIGTERM and SIGHUP always
-//! end the program. What it was writing is removed first: cache files and models are as large as what
-//! they are made of.
+//! Signals. Ctrl-C (SIGINT): the first one during an answer ends the answer and says so at once,
+//! any other one ends the program, unless that is a conversation with a person. SIGTERM and SIGHUP
+//! always end the program. What it was writing is removed first: cache files and models are as
+//! large as what they are made of.
 
 use std::error::Error;
 use std::fmt;
@@ -83,8 +83,8 @@ enum Heard {
     Exit,
 }
 
-/// `is_awaited` while an answer is given, `is_second` if that is already being stopped, `stays` in a
-/// conversation with a person.
+/// `is_awaited` while an answer is given, `is_second` if that is already being stopped, `stays` in
+/// a conversation with a person.
 fn heard(is_awaited: bool, is_second: bool, stays: bool) -> Heard {
     match (is_awaited, stays) {
         (true, true) => Heard::Stop,

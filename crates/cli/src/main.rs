@@ -98,7 +98,8 @@ fn help_of(words: &[OsString]) -> String {
     said + " --help"
 }
 
-/// What to do about a `--cache` that a word follows: an option with a value of its own would take it.
+/// What to do about a `--cache` that a word follows: an option with a value of its own would take
+/// it.
 fn cache_tip(words: &[OsString]) -> Option<String> {
     let at = words.iter().position(|word| word == "--cache")?;
     let next = words.get(at + 1)?.to_str().filter(|next| !next.starts_with('-'))?;

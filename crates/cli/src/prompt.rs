@@ -150,8 +150,8 @@ fn joined(piped: &str, given: &str) -> String {
     }
 }
 
-/// Whether standard input is a pipe or a file. What else it may be, such as the socket of a service,
-/// is often left open with nothing to come, and nobody should wait for that.
+/// Whether standard input is a pipe or a file. What else it may be, such as the socket of a
+/// service, is often left open with nothing to come, and nobody should wait for that.
 #[cfg(unix)]
 fn is_piped() -> bool {
     use std::os::fd::AsFd;

@@ -10,8 +10,8 @@ use crate::{Endian, Error, Metadata, Result, Tensor, Value};
 /// The bytes of a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Bytes<'a> {
-    /// Its beginning, which is read. If the header is longer, the error is [`Error::Truncated`] with
-    /// a `need` that is no more than what the file has left.
+    /// Its beginning, which is read. If the header is longer, the error is [`Error::Truncated`]
+    /// with a `need` that is no more than what the file has left.
     pub head: &'a [u8],
     /// All of it, which is cut into the data of tensors and not read.
     pub all: &'a [u8],

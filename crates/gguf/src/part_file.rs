@@ -1,9 +1,9 @@
 //! Files in the making: as large as models, and never left behind.
 //!
-//! A file that takes a while to be written lies beside its place as `NAME.PID-N.carat.part` until it
-//! is whole. Whoever writes it holds a lock on it, which the system takes back however the process
-//! ends. So a part without a lock is an orphan, and the next one who writes to the same place
-//! removes it.
+//! A file that takes a while to be written lies beside its place as `NAME.PID-N.carat.part` until
+//! it is whole. Whoever writes it holds a lock on it, which the system takes back however the
+//! process ends. So a part without a lock is an orphan, and the next one who writes to the same
+//! place removes it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -21,8 +21,8 @@ pub struct PartFile {
 }
 
 impl PartFile {
-    /// A new file for what is to lie at `place`, with the permissions that new files get. Orphans of
-    /// the same place are removed first.
+    /// A new file for what is to lie at `place`, with the permissions that new files get. Orphans
+    /// of the same place are removed first.
     ///
     /// # Errors
     /// If no file can be made in that folder.

@@ -43,7 +43,8 @@ enum Kind {
     /// The dot product `sdot`: Cortex-A76, Neoverse N1, Apple M1, and later.
     #[cfg(target_arch = "aarch64")]
     NeonDotprod(pulp::aarch64::Neon),
-    /// The matrix product `smmla`: Cortex-A710, Neoverse V1 and N2, Snapdragon X, Apple M2, and later.
+    /// The matrix product `smmla`: Cortex-A710, Neoverse V1 and N2, Snapdragon X, Apple M2, and
+    /// later.
     #[cfg(target_arch = "aarch64")]
     NeonI8mm(pulp::aarch64::Neon),
 }
@@ -108,8 +109,8 @@ impl Isa {
         Self(Kind::Scalar)
     }
 
-    /// The name of this instruction set: `scalar`; `avx2`, `avxvnni` or `avx512vnni` on x86; `neon`,
-    /// `neon-dotprod` or `neon-i8mm` on Arm.
+    /// The name of this instruction set: `scalar`; `avx2`, `avxvnni` or `avx512vnni` on x86;
+    /// `neon`, `neon-dotprod` or `neon-i8mm` on Arm.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
@@ -133,8 +134,8 @@ impl Isa {
         Self::available().iter().copied().find(|isa| isa.name() == name)
     }
 
-    /// Multiplies the rows of the row groups `groups` of the packed matrix `w` with the columns `x`:
-    /// `out[c][i] = Σ_k w[8 · groups.start + i][k] · x[c][k]`.
+    /// Multiplies the rows of the row groups `groups` of the packed matrix `w` with the columns
+    /// `x`: `out[c][i] = Σ_k w[8 · groups.start + i][k] · x[c][k]`.
     ///
     /// `out` has the shape `[columns][8 · groups.len()]`; rows that only pad the last group become
     /// zero. For all formats but F32, the bits of the result depend neither on the range of groups

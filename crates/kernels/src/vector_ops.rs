@@ -40,7 +40,8 @@ impl Isa {
     }
 
     /// Layer normalisation (Ba et al. 2016) of a vector into itself:
-    /// `x = (x − mean) / sqrt(variance + eps) · weight + bias`, the variance that of the population.
+    /// `x = (x − mean) / sqrt(variance + eps) · weight + bias`, the variance that of the
+    /// population.
     ///
     /// # Panics
     /// If the lengths differ.
@@ -389,8 +390,8 @@ impl WithSimd for ExpSubSum<'_> {
 
 /// `e^x`, 0 below −87 and `e^88` above 88; relative error under 2e-7 in between. NaN stays NaN.
 ///
-/// `x = n·ln 2 + r` with `|r| <= ln 2 / 2`; `2^n` is built from exponent bits, `e^r` is a polynomial
-/// of degree 6 (Taylor: the next term is `r^7/5040 < 1.2e-7`).
+/// `x = n·ln 2 + r` with `|r| <= ln 2 / 2`; `2^n` is built from exponent bits, `e^r` is a
+/// polynomial of degree 6 (Taylor: the next term is `r^7/5040 < 1.2e-7`).
 #[inline(always)]
 fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// Adding this leaves the integer part of a small number in the lowest bits.

@@ -181,8 +181,8 @@ fn every_format_and_column_count_equals_scalar() {
 fn many_columns_equal_scalar() {
     for format in Format::ALL {
         let block = format.block_weights().max(32);
-        // Columns that are no whole group; rows of more than one tile, and of more than are unpacked
-        // at once; k of less than a slab, and of one and a part.
+        // Columns that are no whole group; rows of more than one tile, and of more than are
+        // unpacked at once; k of less than a slab, and of one and a part.
         for (rows, k, columns) in
             [(19, block, 32), (40, 3 * block, 37), (72, 1280, 33), (8, 800, 9)]
         {

@@ -77,8 +77,8 @@ impl Model {
     /// [`Model::open`] with options.
     ///
     /// # Errors
-    /// As [`Model::open`], [`Error::Cancelled`] if `progress` breaks, and those of the projector and
-    /// the cache file.
+    /// As [`Model::open`], [`Error::Cancelled`] if `progress` breaks, and those of the projector
+    /// and the cache file.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions<'_>) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
         let origin = Origin::new(&source)?;

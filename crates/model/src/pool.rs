@@ -1,9 +1,9 @@
 //! Cuts the work of a forward pass into units that threads share.
 //!
-//! A forward pass is a sequence of pieces of work, and each piece is cut into units: fixed ranges of
-//! rows, or single tokens. One thread computes a unit whole, always by the same instructions, so the
-//! bits of a result do not depend on the number of threads. The module [`crew`] shares units among
-//! threads; this file cuts products and rows into units.
+//! A forward pass is a sequence of pieces of work, and each piece is cut into units: fixed ranges
+//! of rows, or single tokens. One thread computes a unit whole, always by the same instructions, so
+//! the bits of a result do not depend on the number of threads. The module [`crew`] shares units
+//! among threads; this file cuts products and rows into units.
 
 #![expect(unsafe_code, reason = "units of a matrix product write disjoint columns of one output")]
 
@@ -110,7 +110,8 @@ impl Pool {
         }
     }
 
-    /// Multiplies several matrices with the same input: `out[token][row] = Σ w[row][k] · x[token][k]`.
+    /// Multiplies several matrices with the same input:
+    /// `out[token][row] = Σ w[row][k] · x[token][k]`.
     ///
     /// The work is cut into units of [`UNIT_GROUPS`] groups of rows, fewer for small matrices.
     pub(crate) fn matmul<const N: usize>(&self, x: &Activations<'_>, products: [Product<'_>; N]) {
@@ -141,8 +142,8 @@ impl Pool {
         });
     }
 
-    /// Computes one unit of a product: a range of groups of rows for all tokens, `VALUES` products at
-    /// a time.
+    /// Computes one unit of a product: a range of groups of rows for all tokens, `VALUES` products
+    /// at a time.
     fn product<const VALUES: usize>(
         &self,
         x: &Activations<'_>,
@@ -197,8 +198,8 @@ pub(crate) struct Product<'a> {
 pub(crate) struct Activations<'a> {
     /// The f32 values, `[tokens][k]`.
     values: &'a [f32],
-    /// The 8-bit form, groups of [`GROUP_COLUMNS`] tokens one after the other; empty if `k` suits no
-    /// block format.
+    /// The 8-bit form, groups of [`GROUP_COLUMNS`] tokens one after the other; empty if `k` suits
+    /// no block format.
     int8: &'a [u32],
     k: usize,
     tokens: usize,
@@ -235,7 +236,8 @@ impl<'a> Activations<'a> {
         Need::of::<f32>(tokens * k) // the 8-bit form is shorter
     }
 
-    /// Computes `gelu(gate · x) · (up · x)`, in the form that products with weights of `format` take.
+    /// Computes `gelu(gate · x) · (up · x)`, in the form that products with weights of `format`
+    /// take.
     ///
     /// A unit of work computes the same rows of both products, and quantises the result while it is
     /// in the L1 cache.
@@ -323,8 +325,8 @@ fn chunks_of_tokens(tokens: usize) -> impl Iterator<Item = Range<usize>> {
     (0..tokens).step_by(TILE_TOKENS).map(move |first| first..(first + TILE_TOKENS).min(tokens))
 }
 
-/// The output of a product that several threads write. Each thread owns a range of rows, which is no
-/// slice, since the rows of one token lie apart from those of the next.
+/// The output of a product that several threads write. Each thread owns a range of rows, which is
+/// no slice, since the rows of one token lie apart from those of the next.
 struct Scatter<'a, T> {
     out: *mut T,
     len: usize,

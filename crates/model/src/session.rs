@@ -38,7 +38,8 @@ pub enum Input<'a> {
     /// vocabulary's BOS comes first.
     Text(&'a str),
     /// The prompt that a chat template rendered: special tokens count where the template wrote
-    /// them. In an empty session the vocabulary's BOS comes first, unless the prompt begins with it.
+    /// them. In an empty session the vocabulary's BOS comes first, unless the prompt begins with
+    /// it.
     Rendered(&'a Rendered),
     /// A prompt that the program wrote: special tokens are parsed. BOS as for [`Input::Rendered`].
     Prompt(&'a str),
@@ -129,11 +130,13 @@ impl<'m> Session<'m> {
         self.push_with(input, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// Does what [`Session::push`] does, and calls `progress` after every chunk, which may break off.
+    /// Does what [`Session::push`] does, and calls `progress` after every chunk, which may break
+    /// off.
     ///
     /// # Errors
     /// As [`Session::push`], and [`Error::Cancelled`](crate::Error::Cancelled) if `progress` breaks
-    /// before the end. The session then holds what was evaluated, and so it does if `progress` panics.
+    /// before the end. The session then holds what was evaluated, and so it does if `progress`
+    /// panics.
     pub fn push_with(
         &mut self,
         input: Input<'_>,
@@ -156,8 +159,8 @@ impl<'m> Session<'m> {
         self.append(bos, &filled.ids, &filled.media, progress)
     }
 
-    /// Continues the conversation: returns an iterator that samples a token from the logits after the
-    /// one before, until the model ends its turn or the context is full.
+    /// Continues the conversation: returns an iterator that samples a token from the logits after
+    /// the one before, until the model ends its turn or the context is full.
     ///
     /// A token that was yielded is part of the session. Dropping the iterator ends generation.
     pub fn generate<'s>(&'s mut self, sampler: &'s mut Sampler) -> Generate<'s, 'm> {
@@ -237,7 +240,8 @@ impl<'m> Session<'m> {
     /// [`Session::generate`] has sampled from them, those of suppressed tokens are −∞.
     ///
     /// # Errors
-    /// [`SessionError::NothingPushed`] in an empty session, or no memory to evaluate the last token.
+    /// [`SessionError::NothingPushed`] in an empty session, or no memory to evaluate the last
+    /// token.
     pub fn logits(&mut self) -> Result<&[f32]> {
         self.settle()?;
         Ok(&self.logits)

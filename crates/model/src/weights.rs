@@ -1,8 +1,8 @@
 //! Loads the tensors of a model file. This is the only place that knows their names.
 //!
 //! First [`check`] compares the tensors of the file with what the metadata promises. Then matrices
-//! are repacked into an [`image`] in the kernels' eight-row container, and small vectors are read as
-//! f32.
+//! are repacked into an [`image`] in the kernels' eight-row container, and small vectors are read
+//! as f32.
 
 mod cache;
 mod image;
@@ -78,8 +78,8 @@ impl Weights {
     /// Loads all tensors of a file.
     ///
     /// # Errors
-    /// Those of [`check`], no memory, a cache file that cannot be used, or a wish of the progress to
-    /// stop.
+    /// Those of [`check`], no memory, a cache file that cannot be used, or a wish of the progress
+    /// to stop.
     pub(crate) fn load(gguf: &Gguf<'_>, config: &Config, loading: Loading<'_>) -> Result<Loaded> {
         check(gguf, config)?;
         let matrices = tensors(gguf, config).into_iter().filter(|(_, shape)| shape.len() > 1);
@@ -186,8 +186,8 @@ pub(crate) fn check(gguf: &Gguf<'_>, config: &Config) -> Result<u64> {
     }
 }
 
-/// How many of the vocabulary's `tokens` the model knows: as many as the embedding has rows. Files of
-/// Gemma 3 that Ollama made list a few more, for pictures, which have none.
+/// How many of the vocabulary's `tokens` the model knows: as many as the embedding has rows. Files
+/// of Gemma 3 that Ollama made list a few more, for pictures, which have none.
 pub(crate) fn vocab(gguf: &Gguf<'_>, tokens: usize) -> usize {
     let is_gemma3 =
         matches!(gguf.metadata().opt_string("general.architecture"), Ok(Some("gemma3")));

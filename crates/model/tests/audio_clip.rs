@@ -490,8 +490,8 @@ fn survives(bytes: &[u8], what: &dyn std::fmt::Display) {
     assert!(before.elapsed() < Duration::from_secs(20), "{what}: {:?}", before.elapsed());
 }
 
-/// Truncations and flips of every `header_step`th of the first 400 bytes, where the headers are, then
-/// of every `step`th.
+/// Truncations and flips of every `header_step`th of the first 400 bytes, where the headers are,
+/// then of every `step`th.
 fn damage(header_step: usize, step: usize) {
     let mut files: Vec<(String, Vec<u8>)> = [
         "stereo.mp3",

@@ -212,8 +212,8 @@ fn no_template_takes_much() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// What this process has computed so far, in ticks of 10 ms as Linux counts them (`proc_pid_stat(5)`,
-/// fields 14 and 15); zero where the system does not tell.
+/// What this process has computed so far, in ticks of 10 ms as Linux counts them
+/// (`proc_pid_stat(5)`, fields 14 and 15); zero where the system does not tell.
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name in parentheses, which may hold blanks, is the second field.

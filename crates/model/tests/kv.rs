@@ -94,8 +94,8 @@ fn nothing_is_left_of_what_was_forgotten_as_a_whole() {
     }
 }
 
-/// Rings have overwritten what lies too far before the greatest length that they have held. An empty
-/// session begins anew.
+/// Rings have overwritten what lies too far before the greatest length that they have held. An
+/// empty session begins anew.
 #[test]
 fn rings_know_their_greatest_length_until_they_are_empty() {
     let model = model("q4_0");

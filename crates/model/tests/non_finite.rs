@@ -1,5 +1,6 @@
 //! A model with weights that are no numbers says so and never speaks: for each format, each kind of
-//! matrix, NaN and both infinities. Vectors (norms, scales, divisors) are refused when it is opened.
+//! matrix, NaN and both infinities. Vectors (norms, scales, divisors) are refused when it is
+//! opened.
 
 mod common;
 
@@ -86,7 +87,8 @@ fn a_logit_that_is_no_number_never_goes_unnoticed() {
     }
 }
 
-/// Every way through the engine: instruction sets, types of the cache, few tokens and many, threads.
+/// Every way through the engine: instruction sets, types of the cache, few tokens and many,
+/// threads.
 #[test]
 fn no_path_makes_a_number_of_it() {
     for (f, format) in [Format::BF16, Format::Q5_K].into_iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Pictures that are damaged, turned, or of rare kinds, against Pillow: what it makes of each stands
-//! beside it. And PNG files damaged here, whose picture is that of the sound file.
+//! Pictures that are damaged, turned, or of rare kinds, against Pillow: what it makes of each
+//! stands beside it. And PNG files damaged here, whose picture is that of the sound file.
 
 use std::fs;
 use std::path::{Path, PathBuf};

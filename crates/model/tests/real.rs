@@ -1,5 +1,5 @@
-//! The real Gemma 3 270M against Hugging Face's greedy text (`data/gemma3-270m.json`: the weights of
-//! the same file, dequantised, in f32).
+//! The real Gemma 3 270M against Hugging Face's greedy text (`data/gemma3-270m.json`: the weights
+//! of the same file, dequantised, in f32).
 //!
 //! `scripts/fetch-270m.sh` puts the model in its place; `.ci/run test` calls it.
 

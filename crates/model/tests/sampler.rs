@@ -41,8 +41,8 @@ fn nothing_to_choose_is_an_error() {
     }
 }
 
-/// Wherever it stands, before or after the likeliest token, first or last of a run that is looked at
-/// as one, and whatever would be cut.
+/// Wherever it stands, before or after the likeliest token, first or last of a run that is looked
+/// at as one, and whatever would be cut.
 #[test]
 fn a_logit_that_is_no_number_is_an_error() {
     let penalised =

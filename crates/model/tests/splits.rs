@@ -1,6 +1,6 @@
-//! Long conversations against the naive pass: attention cuts keys into tiles, splits and blocks, and
-//! merges what splits give, so every edge of these is crossed here, by passes of few and of many
-//! tokens.
+//! Long conversations against the naive pass: attention cuts keys into tiles, splits and blocks,
+//! and merges what splits give, so every edge of these is crossed here, by passes of few and of
+//! many tokens.
 
 mod common;
 #[path = "common/emulated.rs"]

@@ -42,7 +42,8 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
 
-    /// Lengths of prompts; 0 for none, and no pictures and sound either [default: 128,512,2048,8192]
+    /// Lengths of prompts; 0 for none, and no pictures and sound either
+    /// [default: 128,512,2048,8192]
     #[arg(short, long, value_name = "LIST", value_delimiter = ',', help_heading = "Work")]
     prompt: Vec<usize>,
     /// Tokens in the session before decoding [default: 0,2048,8192,32768]

@@ -174,8 +174,8 @@ struct ModelFile {
     projector: Option<PathBuf>,
     /// Where the repacked weights are kept.
     cache: Option<PathBuf>,
-    /// What is not to be kept and goes with this: the model, a projector and a cache file beside it,
-    /// or the projector alone.
+    /// What is not to be kept and goes with this: the model, a projector and a cache file beside
+    /// it, or the projector alone.
     temporary: Option<PartFile>,
 }
 

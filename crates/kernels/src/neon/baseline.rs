@@ -5,8 +5,8 @@
 //! s    = sadalp(s, s16)                       pairs of i16 added to i32
 //! ```
 //!
-//! Nothing may overflow an i16. With |q| <= 127 and |w| <= m a product is at most `127·m`, and a lane
-//! of `s16` is two of them, or four where `smlal` has added those of step `g + 1`:
+//! Nothing may overflow an i16. With |q| <= 127 and |w| <= m a product is at most `127·m`, and a
+//! lane of `s16` is two of them, or four where `smlal` has added those of step `g + 1`:
 //!
 //! | weights        | m   | products in a lane | largest lane |
 //! |----------------|-----|--------------------|--------------|

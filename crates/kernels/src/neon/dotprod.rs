@@ -5,8 +5,8 @@
 //! s    = sdot(s, w[g], lane(q[g]))            g = 0..8
 //! ```
 //!
-//! The activations of a block lie dword by dword: four of them make a register and `sdot` picks one,
-//! so that a single column needs no more than two loads for 32 weights.
+//! The activations of a block lie dword by dword: four of them make a register and `sdot` picks
+//! one, so that a single column needs no more than two loads for 32 weights.
 //!
 //! Nothing wraps: 32 products of |w| <= 128 and |q| <= 127 and an offset of at most 32 times 32
 //! activations are together below 2²⁰.

@@ -10,8 +10,9 @@
 //!
 //! Sums and accumulators stay such tiles until a row ends: scales are spread over them instead. An
 //! odd last column has a neighbour of zeros. The columns are brought into this order once for all
-//! groups of a call, [`TILES`] blocks at a time; the accumulators wait in `out` meanwhile. Up to three
-//! columns take `dotprod`, which needs fewer instructions for them (the table in `neon/mod.rs`).
+//! groups of a call, [`TILES`] blocks at a time; the accumulators wait in `out` meanwhile. Up to
+//! three columns take `dotprod`, which needs fewer instructions for them (the table in
+//! `neon/mod.rs`).
 //!
 //! The bounds of the sums are those of `dotprod`: the same products are added.
 

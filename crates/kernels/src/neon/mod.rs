@@ -11,15 +11,15 @@
 //!
 //! Weights are signed bytes. Those of up to six bits are so as they are, and their offset is not
 //! subtracted from each of them but from their sum, which starts at `−offset·Σq`. (Q5_0 alone
-//! assembles its weights with the offset, because there that is the shortest way.) Every integer sum
-//! is exact, and the float operations are those of `scalar` in the same order, so the results are
-//! the same bits.
+//! assembles its weights with the offset, because there that is the shortest way.) Every integer
+//! sum is exact, and the float operations are those of `scalar` in the same order, so the results
+//! are the same bits.
 //!
 //! `kernels/` is the text: how the weights of each format are unpacked and what follows. It is
 //! compiled into `baseline`, `dotprod` and `i8mm`, which say what a register of sums holds and how
 //! products are summed: `products::<MAX, LEN, N>(sums, x, w)` adds the products of `4·LEN` weights,
-//! where `w(g)` is weights `4g ..` of four rows, of magnitudes up to `MAX`, and `x` the 8-bit values
-//! of all columns, `N` registers for 16 weights.
+//! where `w(g)` is weights `4g ..` of four rows, of magnitudes up to `MAX`, and `x` the 8-bit
+//! values of all columns, `N` registers for 16 weights.
 //!
 //! One half is multiplied with all columns before the other: eight columns take eight registers of
 //! sums and eight accumulators, and the rest is for the operands.

@@ -1,4 +1,5 @@
-//! `strftime` for the time now. Times are UTC: where the machine stands is not the library's to ask.
+//! `strftime` for the time now. Times are UTC: where the machine stands is not the library's to
+//! ask.
 
 use super::budget::{Builder, Result};
 use super::text::Ch;

@@ -1,7 +1,8 @@
 //! How many threads a process should and may start.
 //!
 //! Affinity, cgroup quotas and CPUs that are offline all make this less than what the machine has:
-//! the standard library knows the first two, Linux's sysfs tells which hardware threads share a core.
+//! the standard library knows the first two, Linux's sysfs tells which hardware threads share a
+//! core.
 
 use std::collections::HashSet;
 use std::fs;

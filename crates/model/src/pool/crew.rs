@@ -54,8 +54,8 @@ struct Shared {
 /// `call(i)` for each `i` below `count`.
 struct Work {
     /// Where the owner has the reference to what is called. A pointer, and no reference that claims
-    /// to live for ever: threads still hold it for a moment after the last unit, when the borrow may
-    /// have ended. Nobody follows it then.
+    /// to live for ever: threads still hold it for a moment after the last unit, when the borrow
+    /// may have ended. Nobody follows it then.
     call: AtomicPtr<Call<'static>>,
     count: usize,
 }

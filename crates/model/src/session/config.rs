@@ -50,8 +50,8 @@ impl Default for SessionConfig {
     }
 }
 
-/// Bytes of memory that a model and a session need: what the system is asked for. Beside it a program
-/// has its own code, and the files of media take what they are while they are decoded.
+/// Bytes of memory that a model and a session need: what the system is asked for. Beside it a
+/// program has its own code, and the files of media take what they are while they are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// The text model's weights, shared by all its sessions.
@@ -62,8 +62,8 @@ pub struct Memory {
     pub tokenizer: u64,
     /// Keys and values, once the context is full.
     pub kv: u64,
-    /// Scratch memory, logits and tokens; with a projector that sees, for the longest picture, which
-    /// is counted too.
+    /// Scratch memory, logits and tokens; with a projector that sees, for the longest picture,
+    /// which is counted too.
     pub scratch: u64,
 }
 
@@ -95,8 +95,8 @@ impl Memory {
     }
 }
 
-/// The memory that sessions over a model in a file would need. Nothing is loaded but the vocabulary,
-/// and nothing is reserved.
+/// The memory that sessions over a model in a file would need. Nothing is loaded but the
+/// vocabulary, and nothing is reserved.
 #[derive(Clone, Debug)]
 pub struct MemoryPlan {
     config: Config,

@@ -41,8 +41,8 @@ impl Session<'_> {
     /// [`Session::eval`] of tokens whose runs of soft tokens stand for embeddings, in order.
     ///
     /// # Errors
-    /// As [`Session::push`]. After an error, and after a panic of `each`, the session holds what was
-    /// evaluated.
+    /// As [`Session::push`]. After an error, and after a panic of `each`, the session holds what
+    /// was evaluated.
     pub fn eval_filled(
         &mut self,
         ids: &[TokenId],
@@ -130,8 +130,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Ends an evaluation of tokens that were appended to `before` others: what was not evaluated is
-    /// dropped, and a callback's panic goes on.
+    /// Ends an evaluation of tokens that were appended to `before` others: what was not evaluated
+    /// is dropped, and a callback's panic goes on.
     fn end(&mut self, result: Result<(), Ended>, before: usize) -> Result<()> {
         let Err(ended) = result else { return Ok(()) };
         self.forget(before.max(self.kv.len()));
@@ -145,7 +145,8 @@ impl Session<'_> {
         }
     }
 
-    /// Tokens of the next pass: a chunk, but never a part of a picture, whose tokens see each other.
+    /// Tokens of the next pass: a chunk, but never a part of a picture, whose tokens see each
+    /// other.
     fn pass_tokens(&self) -> usize {
         let start = self.kv.len();
         let end = (start + self.chunk).min(self.tokens.len());

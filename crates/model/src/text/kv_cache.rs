@@ -9,10 +9,10 @@
 //! type of the cache, attention reads cache and stage as one, and then [`LayerKv::commit`] moves
 //! them. So what is read has been rounded the same way wherever it lies.
 //!
-//! Where a full layer has no value projection, one projection `p` gives values `RMSNorm(p)` and keys
-//! `RoPE(RMSNorm(p) · w)`. Of such keys only the pairs that turn are kept; the others are the value
-//! times `w`, by the very multiplication that made them. In the 12B these are 640 values a position
-//! instead of 1024.
+//! Where a full layer has no value projection, one projection `p` gives values `RMSNorm(p)` and
+//! keys `RoPE(RMSNorm(p) · w)`. Of such keys only the pairs that turn are kept; the others are the
+//! value times `w`, by the very multiplication that made them. In the 12B these are 640 values a
+//! position instead of 1024.
 
 use std::ops::Range;
 
@@ -213,7 +213,8 @@ impl LayerKv {
         self.heads * (self.key_bytes() + self.value_bytes())
     }
 
-    /// Stores the keys `k` and values `v` of one position, `[kv_heads][head_dim]` each, in `staged`.
+    /// Stores the keys `k` and values `v` of one position, `[kv_heads][head_dim]` each, in
+    /// `staged`.
     pub(crate) fn stage(&self, k: &[f32], v: &[f32], staged: &mut [u8]) {
         let (keys, values) = staged.split_at_mut(self.heads * self.key_bytes());
         for (k, out) in k.chunks_exact(self.head_dim).zip(keys.chunks_exact_mut(self.key_bytes())) {
@@ -319,8 +320,8 @@ impl KvView<'_> {
         });
     }
 
-    /// Calls `load` with the stored vectors of `positions` and their part of `out`, once for each run
-    /// of vectors that lie together.
+    /// Calls `load` with the stored vectors of `positions` and their part of `out`, once for each
+    /// run of vectors that lie together.
     fn read(
         &self,
         plane: Plane,
@@ -435,7 +436,8 @@ mod tests {
     }
 
     /// Keys that are values times weights, but for pairs 0 and 1 of 6, are read from a cache that
-    /// holds nothing else of them as from one that holds them whole; past positions and staged ones.
+    /// holds nothing else of them as from one that holds them whole; past positions and staged
+    /// ones.
     #[test]
     fn keys_come_back_from_values() {
         let isa = Isa::scalar();
@@ -450,9 +452,9 @@ mod tests {
             }
             k
         };
-        // Keys are below 9.2, values times weights below 8.4, values below 4.4 and weights below 1.9.
-        // Each reading is off by half a unit of f16 (1/256 of a key, 1/512 of a value), or by half a
-        // step of 1/127.
+        // Keys are below 9.2, values times weights below 8.4, values below 4.4 and weights below
+        // 1.9. Each reading is off by half a unit of f16 (1/256 of a key, 1/512 of a value), or by
+        // half a step of 1/127.
         let (f16, q8) = (1.0 / 256.0 + 1.9 / 512.0, 2.0 * 9.2 / 254.0);
         let kinds = [(KvType::F32, 0.0), (KvType::F16, f16), (KvType::Q8, q8)];
         for (kind, error) in kinds {

@@ -264,8 +264,8 @@ impl Tokenizer {
 /// Whether the scheme is that of Gemma 4, ranked merges, and not SentencePiece's scores.
 ///
 /// Converters name it in three ways: `tokenizer.ggml.model` is `gemma4` (llama.cpp), or it is
-/// another one and `tokenizer.ggml.pre` is `gemma4` (Ollama's `convert_gemma4.go`), or the file is a
-/// Gemma 4 with merges.
+/// another one and `tokenizer.ggml.pre` is `gemma4` (Ollama's `convert_gemma4.go`), or the file is
+/// a Gemma 4 with merges.
 fn has_ranked_merges(metadata: &Metadata<'_>) -> Result<bool, TokenizerError> {
     let model = metadata.string(MODEL)?;
     let pre = metadata.opt_string(PRE)?;

@@ -10,9 +10,9 @@
 //! * its text is one of the family's markers, whatever its type, or
 //! * a key such as `tokenizer.ggml.eos_token_id` names it.
 //!
-//! Everything else that is user-defined is plain text which is cut out before merging, `[multimodal]`
-//! of Gemma 3 and 4 among it: no template and no key gives it a meaning, and a text that has it is
-//! one token in every other engine, too.
+//! Everything else that is user-defined is plain text which is cut out before merging,
+//! `[multimodal]` of Gemma 3 and 4 among it: no template and no key gives it a meaning, and a text
+//! that has it is one token in every other engine, too.
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 

@@ -145,8 +145,8 @@ impl Packets {
         Ok(packets)
     }
 
-    /// Counts the packet of a line, `1.500000,K__`: the time at which its frame is shown, and flags,
-    /// of which `D` stands for a frame that is not shown itself. False for any other line.
+    /// Counts the packet of a line, `1.500000,K__`: the time at which its frame is shown, and
+    /// flags, of which `D` stands for a frame that is not shown itself. False for any other line.
     fn add(&mut self, line: &str) -> bool {
         let mut fields = line.trim().split(',');
         let (Some(time), Some(flags)) = (fields.next(), fields.next()) else {

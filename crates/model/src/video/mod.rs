@@ -64,8 +64,8 @@ pub struct VideoConfig {
     pub ffprobe: PathBuf,
     /// How long the two may take, together, for the frames of one video or for its sound.
     pub patience: Duration,
-    /// Once this is true, set by another thread, the two are killed and [`VideoError::Cancelled`] is
-    /// returned.
+    /// Once this is true, set by another thread, the two are killed and [`VideoError::Cancelled`]
+    /// is returned.
     pub cancel: Option<Arc<AtomicBool>>,
 }
 

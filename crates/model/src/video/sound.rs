@@ -10,8 +10,8 @@ use super::{VideoConfig, VideoError, is_picture};
 use crate::audio::{Clip, RATE};
 
 /// The first sound track of any file that ffmpeg reads, a film or a recording: the mean of its
-/// channels; `None` where there is no sound track. Animations and pictures have none, and no program
-/// is run for them.
+/// channels; `None` where there is no sound track. Animations and pictures have none, and no
+/// program is run for them.
 ///
 /// [`Clip::open`] starts no programs; this is for what it does not take.
 ///

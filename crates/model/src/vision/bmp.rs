@@ -92,7 +92,8 @@ impl Header {
             // A file whose masks are empty has the common ones.
             masks = if stored == [0; 3] { masks } else { stored };
         }
-        // The masks follow the oldest of the headers that know them, and are part of all later ones.
+        // The masks follow the oldest of the headers that know them, and are part of all later
+        // ones.
         let palette_at = if compression == 3 && size == 40 { end + 12 } else { end };
         let stored = if has_more { u32_at(46)? as usize } else { 0 };
         let colors = if stored == 0 { 1 << bits.min(16) } else { stored };

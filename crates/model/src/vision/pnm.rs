@@ -1,7 +1,7 @@
 //! PBM, PGM and PPM pictures, plain or packed (netpbm's pbm(5), pgm(5) and ppm(5)).
 //!
-//! Samples are scaled to 255, and gray ones of more than 8 bits to 65535 and then clipped: these are
-//! the reference's rules.
+//! Samples are scaled to 255, and gray ones of more than 8 bits to 65535 and then clipped: these
+//! are the reference's rules.
 
 use super::decode::{self, Rgb};
 use super::image::ImageError;

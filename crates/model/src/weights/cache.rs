@@ -92,8 +92,8 @@ pub(super) struct Opened {
     pub(super) refused: Option<CacheError>,
 }
 
-/// Maps the cache file at `path`, which is made first where there is none of this model. Without the
-/// permission to read or to write it, the image is made in memory. `verify` compares all of the
+/// Maps the cache file at `path`, which is made first where there is none of this model. Without
+/// the permission to read or to write it, the image is made in memory. `verify` compares all of the
 /// model and of the image.
 ///
 /// # Errors

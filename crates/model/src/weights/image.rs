@@ -1,8 +1,8 @@
 //! The image: the matrices of a file in the kernels' eight-row container, one after the other.
 //!
-//! It is made piece by piece, so that no more of the file is in memory than each thread works on, and
-//! lies either in memory of its own or in a [cache file](super::cache). For a cache file all bytes
-//! are hashed while they pass by.
+//! It is made piece by piece, so that no more of the file is in memory than each thread works on,
+//! and lies either in memory of its own or in a [cache file](super::cache). For a cache file all
+//! bytes are hashed while they pass by.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};

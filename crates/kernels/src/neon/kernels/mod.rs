@@ -1,10 +1,12 @@
 //! The kernels, written once and compiled for each instruction set that includes this file.
 //!
-//! What includes it says what activations look like (`X`, `halves`, `row`), which rows and columns a
-//! register of sums holds (`spread`, `for_blocks`), how products are summed (`products`), and puts
-//! its target features before each function by `kernels!`. (rustfmt does not look into that macro.)
+//! What includes it says what activations look like (`X`, `halves`, `row`), which rows and columns
+//! a register of sums holds (`spread`, `for_blocks`), how products are summed (`products`), and
+//! puts its target features before each function by `kernels!`. (rustfmt does not look into that
+//! macro.)
 //!
-//! The kernel of a format is not inlined: what registers it gets must not depend on the other eleven.
+//! The kernel of a format is not inlined: what registers it gets must not depend on the other
+//! eleven.
 
 use std::arch::aarch64::*;
 
@@ -13,8 +15,8 @@ use crate::neon::lanes::S;
 use crate::neon::{Int8, for_registers};
 use crate::{Columns, Format, Weights, scalar};
 
-// What follows a sum is done by macros: as functions of eight columns they would not be inlined, and
-// all sums and accumulators would go through memory.
+// What follows a sum is done by macros: as functions of eight columns they would not be inlined,
+// and all sums and accumulators would go through memory.
 
 /// `acc = fma(sums, scale·d, acc)`.
 macro_rules! add_scaled {
@@ -78,8 +80,8 @@ fn zero<const N: usize>() -> [S; N] {
     [vdupq_n_s32(0); N]
 }
 
-/// Sums that start at `−8·2^SHIFT · Σq`, which takes that offset of the weights off. `sums` is a row
-/// of the block that has `−8 · Σq`.
+/// Sums that start at `−8·2^SHIFT · Σq`, which takes that offset of the weights off. `sums` is a
+/// row of the block that has `−8 · Σq`.
 #[target_feature(enable = "neon")]
 #[inline]
 fn offset<const SHIFT: i32, const N: usize>(x: &X<N>, sums: usize) -> [S; N] {

@@ -5,8 +5,8 @@
 //! before each function. (rustfmt does not look into that macro.)
 //!
 //! The modules `simple`, `k` and `iq4` unpack weights. A product with few columns (`direct`)
-//! multiplies weights as soon as they are unpacked. A product with many columns (`unpacked`) unpacks a
-//! slab of weights once, and multiplies it with all columns.
+//! multiplies weights as soon as they are unpacked. A product with many columns (`unpacked`)
+//! unpacks a slab of weights once, and multiplies it with all columns.
 
 use super::lanes::*;
 use crate::activations::{HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, int8_blocks};
@@ -173,8 +173,8 @@ formats! {
 kernels! {
 /// Calls `step` for each block of each group; `step` adds the block's products to the accumulators.
 ///
-/// `B` is a packed block and `X` the activations for as many weights. Where a vector holds two groups
-/// of rows, an odd last group fills both halves and is stored once.
+/// `B` is a packed block and `X` the activations for as many weights. Where a vector holds two
+/// groups of rows, an odd last group fills both halves and is stored once.
 #[inline]
 fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
     groups: &[u8],
@@ -269,8 +269,8 @@ fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(block: [&B; GR
     }
 }
 
-/// The value at which an integer sum starts: `−OFFSET · Σq`, which corrects for unsigned weights that
-/// are too large by `OFFSET`. `sum` is the column's `−8 · Σq`.
+/// The value at which an integer sum starts: `−OFFSET · Σq`, which corrects for unsigned weights
+/// that are too large by `OFFSET`. `sum` is the column's `−8 · Σq`.
 #[inline]
 fn offset<const OFFSET: usize>(sum: u32) -> V {
     match OFFSET {

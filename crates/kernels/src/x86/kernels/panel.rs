@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Each slab is multiplied with all columns before the next one is unpacked. A tile has `VECTORS`
-//! vectors of rows and `TILE_COLUMNS` columns, chosen by the instruction set so that its sums stay in
-//! registers. `out` keeps the accumulators between slabs. Each accumulator adds blocks in order of
-//! `k`, so the result has the same bits as a product with few columns.
+//! vectors of rows and `TILE_COLUMNS` columns, chosen by the instruction set so that its sums stay
+//! in registers. `out` keeps the accumulators between slabs. Each accumulator adds blocks in order
+//! of `k`, so the result has the same bits as a product with few columns.
 
 use std::array;
 use std::ops::Range;
@@ -83,8 +83,9 @@ pub(super) fn multiply<
     }
 }
 
-/// Unpacks the blocks `range` of each row, and prefetches weights of later slabs, which arrive while
-/// this slab is multiplied. Where the rows end within a tile, the last group fills the missing rows.
+/// Unpacks the blocks `range` of each row, and prefetches weights of later slabs, which arrive
+/// while this slab is multiplied. Where the rows end within a tile, the last group fills the
+/// missing rows.
 #[inline]
 fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usize>(
     blocks: &[B],
@@ -127,8 +128,8 @@ pub(super) fn set<const S: usize, const M: usize>(
     }
 }
 
-/// Adds the products of the rows of a tile, which begins at row `at`, with `TILE_COLUMNS` columns to
-/// `out`. The columns are the first of the group (`PART = 0`) or the second (`PART = 1`).
+/// Adds the products of the rows of a tile, which begins at row `at`, with `TILE_COLUMNS` columns
+/// to `out`. The columns are the first of the group (`PART = 0`) or the second (`PART = 1`).
 #[inline]
 fn add_tile<const MAX: usize, const OFFSET: usize, const S: usize, const M: usize, const PART: usize>(
     panels: &[Panel<S, M>],

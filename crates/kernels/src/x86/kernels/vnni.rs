@@ -5,9 +5,9 @@
 //! s  = dpbusd(s, w[g], broadcast(q[g]))       g = 0..8; four products in each i32 lane
 //! ```
 //!
-//! It is the form that wraps, never `dpbusds` that saturates, and nothing wraps: with |q| <= 127 and
-//! unsigned weights up to 255 a sum of 32 products is at most `32·255·127`, the offset 128 at most
-//! `32·128·127`, together below 2²¹.
+//! It is the form that wraps, never `dpbusds` that saturates, and nothing wraps: with |q| <= 127
+//! and unsigned weights up to 255 a sum of 32 products is at most `32·255·127`, the offset 128 at
+//! most `32·128·127`, together below 2²¹.
 
 use super::{TILE_COLUMNS, VECTORS, dpbusd, lanes::*};
 use crate::GROUP_COLUMNS;

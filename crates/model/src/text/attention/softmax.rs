@@ -1,12 +1,12 @@
 //! `softmax(scale · q kᵀ) v`, without ever holding a row of scores.
 //!
-//! Keys are cut into *splits*, and splits into *tiles*, both at fixed positions of the conversation. A
-//! tile is converted to f32 once for a *block* of rows: all query heads of a key head, of several
-//! tokens. Within a split softmax runs online (Milakov and Gimelshein 2018); the results of splits are
-//! merged in order. A long prompt has blocks enough for all threads, and each walks its splits in
-//! turn; a few tokens make one block, whose splits are shared out instead. Either way a row meets the
-//! same tiles and the same merges, so its bits depend on its position alone, neither on the chunk
-//! that it came in nor on the thread.
+//! Keys are cut into *splits*, and splits into *tiles*, both at fixed positions of the
+//! conversation. A tile is converted to f32 once for a *block* of rows: all query heads of a key
+//! head, of several tokens. Within a split softmax runs online (Milakov and Gimelshein 2018); the
+//! results of splits are merged in order. A long prompt has blocks enough for all threads, and each
+//! walks its splits in turn; a few tokens make one block, whose splits are shared out instead.
+//! Either way a row meets the same tiles and the same merges, so its bits depend on its position
+//! alone, neither on the chunk that it came in nor on the thread.
 
 use std::array;
 use std::ops::Range;
@@ -42,8 +42,8 @@ fn many_len(layer: &LayerConfig, tokens: usize) -> usize {
     2 * tokens.div_ceil(step) * layer.kv_heads * partial_len(step * layer.group(), layer.head_dim)
 }
 
-/// Attends all queries `q`, `[tokens, heads, head_dim]`, to the keys that their tokens see; `out` is
-/// shaped like `q`.
+/// Attends all queries `q`, `[tokens, heads, head_dim]`, to the keys that their tokens see; `out`
+/// is shaped like `q`.
 pub(super) fn softmax(
     pass: &Pass<'_>,
     layer: &LayerConfig,

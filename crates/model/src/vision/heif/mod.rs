@@ -60,7 +60,8 @@ pub(super) fn decode(bytes: &[u8], bytes_max: u64) -> Result<Rgb, ImageError> {
     }
     let pixels = whole.coded_width as u64 * whole.coded_height as u64;
     let samples = pixels * [1, 2, 2, 3][whole.chroma_format_idc as usize & 3];
-    // Samples take four bytes, twice while a picture is decoded or turned, and tiles are there, too.
+    // Samples take four bytes, twice while a picture is decoded or turned, and tiles are there,
+    // too.
     let memory = declared.samples.max(samples).saturating_mul(8).saturating_add(4 * samples);
     let memory = memory.saturating_add(declared.bytes.saturating_mul(4));
     if memory > bytes_max {
@@ -68,9 +69,9 @@ pub(super) fn decode(bytes: &[u8], bytes_max: u64) -> Result<Rgb, ImageError> {
     }
 
     let mut image = heic_decoder::decode(&bytes).map_err(blame)?;
-    // As libheif, by which Pillow reads these files: each chroma sample counts for the pixels of its
-    // own square, and the squares begin at the corner. Where a picture with an odd side is turned,
-    // libheif's begin one pixel outside.
+    // As libheif, by which Pillow reads these files: each chroma sample counts for the pixels of
+    // its own square, and the squares begin at the corner. Where a picture with an odd side is
+    // turned, libheif's begin one pixel outside.
     let sampling = &mut image.chroma_sampling;
     sampling.origin_x = (sampling.sub_x as f32 - 1.0) / 2.0;
     sampling.origin_y = (sampling.sub_y as f32 - 1.0) / 2.0;

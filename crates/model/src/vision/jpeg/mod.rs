@@ -3,8 +3,8 @@
 //! The standard (ITU-T T.81) leaves the rounding of the inverse transform, of the chroma's widening
 //! and of the colours to the decoder. Decoders differ by a few of 255, and a picture that is then
 //! scaled up shows it, so this one rounds where the reference's does. It reads what cameras and
-//! programs write: 8-bit sequential and progressive pictures with Huffman or arithmetic codes, gray,
-//! YCbCr, RGB, CMYK and YCCK.
+//! programs write: 8-bit sequential and progressive pictures with Huffman or arithmetic codes,
+//! gray, YCbCr, RGB, CMYK and YCCK.
 //!
 //! A file that stops before its pixels do is an error. One that is damaged in between is decoded as
 //! far as its markers lead: what cannot be read of an interval stays empty, up to the next restart.
