@@ -138,7 +138,7 @@ fn keep_common(
         if place.start >= common {
             break;
         }
-        // Pictures of one size have the same tokens. A medium is kept with the token behind it.
+        // Pictures of one size have the same tokens. A medium is kept with the token after it.
         if shown.get(media) != Some(medium) || common <= place.end {
             common = place.start;
             break;

@@ -220,8 +220,8 @@ impl std::fmt::Debug for Isa {
     }
 }
 
-/// Asks for the memory that lies some way behind `bytes`, where the weights go on: first into the
-/// second-level cache, and shortly before it is read into the first.
+/// Prefetches the memory that lies a fixed distance after `bytes`, where the weights go on: first
+/// into the L2 cache, and shortly before its use into L1.
 ///
 /// A core can wait for many more lines of the second level than of the first, so the long way from
 /// memory must not end in the first. The distances are the best of those measured (CHANGELOG.md).

@@ -6,7 +6,7 @@
 //! s   += madd(s16, 1)                         eight sums of eight rows
 //! ```
 //!
-//! `maddubs` and the additions behind it must not overflow an i16. With |q| <= 127 and unsigned
+//! `maddubs` and the additions after it must not overflow an i16. With |q| <= 127 and unsigned
 //! weights up to `m` each `maddubs` is at most `2·127·m`, so
 //!
 //! | weights | m   | `maddubs` before `madd` | largest lane |

@@ -201,7 +201,7 @@ fn read_up_to<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// The number behind creation and modification time: `tkhd`'s track, `mdhd`'s time scale.
+/// The number after creation and modification time: `tkhd`'s track, `mdhd`'s time scale.
 fn after_times(head: &[u8; HEAD]) -> u32 {
     be32(head, if head[0] == 1 { 20 } else { 12 })
 }

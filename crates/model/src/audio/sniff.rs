@@ -8,7 +8,7 @@ use super::{AudioError, frames};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    /// Where it begins: behind an ID3 tag, else 0.
+    /// The offset at which the sound begins: after an ID3 tag, else 0.
     pub(crate) at: u64,
 }
 

@@ -9,7 +9,7 @@ pub(crate) enum Coding {
     Pcm(u16),
     /// Floats of so many bits.
     Float(u16),
-    /// 16-bit integers behind the header with a channel mask.
+    /// 16-bit integers after the header with a channel mask.
     Extensible,
     /// G.711, North America.
     MuLaw,

@@ -12,7 +12,7 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The boxes in this one, behind `skipped` bytes of its body.
+    /// The boxes in this one, after `skipped` bytes of its body.
     pub(super) fn parts(&self, skipped: usize) -> Option<Vec<Part<'a>>> {
         parts(self.body.get(skipped..)?, self.start + skipped)
     }

@@ -418,7 +418,7 @@ pub(super) fn progressive_more(
     }
 }
 
-/// Run of zeros and size of the value behind it.
+/// The run of zeros, and the size of the value after it.
 fn split(symbol: u8) -> (u32, u32) {
     (u32::from(symbol >> 4), u32::from(symbol & 15))
 }
