@@ -19,7 +19,7 @@
 //! # What a template may spend
 //!
 //! A template comes with a file, so it is not believed. It has a budget of steps and of bytes
-//! that its values may hold at one time, and both are taken before they are spent ([`budget`]):
+//! that its values may hold at one time, and both are taken before they are spent (`budget`):
 //! no repetition, width, join or loop allocates what it is not allowed to. The budget grows with
 //! the conversation and with nothing else.
 //!
