@@ -3,8 +3,8 @@
 //! A video is pictures with a time before each: at most 32, spread evenly, each within a small
 //! budget. Animated GIF, WebP and PNG files are decoded here, and so are lists and folders of
 //! pictures; every other container is left to the `ffmpeg` program where it is installed. The sound
-//! track is no part of the frames: [`sound()`] has it. [`picture()`] is for still pictures that have no
-//! decoder here.
+//! track is no part of the frames: [`sound()`] has it. [`picture()`] is for still pictures that
+//! have no decoder here.
 
 mod animation;
 #[cfg(all(test, unix))]
