@@ -101,6 +101,12 @@ pub(super) fn read() -> Vec<Read> {
         let run = |bytes: &[u8]| unsafe { x86::read::<4096>(bytes) };
         table.push(Read { name: "256-bit loads, prefetch 4 KiB ahead", run });
     }
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: AVX-512F was detected on this CPU.
+        let run = |bytes: &[u8]| unsafe { x86::read_512(bytes) };
+        table.push(Read { name: "512-bit loads", run });
+    }
     table
 }
 
@@ -204,6 +210,20 @@ mod x86 {
             }
         }
         bytemuck::must_cast::<_, [u64; 16]>(sums).iter().fold(0, |all, sum| all ^ sum)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn read_512(bytes: &[u8]) -> u64 {
+        let mut sums = [_mm512_setzero_si512(); 2];
+        for lines in bytes.as_chunks::<128>().0 {
+            for (sum, part) in sums.iter_mut().zip(lines.as_chunks::<64>().0) {
+                // The two halves become one load.
+                let [low, high]: [__m256i; 2] = bytemuck::must_cast(*part);
+                let part = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+                *sum = _mm512_xor_si512(*sum, part);
+            }
+        }
+        _mm512_reduce_and_epi64(_mm512_xor_si512(sums[0], sums[1])) as u64
     }
 
     /// Independent sums: more than the latency of any of these instructions times two a cycle.

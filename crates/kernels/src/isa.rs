@@ -5,10 +5,7 @@
 //! the macro `on!` picks one. That macro holds the library's only calls into `#[target_feature]`
 //! functions.
 
-#![expect(
-    unsafe_code,
-    reason = "calls #[target_feature] kernels; `Isa` proves the CPU has them; prefetches"
-)]
+#![expect(unsafe_code, reason = "calls #[target_feature] kernels; `Isa` proves the CPU has them")]
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -218,32 +215,6 @@ impl std::fmt::Debug for Isa {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// Prefetches the memory that lies a fixed distance after `bytes`, where the weights go on: first
-/// into the L2 cache, and shortly before its use into L1.
-///
-/// A core can wait for many more lines of the second level than of the first, so the long way from
-/// memory must not end in the first. The distances are the best of those measured (CHANGELOG.md).
-/// Neither is a multiple of a page: such lines share their place in the first level.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(crate) fn prefetch(bytes: &[u8]) {
-    use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1};
-    const TO_SECOND: usize = 3008;
-    const TO_FIRST: usize = 1152;
-    for at in (0..bytes.len()).step_by(64) {
-        let line = bytes.as_ptr().wrapping_add(at);
-        prefetch_line::<_MM_HINT_T1>(line.wrapping_add(TO_SECOND));
-        prefetch_line::<_MM_HINT_T0>(line.wrapping_add(TO_FIRST));
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn prefetch_line<const HINT: i32>(line: *const u8) {
-    // SAFETY: a prefetch is a hint that every x86-64 CPU knows; no address makes it fault.
-    unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(line.cast()) };
 }
 
 fn detect() -> Vec<Isa> {

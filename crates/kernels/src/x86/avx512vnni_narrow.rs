@@ -1,6 +1,6 @@
-//! AVX-512 VNNI on 256 bits: one group of rows at a time, for a single column.
+//! AVX-512 VNNI on 256 bits: one group of rows at a time, for one column, on some cores for two.
 //!
-//! A product of one column waits for memory, and one stream of weights arrives faster than two.
+//! Such a product waits for memory, and one stream of weights arrives faster than two.
 //! With more columns only a test runs this: but for the encoding of `dpbusd` it is what `avxvnni`
 //! runs, and more machines know this encoding.
 

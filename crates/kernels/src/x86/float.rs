@@ -30,17 +30,43 @@ fn rows<const N: usize>(
 ) {
     let stride = out.len() / N;
     let x: [&[f32]; N] = std::array::from_fn(|c| &x[c * k..][..k]);
-    let groups = groups.as_chunks::<{ 2 * GROUP_ROWS }>().0.chunks_exact(k);
-    for (g, weights) in groups.enumerate() {
-        let mut acc = [_mm256_setzero_ps(); N];
-        for i in 0..k {
-            let w = widen(&weights[i]);
+    let groups = groups.as_chunks::<{ 2 * GROUP_ROWS }>().0;
+    // A sum is a chain of additions that wait for each other. Few columns have few chains, so they
+    // take two groups of rows at a time: 22 instead of 14 GB/s with one column (Zen 4).
+    let paired = if N <= 4 { groups.len() / k / 2 * 2 } else { 0 };
+    let (pairs, rest) = groups.split_at(paired * k);
+    for (i, pair) in pairs.chunks_exact(2 * k).enumerate() {
+        let (first, second) = pair.split_at(k);
+        multiply_groups::<2, N>([first, second], x, &mut out[2 * i * GROUP_ROWS..], stride, &widen);
+    }
+    for (i, group) in rest.chunks_exact(k).enumerate() {
+        multiply_groups::<1, N>([group], x, &mut out[(paired + i) * GROUP_ROWS..], stride, &widen);
+    }
+}
+
+/// The products of `G` groups of rows, each of `k` times eight weights, with the columns `x`. `out`
+/// begins at the first row of the groups, and its columns are `stride` apart.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn multiply_groups<const G: usize, const N: usize>(
+    groups: [&[[u8; 2 * GROUP_ROWS]]; G],
+    x: [&[f32]; N],
+    out: &mut [f32],
+    stride: usize,
+    widen: impl Fn(&[u8; 16]) -> __m256,
+) {
+    let mut acc = [[_mm256_setzero_ps(); N]; G];
+    for i in 0..groups[0].len() {
+        for g in 0..G {
+            let w = widen(&groups[g][i]);
             for c in 0..N {
-                acc[c] = _mm256_fmadd_ps(w, _mm256_set1_ps(x[c][i]), acc[c]);
+                acc[g][c] = _mm256_fmadd_ps(w, _mm256_set1_ps(x[c][i]), acc[g][c]);
             }
         }
+    }
+    for (g, acc) in acc.into_iter().enumerate() {
         for (c, acc) in acc.into_iter().enumerate() {
-            store(&mut out[c * stride + g * GROUP_ROWS..], acc);
+            store(&mut out[c * stride + g * GROUP_ROWS..][..GROUP_ROWS], acc);
         }
     }
 }

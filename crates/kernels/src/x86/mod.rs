@@ -15,6 +15,7 @@
 //! `kernels/` is the text: how the weights of each format are unpacked, and what follows for a few
 //! columns and for many. It is compiled into each of the instruction sets, which say what a vector
 //! is (`lanes256`, `lanes512`), how products are summed, and how large a tile their registers hold.
+//! `prefetch` says how far ahead of their use this core is best asked for weights.
 
 pub(crate) mod avx2;
 pub(crate) mod avx512vnni;
@@ -23,5 +24,6 @@ pub(crate) mod avxvnni;
 mod float;
 mod lanes256;
 mod lanes512;
+mod prefetch;
 mod quantize;
 mod widen;

@@ -12,7 +12,11 @@ use super::lanes::*;
 use crate::activations::{HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, int8_blocks};
 use crate::isa::for_columns;
 use crate::packed_blocks as packed;
-use crate::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Weights, isa, scalar, x86::float};
+use crate::x86::{
+    float,
+    prefetch::{Ahead, Prefetch},
+};
+use crate::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Weights, scalar};
 
 mod iq4;
 mod k;
@@ -119,9 +123,10 @@ macro_rules! formats {
                     const PER: usize = Format::$format.block_weights() / 32;
                     type Block = packed::$block;
                     let x = x.as_chunks::<PER>().0;
+                    let ahead = Prefetch::of_this_core().ahead(GROUPS);
                     for_blocks(groups, x, out, |block: [&Block; GROUPS], x: &[Int8Block<N>; PER], acc| {
                         $module::$name(block, |j, w, scales| {
-                            prefetch::<Block, PER, N>(block, j);
+                            prefetch::<Block, PER, N>(ahead, block, j);
                             add::<$max, $offset, _, _, N>(&w, scales, &x[j], acc);
                         });
                     });
@@ -255,16 +260,20 @@ fn half_sum(sum: u32, d: u32) -> F {
     mul(splat_f32(d), to_f32(sar::<3>(sub32(splat(0), splat(sum)))))
 }
 
-/// Prefetches the weights that lie a fixed distance after part `part` of `block`.
+/// Prefetches the weights that lie `ahead` of part `part` of `block`.
 ///
 /// A block has `PARTS` parts, and each is asked for in its own step of the work, since a burst of
 /// requests would exceed the number of outstanding requests that a core can hold.
 #[inline]
-fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(block: [&B; GROUPS], part: usize) {
+fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(
+    ahead: Ahead,
+    block: [&B; GROUPS],
+    part: usize,
+) {
     if N <= PREFETCH_COLUMNS {
         let size = size_of::<B>() / PARTS;
         for block in block {
-            isa::prefetch(&bytemuck::bytes_of(block)[part * size..][..size]);
+            ahead.prefetch(&bytemuck::bytes_of(block)[part * size..][..size]);
         }
     }
 }

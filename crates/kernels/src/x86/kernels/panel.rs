@@ -17,7 +17,9 @@ use std::ops::Range;
 
 use super::super::lanes::*;
 use super::super::{TILE_COLUMNS, VECTORS, tile_products};
-use super::{GROUP_COLUMNS, GROUP_ROWS, HALF_SUMS, Int8Block, SUM, Scales, add_sum, isa, offset};
+use super::{
+    GROUP_COLUMNS, GROUP_ROWS, HALF_SUMS, Int8Block, Prefetch, SUM, Scales, add_sum, offset,
+};
 
 /// 32 weights of each row of a tile, unpacked.
 #[derive(Clone, Copy)]
@@ -95,6 +97,7 @@ fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usiz
     unpack: impl Fn([&B; GROUPS], &mut [Panel<S, M>; PER], usize),
 ) {
     let last = blocks.len() / per_row - 1;
+    let ahead = Prefetch::of_this_core().ahead(ROWS_MAX);
     for (t, tile) in tiles.iter_mut().enumerate() {
         for m in 0..VECTORS {
             let first = (t * VECTORS + m) * GROUPS;
@@ -102,7 +105,7 @@ fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usiz
                 array::from_fn(|g| &blocks[last.min(first + g) * per_row..][range.clone()]);
             for (b, panels) in tile.as_chunks_mut::<PER>().0.iter_mut().take(range.len()).enumerate() {
                 let block = groups.map(|group| &group[b]);
-                block.iter().for_each(|block| isa::prefetch(bytemuck::bytes_of(*block)));
+                block.iter().for_each(|block| ahead.prefetch(bytemuck::bytes_of(*block)));
                 unpack(block, panels, m);
             }
         }
