@@ -185,7 +185,7 @@ impl Task {
 struct Bench<'m, 'o> {
     model: &'m Model,
     options: &'o Options,
-    session: Session<'m>,
+    session: Session,
     tasks: Vec<Task>,
     tokens: Tokens<'m>,
     energy: Energy,

@@ -118,7 +118,7 @@ impl Bench<'_, '_> {
         &mut self,
         kind: Kind,
         tokens: usize,
-        embed: impl Fn(&mut Session<'_>) -> Result<Medium, Error>,
+        embed: impl Fn(&mut Session) -> Result<Medium, Error>,
     ) -> Result<(), Error> {
         let mut test = self.test(kind, (tokens, 0, 0), 0);
         while self.wants(&test) {

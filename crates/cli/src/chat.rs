@@ -86,7 +86,7 @@ fn is_projector(e: &anyhow::Error) -> bool {
 struct Chat<'a> {
     args: &'a ChatArgs,
     model: &'a Model,
-    session: Session<'a>,
+    session: Session,
     sampler: Sampler,
     conversation: Conversation<'a>,
     /// Media that the session holds.

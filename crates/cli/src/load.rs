@@ -28,7 +28,7 @@ pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
 }
 
 /// Starts a session; what goes wrong is most often the memory for `config.context` tokens.
-pub(crate) fn session(model: &Model, config: SessionConfig) -> Result<Session<'_>> {
+pub(crate) fn session(model: &Model, config: SessionConfig) -> Result<Session> {
     Session::new(model, config).context("cannot start a session")
 }
 

@@ -309,7 +309,7 @@ impl Read {
     /// Turns it into rows of the model's decoder.
     pub(crate) fn embed(
         &self,
-        session: &mut Session<'_>,
+        session: &mut Session,
         long: LongClip,
     ) -> Result<Medium, carat::Error> {
         match self {

@@ -55,7 +55,7 @@ pub(crate) struct Speed {
 /// is kept; `shown` are the media it holds, and afterwards those of the prompt. Text goes to
 /// standard output as it comes, thoughts to standard error.
 pub(crate) fn reply(
-    session: &mut Session<'_>,
+    session: &mut Session,
     sampler: &mut Sampler,
     tokenizer: &Tokenizer,
     prompt: &MediaPrompt,
@@ -126,7 +126,7 @@ impl Speed {
 /// many tokens and media that beginning has. At least one token is left to evaluate: its logits
 /// start the answer.
 fn keep_common(
-    session: &mut Session<'_>,
+    session: &mut Session,
     prompt: &MediaPrompt,
     shown: &[Embedding],
 ) -> Result<(usize, usize)> {
@@ -157,7 +157,7 @@ fn keep_common(
 
 /// Evaluates `tokens`; false if Ctrl-C came first.
 fn evaluate(
-    session: &mut Session<'_>,
+    session: &mut Session,
     ids: &[TokenId],
     media: &[Embedding],
     guard: &Guard,

@@ -87,7 +87,7 @@ fn read(sources: &[Source], reading: Reading) -> Result<Vec<media::Read>> {
 }
 
 /// The engine in one line: what runs, on what, in how much memory.
-pub(crate) fn engine_line(session: &Session<'_>) -> String {
+pub(crate) fn engine_line(session: &Session) -> String {
     let (isa, threads) = (session.isa().name(), session.threads());
     let (context, memory) = (session.context(), bytes(session.memory().total()));
     format!("{isa}, {threads} threads, context {context}, {memory} when full")

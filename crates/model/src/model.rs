@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use carat_gguf::Source;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -20,9 +21,16 @@ use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
 use crate::weights::{CacheError, Loaded, Loading, Matrix, Weights, turning_pairs};
 
-/// A model that is ready to be used. It can be shared by threads; each conversation is a
-/// [`Session`](crate::Session).
+/// A model that is ready to be used; each conversation is a [`Session`](crate::Session).
+///
+/// It can be shared by threads, and a clone is another handle of the same model: the weights are in
+/// memory once, until the last handle and the last session are gone.
+#[derive(Clone)]
 pub struct Model {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     config: Config,
     weights: Weights,
     /// RoPE frequencies, `head_dim / 2` each.
@@ -105,7 +113,7 @@ impl Model {
         };
         let frequencies_sliding = frequencies(LayerKind::Sliding, None);
         let frequencies_full = frequencies(LayerKind::Full, weights.rope_divisors.as_deref());
-        Ok(Self {
+        let shared = Shared {
             frequencies_sliding,
             frequencies_full,
             turning_pairs: turning_pairs(&gguf, &config)?,
@@ -117,32 +125,33 @@ impl Model {
             bytes,
             origin: origin.known(identity),
             cache_refused,
-        })
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The shape of the model.
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.shared.config
     }
 
     /// The vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        &self.shared.tokenizer
     }
 
     /// The template in the file, if there is one.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
-        self.chat_template.as_ref()
+        self.shared.chat_template.as_ref()
     }
 
     /// Bytes of all weights in memory, those of the projector among them.
     pub fn bytes(&self) -> u64 {
-        self.bytes + self.projector_shape().map_or(0, |projector| projector.bytes)
+        self.shared.bytes + self.projector_shape().map_or(0, |projector| projector.bytes)
     }
 
     /// Bytes of the weights without those of the projector.
     pub(crate) fn text_bytes(&self) -> u64 {
-        self.bytes
+        self.shared.bytes
     }
 
     /// What the model is known by, its projector left out. A cache file knows it; without one, the
@@ -151,7 +160,7 @@ impl Model {
     /// # Errors
     /// If the file cannot be read, or was changed after the model was opened.
     pub fn identity(&self) -> Result<Identity> {
-        self.origin.identity(|| Ok(loading_threads(0)?))
+        self.shared.origin.identity(|| Ok(loading_threads(0)?))
     }
 
     /// What the projector is known by, if the model was opened with one.
@@ -159,17 +168,17 @@ impl Model {
     /// # Errors
     /// As [`Model::identity`].
     pub fn projector_identity(&self) -> Result<Option<Identity>> {
-        let projector = self.projector.as_ref();
+        let projector = self.shared.projector.as_ref();
         projector.map(|p| p.origin.identity(|| Ok(loading_threads(0)?))).transpose()
     }
 
     /// Why the model was opened without the cache file that was asked for.
     pub fn cache_refused(&self) -> Option<&CacheError> {
-        self.cache_refused.as_ref()
+        self.shared.cache_refused.as_ref()
     }
 
     pub(crate) fn projector_shape(&self) -> Option<ProjectorShape> {
-        self.projector.as_ref().map(|projector| projector.shape)
+        self.shared.projector.as_ref().map(|projector| projector.shape)
     }
 
     /// The matrices that every decoded token is multiplied with, as they lie in memory and in the
@@ -179,7 +188,7 @@ impl Model {
     /// They are here so that a benchmark can read the very memory that decoding reads. How weights
     /// are laid out in these bytes is the kernels' business and may change with every version.
     pub fn packed_weights(&self) -> impl Iterator<Item = &[u8]> {
-        self.weights.decoding().map(Matrix::bytes)
+        self.shared.weights.decoding().map(Matrix::bytes)
     }
 
     /// Whether the model was opened with a projector that sees pictures.
@@ -193,7 +202,7 @@ impl Model {
     }
 
     pub(crate) fn projector(&self) -> Option<&Projector> {
-        self.projector.as_ref()
+        self.shared.projector.as_ref()
     }
 
     /// What turns pictures into rows, and their tokens.
@@ -209,18 +218,18 @@ impl Model {
     }
 
     pub(crate) fn weights(&self) -> &Weights {
-        &self.weights
+        &self.shared.weights
     }
 
     /// See [`turning_pairs`].
     pub(crate) fn turning_pairs(&self) -> Option<usize> {
-        self.turning_pairs
+        self.shared.turning_pairs
     }
 
     pub(crate) fn frequencies(&self, kind: LayerKind) -> &[f32] {
         match kind {
-            LayerKind::Sliding => &self.frequencies_sliding,
-            LayerKind::Full => &self.frequencies_full,
+            LayerKind::Sliding => &self.shared.frequencies_sliding,
+            LayerKind::Full => &self.shared.frequencies_full,
         }
     }
 }
@@ -242,6 +251,6 @@ fn no_projector(what: &'static str, is_open: bool) -> Error {
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Model").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Model").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }

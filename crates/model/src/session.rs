@@ -73,8 +73,8 @@ pub struct Progress {
 }
 
 /// One conversation: tokens, their keys and values, scratch memory and threads.
-pub struct Session<'m> {
-    model: &'m Model,
+pub struct Session {
+    model: Model,
     pool: Pool,
     arena: Arena,
     kv: KvCache,
@@ -94,12 +94,12 @@ pub struct Session<'m> {
     is_broken: bool,
 }
 
-impl<'m> Session<'m> {
+impl Session {
     /// Starts an empty session: reserves its memory and starts its threads.
     ///
     /// # Errors
     /// If a setting is out of range, or the system has no memory or no threads to give.
-    pub fn new(model: &'m Model, config: SessionConfig) -> Result<Self> {
+    pub fn new(model: &Model, config: SessionConfig) -> Result<Self> {
         let (limits, chunk) = config::limits(model.config(), model.turning_pairs(), &config)?;
         let mut tokens = Vec::new();
         let bytes = (limits.context * size_of::<TokenId>()) as u64;
@@ -107,7 +107,7 @@ impl<'m> Session<'m> {
             .try_reserve_exact(limits.context)
             .map_err(|_| MemoryError { what: "tokens", bytes })?;
         Ok(Self {
-            model,
+            model: model.clone(),
             pool: Pool::new(config.threads, config.isa)?,
             arena: Arena::new(scratch(model, limits, chunk))?,
             kv: KvCache::new(model.config(), limits)?,
@@ -142,7 +142,7 @@ impl<'m> Session<'m> {
         input: Input<'_>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<()> {
-        let (model, tokenizer) = (self.model, self.model.tokenizer());
+        let (model, tokenizer) = (&self.model, self.model.tokenizer());
         let text = |ids| MediaPrompt { ids, media: Vec::new() };
         let filled = match input {
             Input::Tokens(ids) => return self.append(None, ids, &[], progress),
@@ -163,7 +163,7 @@ impl<'m> Session<'m> {
     /// the one before, until the model ends its turn or the context is full.
     ///
     /// A token that was yielded is part of the session. Dropping the iterator ends generation.
-    pub fn generate<'s>(&'s mut self, sampler: &'s mut Sampler) -> Generate<'s, 'm> {
+    pub fn generate<'s>(&'s mut self, sampler: &'s mut Sampler) -> Generate<'s> {
         self.stop = None;
         Generate::new(self, sampler)
     }
@@ -232,8 +232,8 @@ impl<'m> Session<'m> {
     }
 
     /// The model.
-    pub fn model(&self) -> &'m Model {
-        self.model
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// The logits after the last token, one for each token of the vocabulary; after
@@ -249,12 +249,12 @@ impl<'m> Session<'m> {
 
     /// The memory of the session, with the cache counted as if the context were full.
     pub fn memory(&self) -> Memory {
-        Memory::of(self.model, self.limits, self.chunk)
+        Memory::of(&self.model, self.limits, self.chunk)
     }
 
     /// The scratch memory in bytes: the declared amount, and the most that was used so far.
     pub fn scratch(&self) -> (usize, usize) {
-        let declared = scratch(self.model, self.limits, self.chunk);
+        let declared = scratch(&self.model, self.limits, self.chunk);
         (declared.bytes(), self.arena.high_water())
     }
 
@@ -291,7 +291,7 @@ impl<'m> Session<'m> {
             return Err(SessionError::ContextFull { wanted, context: self.limits.context }.into());
         }
         let first = self.tokens.len() + bos.iter().len();
-        let placed = media::place(self.model, ids, media, first)?;
+        let placed = media::place(&self.model, ids, media, first)?;
         self.media.extend(placed);
         self.tokens.extend(bos.iter().chain(ids));
         self.stop = None;
@@ -299,7 +299,7 @@ impl<'m> Session<'m> {
     }
 }
 
-impl fmt::Debug for Session<'_> {
+impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("tokens", &self.tokens.len())

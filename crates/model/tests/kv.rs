@@ -12,7 +12,7 @@ use common::{bits, config, logits, model, push, tokens};
 /// Of tiny-s, layers 0 and 1.
 const WINDOW: usize = 8;
 
-fn session(model: &carat::Model, config: SessionConfig) -> Session<'_> {
+fn session(model: &carat::Model, config: SessionConfig) -> Session {
     Session::new(model, config).expect("a session")
 }
 

@@ -25,7 +25,7 @@ fn speech(rate: u32, channels: usize, samples: usize, pause: f64) -> Vec<f32> {
 /// What a session holds at the end: its tokens and the logits after the last.
 type Held = (Vec<TokenId>, Vec<u32>);
 
-fn held(session: &mut Session<'_>) -> Held {
+fn held(session: &mut Session) -> Held {
     session.push(Input::Text(" the")).expect("a push");
     let logits = bits(session.logits().expect("logits"));
     (session.tokens().to_vec(), logits)
@@ -40,7 +40,7 @@ fn whole(model: &Model, pcm: &[f32], rate: u32, channels: usize) -> Held {
 }
 
 fn listened(
-    session: &mut Session<'_>,
+    session: &mut Session,
     pcm: &[f32],
     rate: u32,
     channels: usize,
@@ -114,13 +114,13 @@ fn little_is_left_to_evaluate_when_the_speaker_ends() {
 fn what_cannot_be_heard_is_an_error_and_the_session_goes_on() {
     let model = seeing_model("q8_0");
     let mut session = Session::new(&model, SessionConfig { context: 60, ..config() }).expect("one");
-    let begun = |session: &mut Session<'_>| {
+    let begun = |session: &mut Session| {
         session.push(Input::Text("hear")).expect("a push");
         session.len()
     };
     let start = begun(&mut session);
     let want = held(&mut session);
-    let check = |session: &mut Session<'_>, error: Error, wanted: &str| {
+    let check = |session: &mut Session, error: Error, wanted: &str| {
         assert!(error.to_string().contains(wanted), "{error}");
         session.truncate(start).expect("back to the beginning");
         assert!(held(session) == want, "after: {error}");

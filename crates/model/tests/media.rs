@@ -21,7 +21,7 @@ fn clip() -> Clip {
 }
 
 /// The embeddings of a case in the order of its tokens: sound stands before the picture.
-fn media(session: &mut Session<'_>, case: &str) -> Vec<Embedding> {
+fn media(session: &mut Session, case: &str) -> Vec<Embedding> {
     let mut media = Vec::new();
     if case != "image" {
         media.push(session.embed_samples(clip().samples()).expect("sound"));

@@ -51,7 +51,7 @@ fn model() -> Model {
     Model::open(path).unwrap_or_else(|e| panic!("{e}; scripts/fetch-270m.sh fetches the model"))
 }
 
-fn session(model: &Model) -> Session<'_> {
+fn session(model: &Model) -> Session {
     let config = SessionConfig { context: 1024, isa: isa(), ..Default::default() };
     Session::new(model, config).expect("a session")
 }

@@ -109,7 +109,7 @@ struct Media {
 }
 
 impl Media {
-    fn embed(input: &Input, path: &Path, session: &mut Session<'_>) -> Result<Self> {
+    fn embed(input: &Input, path: &Path, session: &mut Session) -> Result<Self> {
         let special = |name| session.model().tokenizer().special(name);
         let soft = [special("<|image|>"), special("<|audio|>")];
         let folder = path.parent().unwrap_or(Path::new(""));

@@ -66,7 +66,7 @@ fn windows(len: usize, context: usize, bos: bool) -> Vec<Window> {
 
 /// The sum of the negative log-likelihoods of all scored tokens.
 fn score(
-    session: &mut Session<'_>,
+    session: &mut Session,
     ids: &[TokenId],
     bos: Option<TokenId>,
     windows: &[Window],

@@ -28,7 +28,7 @@ enum Ended {
     Panic(Box<dyn Any + Send>),
 }
 
-impl Session<'_> {
+impl Session {
     /// Appends tokens and calls `each` with the logits after every one of them, in order; the
     /// position counts from the start of the session.
     ///
@@ -165,7 +165,7 @@ impl Session<'_> {
         self.is_broken = true; // until the end of the pass
         let start = self.kv.len();
         let tokens = self.pass_tokens();
-        let (model, pool, kv) = (self.model, &self.pool, &mut self.kv);
+        let (model, pool, kv) = (&self.model, &self.pool, &mut self.kv);
         let ids = &self.tokens[start..start + tokens];
         let first = self.media.partition_point(|placed| placed.at.end <= start);
         let count = self.media[first..].partition_point(|placed| placed.at.start < start + tokens);

@@ -17,19 +17,19 @@ pub enum Stop {
 
 /// The tokens of [`Session::generate`].
 #[derive(Debug)]
-pub struct Generate<'s, 'm> {
-    session: &'s mut Session<'m>,
+pub struct Generate<'s> {
+    session: &'s mut Session,
     sampler: &'s mut Sampler,
     ended: bool,
 }
 
-impl<'s, 'm> Generate<'s, 'm> {
-    pub(super) fn new(session: &'s mut Session<'m>, sampler: &'s mut Sampler) -> Self {
+impl<'s> Generate<'s> {
+    pub(super) fn new(session: &'s mut Session, sampler: &'s mut Sampler) -> Self {
         Self { session, sampler, ended: false }
     }
 }
 
-impl Generate<'_, '_> {
+impl Generate<'_> {
     fn step(&mut self) -> Result<Option<TokenId>> {
         let Self { session, sampler, .. } = self;
         session.settle()?;
@@ -54,7 +54,7 @@ impl Generate<'_, '_> {
     }
 }
 
-impl Iterator for Generate<'_, '_> {
+impl Iterator for Generate<'_> {
     type Item = Result<TokenId>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -67,4 +67,4 @@ impl Iterator for Generate<'_, '_> {
     }
 }
 
-impl FusedIterator for Generate<'_, '_> {}
+impl FusedIterator for Generate<'_> {}

@@ -15,8 +15,8 @@ use crate::error::Result;
 /// before that, it leaves the session in the middle of the sound: [`Session::truncate`] to where
 /// it began takes it back.
 #[derive(Debug)]
-pub struct Listen<'s, 'm> {
-    session: &'s mut Session<'m>,
+pub struct Listen<'s> {
+    session: &'s mut Session,
     long: LongClip,
     stream: Stream,
     splitter: segment::Splitter,
@@ -28,7 +28,7 @@ pub struct Listen<'s, 'm> {
     closed: usize,
 }
 
-impl<'m> Session<'m> {
+impl Session {
     /// Begins to listen to interleaved PCM of `rate` samples a second and channel. What precedes
     /// the sound in the prompt is pushed before, what follows it after [`Listen::finish`]. In an
     /// empty session BOS comes first.
@@ -62,7 +62,7 @@ impl<'m> Session<'m> {
     /// # Errors
     /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz, or
     /// there are not 1 to 64 channels.
-    pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_, 'm>> {
+    pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_>> {
         self.check_whole()?;
         self.model.audio()?;
         Ok(Listen {
@@ -77,7 +77,7 @@ impl<'m> Session<'m> {
     }
 }
 
-impl Listen<'_, '_> {
+impl Listen<'_> {
     /// Takes the next piece, of any length, and evaluates the frames of 40 ms that it completes,
     /// 16 or more at a time. It returns when that is done: what is recorded meanwhile makes the
     /// next piece.
@@ -180,7 +180,7 @@ impl Listen<'_, '_> {
     }
 }
 
-impl Session<'_> {
+impl Session {
     /// Makes one medium of the last two, where the second goes on with the sound of the first.
     fn join_sound(&mut self) {
         if let [.., last, next] = &mut self.media[..]

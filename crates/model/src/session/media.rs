@@ -296,7 +296,7 @@ fn tokens_of(model: &Model, embedding: &Embedding) -> Result<MediaTokens> {
     }
 }
 
-impl super::Session<'_> {
+impl super::Session {
     /// Turns a picture into rows of the decoder. A picture that is equal to one whose embedding is
     /// still in use shares its rows.
     ///

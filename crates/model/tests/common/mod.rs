@@ -59,7 +59,7 @@ pub(crate) fn tokens(n: usize) -> Vec<TokenId> {
 }
 
 /// Pushes `ids` and returns the logits after the last of them.
-pub(crate) fn push(session: &mut Session<'_>, ids: &[TokenId]) -> Vec<f32> {
+pub(crate) fn push(session: &mut Session, ids: &[TokenId]) -> Vec<f32> {
     session.push(Input::Tokens(ids)).expect("a push");
     session.logits().expect("logits").to_vec()
 }
