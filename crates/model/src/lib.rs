@@ -1,9 +1,10 @@
 //! Gemma 4 on the CPU: open a GGUF file, push text, read tokens.
 //!
-//! [`Model`] holds the weights and the tokeniser and is shared; [`Session`] holds one conversation:
-//! its KV cache, its scratch memory and its threads. Nothing here is global but the list of cache
-//! files that are being written ([`PartFile`](carat_gguf::PartFile)), no environment variable is
-//! read, and every thread belongs to a session or a loading model and ends soon after it.
+//! [`Model`] is a handle of the weights and the tokeniser, which are shared; [`Session`] owns one
+//! conversation: its KV cache, its scratch memory and its threads. Nothing here is global but the
+//! list of cache files that are being written ([`PartFile`](carat_gguf::PartFile)), no environment
+//! variable is read, and every thread belongs to a session or a loading model and ends soon after
+//! it.
 //!
 //! ```no_run
 //! use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig};

@@ -39,13 +39,7 @@ fn whole(model: &Model, pcm: &[f32], rate: u32, channels: usize) -> Held {
     held(&mut session)
 }
 
-fn listened(
-    session: &mut Session,
-    pcm: &[f32],
-    rate: u32,
-    channels: usize,
-    piece: usize,
-) -> Held {
+fn listened(session: &mut Session, pcm: &[f32], rate: u32, channels: usize, piece: usize) -> Held {
     session.push(Input::Text("hear")).expect("a push");
     let mut listen = session.listen(rate, channels, LongClip::Split).expect("it hears");
     for piece in pcm.chunks(piece) {

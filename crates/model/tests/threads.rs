@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::collections::HashMap;
+use std::thread;
+
 use carat::{Error, Model, OpenOptions, Session, SessionConfig, ThreadsError, threads_max};
 use common::{bits, config, file, logits, model, tokens};
 
@@ -33,6 +36,41 @@ fn chunks_do_not_change_a_bit() {
         let whole = bits(&with(TOKENS));
         for chunk in [1, 3, 7, 8, 256] {
             assert!(bits(&with(chunk)) == whole, "{quant}: chunks of {chunk} differ from one");
+        }
+    }
+}
+
+/// What a service does: it keeps conversations in a map, and whichever thread is free goes on with
+/// one.
+#[test]
+fn a_session_outlives_the_handle_that_made_it() {
+    fn is_shared<T: Clone + Send + Sync + 'static>(_: &T) {}
+    fn is_owned<T: Send + 'static>(_: &T) {}
+    let ids: &'static [_] = tokens(TOKENS).leak();
+    let model = model("q4_0");
+    is_shared(&model);
+    let want = bits(&logits(&model, config(), ids).concat());
+    let mut sessions: HashMap<&str, Session> = ["one", "two"]
+        .map(|name| (name, Session::new(&model, config()).expect("a session")))
+        .into();
+    drop(model);
+    let (first, rest) = ids.split_at(100);
+    for part in [first, rest] {
+        let gone_on = sessions.drain().map(|(name, mut session)| {
+            is_owned(&session);
+            thread::spawn(move || {
+                let mut got = Vec::new();
+                session.eval(part, |_, row| got.extend_from_slice(row)).expect("room");
+                (name, session, bits(&got))
+            })
+        });
+        let gone_on: Vec<_> = gone_on.collect();
+        for thread in gone_on {
+            let (name, session, got) = thread.join().expect("no panic");
+            let vocab = session.model().config().vocab;
+            let from = (session.len() - part.len()) * vocab;
+            assert!(got == want[from..][..part.len() * vocab], "{name} differs");
+            sessions.insert(name, session);
         }
     }
 }
