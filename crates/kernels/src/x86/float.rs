@@ -37,10 +37,12 @@ fn rows<const N: usize>(
     let (pairs, rest) = groups.split_at(paired * k);
     for (i, pair) in pairs.chunks_exact(2 * k).enumerate() {
         let (first, second) = pair.split_at(k);
-        multiply_groups::<2, N>([first, second], x, &mut out[2 * i * GROUP_ROWS..], stride, &widen);
+        let out = &mut out[2 * i * GROUP_ROWS..];
+        multiply_groups::<2, N>([first, second], k, x, out, stride, &widen);
     }
     for (i, group) in rest.chunks_exact(k).enumerate() {
-        multiply_groups::<1, N>([group], x, &mut out[(paired + i) * GROUP_ROWS..], stride, &widen);
+        let out = &mut out[(paired + i) * GROUP_ROWS..];
+        multiply_groups::<1, N>([group], k, x, out, stride, &widen);
     }
 }
 
@@ -50,13 +52,14 @@ fn rows<const N: usize>(
 #[inline]
 fn multiply_groups<const G: usize, const N: usize>(
     groups: [&[[u8; 2 * GROUP_ROWS]]; G],
+    k: usize,
     x: [&[f32]; N],
     out: &mut [f32],
     stride: usize,
     widen: impl Fn(&[u8; 16]) -> __m256,
 ) {
     let mut acc = [[_mm256_setzero_ps(); N]; G];
-    for i in 0..groups[0].len() {
+    for i in 0..k {
         for g in 0..G {
             let w = widen(&groups[g][i]);
             for c in 0..N {

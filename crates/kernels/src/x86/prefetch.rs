@@ -78,13 +78,11 @@ impl Ahead {
     /// Prefetches the memory that lies these distances after `bytes`, where the weights go on.
     #[inline(always)]
     pub(crate) fn prefetch(self, bytes: &[u8]) {
-        for at in (0..bytes.len()).step_by(64) {
-            let line = bytes.as_ptr().wrapping_add(at);
-            if self.to_l2 > 0 {
-                hint::<_MM_HINT_T1>(line.wrapping_add(self.to_l2));
-            }
-            hint::<_MM_HINT_T0>(line.wrapping_add(self.to_l1));
+        let lines = || (0..bytes.len()).step_by(64).map(|at| bytes.as_ptr().wrapping_add(at));
+        if self.to_l2 > 0 {
+            lines().for_each(|line| hint::<_MM_HINT_T1>(line.wrapping_add(self.to_l2)));
         }
+        lines().for_each(|line| hint::<_MM_HINT_T0>(line.wrapping_add(self.to_l1)));
     }
 }
 
