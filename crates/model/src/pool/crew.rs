@@ -282,6 +282,31 @@ mod tests {
         }
     }
 
+    /// Two threads begin with two units each. One holds its first unit until all others have run,
+    /// so the other thread must take what is left of its share.
+    #[test]
+    fn whoever_is_done_helps_the_others() {
+        let mut crew = Crew::new(1).expect("threads");
+        for held in [0, 2] {
+            let (ran, ran_before) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            crew.run(4, &|unit| {
+                let started = Instant::now();
+                let others_are_left = || ran.load(Ordering::SeqCst) < 3;
+                while unit == held
+                    && others_are_left()
+                    && started.elapsed() < Duration::from_secs(10)
+                {
+                    thread::yield_now();
+                }
+                let before = ran.fetch_add(1, Ordering::SeqCst);
+                if unit == held {
+                    ran_before.store(before, Ordering::SeqCst);
+                }
+            });
+            assert_eq!(ran_before.into_inner(), 3, "unit {held} was held");
+        }
+    }
+
     #[test]
     fn a_panic_reaches_the_owner_and_leaves_the_crew_fit() {
         let mut crew = Crew::new(2).expect("threads");
