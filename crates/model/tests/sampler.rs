@@ -168,6 +168,20 @@ fn top_k_draws_from_the_likeliest_down() {
     }
 }
 
+/// SplitMix64 backwards from an output of ones alone gives this seed: the greatest number that can
+/// be drawn. It is the last token's, however sums are rounded; one that is e^1000 times less likely
+/// than the others has no part of [0, 1).
+#[test]
+fn the_greatest_draw_is_that_of_the_last_token() {
+    let config = SamplerConfig { seed: 0x3162_8AF6_7B21_31AB, ..hot() };
+    for step in 0..2000 {
+        let mut logits: Vec<f32> = (0..7).map(|i| ((i * 31 + step) % 97) as f32 / 40.0).collect();
+        assert_eq!(sampler(config.clone(), 7).sample(&logits), Ok(6), "{logits:?}");
+        logits[6] -= 1000.0;
+        assert_eq!(sampler(config.clone(), 7).sample(&logits), Ok(5), "{logits:?}");
+    }
+}
+
 #[test]
 fn frequencies_follow_the_probabilities() {
     let logits = [1.0, -INF, 0.0, 2.5, -INF, -1.0];

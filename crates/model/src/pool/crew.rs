@@ -246,6 +246,8 @@ const SPINS: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]
@@ -280,6 +282,30 @@ mod tests {
             seen.dedup();
             assert_eq!(seen.len(), 3);
         }
+    }
+
+    /// The owner's unit is done long before the other, so that it is parked when that ends.
+    #[test]
+    fn the_last_unit_wakes_the_owner() {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let owner = thread::current().id();
+            let mut crew = Crew::new(1).expect("threads");
+            for _ in 0..3 {
+                let begun = AtomicUsize::new(0);
+                crew.run(2, &|_| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    while begun.load(Ordering::SeqCst) < 2 {
+                        thread::yield_now();
+                    }
+                    if thread::current().id() != owner {
+                        thread::sleep(100 * SPIN);
+                    }
+                });
+            }
+            done.send(()).expect("who waits");
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("the owner woke up");
     }
 
     /// Two threads begin with two units each. One holds its first unit until all others have run,
