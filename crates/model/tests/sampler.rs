@@ -233,7 +233,7 @@ fn a_reset_forgets_the_recent_tokens() {
     let mut sampler = sampler(config, 3);
     (0..3).for_each(|token| sampler.accept(token));
     sampler.reset();
-    assert_eq!(sampler.sample(&[0.0, 3.0, 4.0]), Ok(2));
+    assert_eq!(sampler.sample(&[3.0, 1.0, 4.0]), Ok(2));
     (0..3).for_each(|token| sampler.accept(token));
     // The last two are halved: 1 and 2, not 0.
     assert_eq!(sampler.sample(&[3.0, 5.0, 5.0]), Ok(0));
