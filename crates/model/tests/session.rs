@@ -97,6 +97,15 @@ fn breaking_off_after_the_last_chunk_cancels_nothing() {
     };
     session.push_with(Input::Tokens(&tokens(9)), stop_at_end).expect("all of it");
     assert_eq!(session.len(), 9);
+
+    // Progress is that of the push, whatever was there before.
+    let mut seen = Vec::new();
+    let count = &mut |progress: Progress| {
+        seen.push((progress.done, progress.total));
+        ControlFlow::Continue(())
+    };
+    session.push_with(Input::Tokens(&tokens(5)), count).expect("a push");
+    assert_eq!(seen, [(5, 5)]);
 }
 
 /// The session then holds the beginning of the sound, and what follows stands behind that.
