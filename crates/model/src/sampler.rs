@@ -417,3 +417,15 @@ const SORT_RUN: usize = 64;
 
 /// Longest window of the repetition penalty, in tokens: it is reserved in `new`.
 const WINDOW_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logit_that_is_no_number_is_named_by_its_column() {
+        let rows = [0.0, 1.0, 2.0, 3.0, f32::NEG_INFINITY, f32::NAN]; // two rows of three
+        let SamplerError::NotFinite { token, logit } = not_finite(&rows, 3) else { panic!() };
+        assert_eq!((token, logit), (1, f32::NEG_INFINITY));
+    }
+}

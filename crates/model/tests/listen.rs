@@ -95,10 +95,10 @@ fn little_is_left_to_evaluate_when_the_speaker_ends() {
     let mut session =
         Session::new(&model, SessionConfig { rollback: 250, ..config() }).expect("a session");
     let mut listen = session.listen(16_000, 1, LongClip::Split).expect("it hears");
-    for (i, piece) in speech(16_000, 1, 480_000, 3.0).chunks(1600).enumerate() {
+    for (i, piece) in speech(16_000, 1, 480_000, 3.0).chunks(640).enumerate() {
         listen.push(piece).expect("a piece");
-        let complete = (i + 1) * 1600 / 640;
-        assert!(listen.heard() <= complete && listen.heard() + 16 > complete, "after piece {i}");
+        // 16 frames at a time.
+        assert_eq!(listen.heard(), (i + 1) / 16 * 16, "after frame {i}");
     }
     assert!(listen.heard() > 734);
     listen.finish().expect("an end");
@@ -175,4 +175,57 @@ fn a_session_does_not_go_back_into_what_it_heard() {
     assert!(error.to_string().contains(&wanted), "{error}");
     let sound = session.embed_samples(&[0.1; 640]).expect("sound");
     session.push(Input::Parts(&[Part::Medium(&Medium::Audio(vec![sound]))])).expect("a push");
+}
+
+/// Two sounds with words between them: the session goes back to the words, and on from there.
+#[test]
+fn a_session_goes_back_between_two_sounds() {
+    let model = seeing_model("q8_0");
+    let mut session = Session::new(&model, config()).expect("a session");
+    let pcm = speech(16_000, 1, 6_400, 0.7);
+    let (begin, _) = listened(&mut session, &pcm, 16_000, 1, 640);
+    let want = bits(session.logits().expect("logits"));
+    let mut listen = session.listen(16_000, 1, LongClip::Split).expect("it hears");
+    listen.push(&pcm).expect("a piece");
+    listen.finish().expect("an end");
+    session.truncate(begin.len()).expect("between the sounds");
+    assert!(bits(session.logits().expect("logits")) == want);
+}
+
+/// The quietest frames lie around second 20, before which no sound is cut. A rollback of ten frames
+/// is no multiple of what is evaluated at a time.
+#[test]
+fn sound_is_cut_at_the_earliest_place() {
+    let model = seeing_model("q8_0");
+    let mut pcm = speech(16_000, 1, 490_000, 40.0);
+    pcm[498 * 640..502 * 640].fill(0.0);
+    let want = whole(&model, &pcm, 16_000, 1);
+    let soft = model.tokenizer().special("<|audio|>");
+    let first = want.0.iter().skip_while(|id| Some(**id) != soft);
+    assert_eq!(first.take_while(|id| Some(**id) == soft).count(), 500);
+    for rollback in [0, 10, 16] {
+        let config = SessionConfig { rollback, ..config() };
+        let mut session = Session::new(&model, config).expect("a session");
+        let got = listened(&mut session, &pcm, 16_000, 1, 640);
+        assert!(got == want, "rollback {rollback}");
+    }
+}
+
+/// In an empty session sound begins with BOS, as every other input.
+#[test]
+fn a_session_that_only_listens_begins_with_bos() {
+    let model = seeing_model("q8_0");
+    let pcm = speech(16_000, 1, 20_000, 0.7);
+    let clip = Clip::from_pcm(&pcm, 16_000, 1).expect("a clip");
+    let mut session = Session::new(&model, config()).expect("a session");
+    let sound = session.embed_clip(&clip, LongClip::Split).expect("sound");
+    session.push(Input::Parts(&[Part::Medium(&sound)])).expect("a push");
+    let want = held(&mut session);
+    assert_eq!(want.0.first().copied(), model.tokenizer().bos());
+
+    let mut session = Session::new(&model, config()).expect("a session");
+    let mut listen = session.listen(16_000, 1, LongClip::Split).expect("it hears");
+    pcm.chunks(640).for_each(|piece| listen.push(piece).expect("a piece"));
+    listen.finish().expect("an end");
+    assert!(held(&mut session) == want);
 }

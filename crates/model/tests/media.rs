@@ -3,6 +3,7 @@
 mod common;
 
 use carat::audio::{Clip, LongClip};
+use carat::video::{Frame, Video};
 use carat::vision::{Budget, Picture};
 use carat::{
     ChatTemplate, Embedding, Error, Input, MediaPrompt, Medium, Part, Session, SessionConfig,
@@ -138,7 +139,11 @@ fn equal_pictures_are_embedded_once_while_they_are_in_use() {
     assert!(other.rows() != first.rows());
     let rows = first.rows().to_vec();
     drop((first, again));
-    assert_eq!(session.embed_picture(&picture()).expect("a picture").rows(), rows);
+    // Nobody had them any more, so these are new; then they are in use again.
+    let anew = session.embed_picture(&picture()).expect("a picture");
+    assert_eq!(anew.rows(), rows);
+    let again = session.embed_picture(&picture()).expect("a picture");
+    assert!(std::ptr::eq(anew.rows(), again.rows()));
 }
 
 #[test]
@@ -175,6 +180,105 @@ fn a_conversation_shows_media_where_the_template_has_them() {
         matches!(error, Error::Session(SessionError::MediaCount { wanted: 2, found: 1 })),
         "{error}"
     );
+    let three = [&media[..], &media[1..]].concat();
+    let error = session.push(conversation(&three)).expect_err("one too many");
+    assert!(
+        matches!(error, Error::Session(SessionError::MediaCount { wanted: 2, found: 3 })),
+        "{error}"
+    );
+}
+
+/// A place takes what the template wrote it for, and the error names both.
+#[test]
+fn each_placeholder_takes_its_own_kind() {
+    let model = seeing_model("f32");
+    let mut session = Session::new(&model, config()).expect("a session");
+    let image = session.embed_picture(&picture()).expect("a picture");
+    let sound = session.embed_clip(&clip(), LongClip::Refuse).expect("sound");
+    let video = Medium::Video { frames: vec![(0.0, image.clone())], sound: Vec::new() };
+    let kinds = [
+        ("<|image|>", "a picture", Medium::Image(image)),
+        ("<|audio|>", "sound", sound),
+        ("<|video|>", "a video", video),
+    ];
+    for (placeholder, wanted, _) in &kinds {
+        let template = ChatTemplate::new(placeholder).expect("a template");
+        let prompt = template.render(&json!({})).expect("a prompt");
+        for (_, found, medium) in &kinds {
+            let filled =
+                MediaPrompt::from_conversation(&model, &prompt, std::slice::from_ref(medium));
+            match filled {
+                Ok(_) => assert_eq!(wanted, found),
+                Err(error) => {
+                    assert!(wanted != found, "{error}");
+                    let kinds = format!("a place for {wanted} where {found} was given");
+                    assert!(error.to_string().contains(&kinds), "{error}");
+                }
+            }
+        }
+    }
+}
+
+/// A time stands before each frame, and a space between one frame and the next time, as in the
+/// processor of Hugging Face's transformers; the sound follows the last frame.
+#[test]
+fn a_video_is_its_frames_with_their_times_and_its_sound() {
+    let model = seeing_model("f32");
+    let mut session = Session::new(&model, config()).expect("a session");
+    let frame = session.embed_picture(&picture()).expect("a picture");
+    let sound = session.embed_samples(&[0.1; 3 * 640]).expect("sound");
+    let frames = vec![(0.0, frame.clone()), (61.5, frame.clone())];
+    let video = Medium::Video { frames, sound: vec![sound.clone()] };
+    let prompt = MediaPrompt::from_parts(&model, &[Part::Medium(&video)]).expect("a prompt");
+    let image = format!("<|image>{}<image|>", "<|image|>".repeat(frame.tokens()));
+    let heard = "<|audio><|audio|><|audio|><|audio|><audio|>";
+    let written = format!("00:00 {image} 01:01 {image}{heard}");
+    assert_eq!(prompt.ids, model.tokenizer().encode_prompt(&written));
+    assert_eq!(prompt.media, [frame.clone(), frame, sound]);
+}
+
+/// Sound that is longer than a segment of 30 s is split, never refused.
+#[test]
+fn an_embedded_video_keeps_times_and_all_of_its_sound() {
+    let model = seeing_model("f32");
+    let mut session = Session::new(&model, config()).expect("a session");
+    let frame = |index, seconds| Frame { index, seconds, picture: picture() };
+    let video = Video { frames: vec![frame(0, 0.25), frame(9, 7.5)], complete: true };
+    let sound = Clip::from_pcm(&[0.1; 480_001], 16_000, 1).expect("a clip");
+    let medium = session.embed_video(&video, Some(&sound)).expect("a video");
+    let Medium::Video { frames, sound } = medium else { panic!("{medium:?}") };
+    assert_eq!(frames.iter().map(|(seconds, _)| *seconds).collect::<Vec<_>>(), [0.25, 7.5]);
+    assert!(frames.iter().all(|(_, frame)| frame.is_image()));
+    let tokens: usize = sound.iter().map(Embedding::tokens).sum();
+    assert_eq!((sound.len(), tokens), (2, 751));
+
+    let medium = session.embed_video(&video, None).expect("a silent video");
+    assert!(matches!(medium, Medium::Video { sound, .. } if sound.is_empty()));
+}
+
+/// Runs of two kinds may touch; what stands in a place must be of its kind.
+#[test]
+fn each_run_of_soft_tokens_takes_the_next_embedding() {
+    let model = seeing_model("f32");
+    let mut session = Session::new(&model, config()).expect("a session");
+    let image = session.embed_picture(&picture()).expect("a picture");
+    let seen = image.tokens();
+    let sound = session.embed_samples(&vec![0.1; seen * 640]).expect("sound");
+    assert_eq!(sound.tokens(), seen);
+    let soft = |name| model.tokenizer().special(name).expect("a token");
+    let (image_soft, audio_soft) = (soft("<|image|>"), soft("<|audio|>"));
+    let ids = [vec![300], vec![image_soft; seen], vec![audio_soft; seen], vec![301]].concat();
+    let mut prompt = MediaPrompt { ids, media: vec![image.clone(), sound.clone()] };
+    assert_eq!(prompt.places(&model).expect("places"), [1..1 + seen, 1 + seen..1 + 2 * seen]);
+
+    for (media, wanted) in [
+        (vec![sound.clone(), image.clone()], "a place for a picture where sound was given"),
+        (vec![image.clone(), image.clone()], "a place for sound where a picture was given"),
+    ] {
+        prompt.media = media;
+        let error = prompt.places(&model).expect_err(wanted).to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
 }
 
 #[test]
@@ -245,10 +349,22 @@ fn going_back_behind_a_picture_is_exact_and_into_it_refused() {
     session.push(Input::Parts(&parts[..2])).expect("a push");
     let (end, behind) = (session.len(), bits(session.logits().expect("logits")));
     session.push(Input::Parts(&parts[2..])).expect("a push");
-    let error = session.truncate(end - 2).expect_err("within the picture");
-    assert!(matches!(error, Error::Session(SessionError::TruncateMedium { .. })), "{error}");
+    // The rows of a picture are gone once it is evaluated, so its last token cannot be evaluated
+    // again: nothing ends within it nor right after it.
+    let soft = model.tokenizer().special("<|image|>");
+    let first = session.tokens().iter().position(|id| Some(*id) == soft).expect("a picture");
+    for n in first + 1..end {
+        match session.truncate(n) {
+            Err(Error::Session(SessionError::TruncateMedium { wanted, start, end: behind })) => {
+                assert_eq!((wanted, start, behind), (n, first, end));
+            }
+            other => panic!("{n}: {other:?}"),
+        }
+    }
     session.truncate(end).expect("behind the picture");
     assert!(bits(session.logits().expect("logits")) == behind);
+    session.truncate(first).expect("before the picture");
+    assert_eq!(session.tokens().last().copied(), model.tokenizer().special("<|image>"));
     session.truncate(0).expect("all of it");
     session.push(Input::Parts(&parts[..2])).expect("a push");
     assert!(bits(session.logits().expect("logits")) == behind);

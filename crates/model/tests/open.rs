@@ -11,7 +11,7 @@ use carat::{
     Architecture, Config, Error, LayerKind, Memory, ModelFileError, Rope, Session, SessionConfig,
 };
 use carat_gguf::{Endian, Gguf, Source, TensorType, Writer};
-use common::{bits, config, file, logits, model, tokens};
+use common::{bits, config, file, logits, model, seeing_model, tokens};
 
 #[test]
 fn packed_weights_are_all_that_a_decoded_token_reads() {
@@ -230,6 +230,37 @@ fn gemma3_fills_in_what_its_architecture_fixes() {
     let yarn = common.metadata("gemma3.rope.scaling.type", "yarn");
     let error = read(&yarn).expect_err("another scaling");
     assert!(error.to_string().contains("gemma3.rope.scaling.type is yarn"), "{error}");
+}
+
+/// No pass is longer than the context, so no memory is taken for one.
+#[test]
+fn memory_is_for_what_fits_into_the_context() {
+    let model = seeing_model("q4_0");
+    let with = |prefill_chunk| {
+        let settings = SessionConfig { context: 100, prefill_chunk, ..config() };
+        Session::new(&model, settings).expect("a session").memory()
+    };
+    assert_eq!(with(100), with(4096));
+    let memory = with(100);
+    let parts = [memory.weights, memory.projector, memory.tokenizer, memory.kv, memory.scratch];
+    assert!(parts.iter().all(|part| *part > 0));
+    assert_eq!(memory.total(), parts.iter().sum::<u64>());
+}
+
+/// Scratch memory is that of the passes, logits and tokens of four bytes each, and for each token
+/// of the longest picture its 48 x 48 pixels of three bytes and a row of f32.
+#[test]
+fn memory_counts_a_picture_where_the_model_sees() {
+    for (context, longest) in [(100, 100), (4096, 1120)] {
+        let settings = SessionConfig { context, ..config() };
+        for (model, picture) in
+            [(model("q4_0"), 0), (seeing_model("q4_0"), longest * (48 * 48 * 3 + 64 * 4))]
+        {
+            let session = Session::new(&model, settings.clone()).expect("a session");
+            let wanted = session.scratch().0 + 512 * 4 + context * 4 + picture;
+            assert_eq!(session.memory().scratch, wanted as u64);
+        }
+    }
 }
 
 /// The plan for a file is what a session then has.

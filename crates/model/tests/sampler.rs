@@ -89,6 +89,28 @@ fn top_p_keeps_the_fewest_tokens_that_reach_it() {
     }
 }
 
+/// "At least `min_p` times as likely": at 1 the likeliest and its equals are left.
+#[test]
+fn min_p_keeps_what_is_exactly_as_likely() {
+    let mut sampler = sampler(SamplerConfig { min_p: 1.0, ..hot() }, 4);
+    let drawn: std::collections::BTreeSet<_> =
+        (0..100).map(|_| sampler.sample(&[2.0, 1.999, 2.0, -1.0]).expect("a token")).collect();
+    assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn settings_may_be_at_the_ends_of_their_ranges() {
+    let d = SamplerConfig::default;
+    for config in [
+        SamplerConfig { temperature: 0.0, min_p: 0.0, ..d() },
+        SamplerConfig { top_p: 1.0, min_p: 1.0, ..d() },
+        SamplerConfig { top_p: f32::MIN_POSITIVE, top_k: usize::MAX, ..d() },
+        SamplerConfig { repetition_last_n: 1_048_576, repetition_penalty: 2.0, ..d() },
+    ] {
+        assert_eq!(sampler(config, 2).sample(&[0.0, 1.0]), Ok(1));
+    }
+}
+
 #[test]
 fn settings_without_meaning_are_refused() {
     let d = SamplerConfig::default;
@@ -103,6 +125,7 @@ fn settings_without_meaning_are_refused() {
         ("min_p", SamplerConfig { min_p: NAN, ..d() }),
         ("repetition_penalty", SamplerConfig { repetition_penalty: 0.0, ..d() }),
         ("repetition_penalty", SamplerConfig { repetition_penalty: NAN, ..d() }),
+        ("repetition_last_n", SamplerConfig { repetition_last_n: 1_048_577, ..d() }),
         ("repetition_last_n", SamplerConfig { repetition_last_n: usize::MAX, ..d() }),
     ];
     for (wanted, config) in cases {
@@ -125,6 +148,38 @@ fn the_draws_are_those_of_splitmix64() {
     sampler.reset();
     let mut draw = || std::array::from_fn(|_| sampler.sample(&[0.5; 4]).expect("a token"));
     assert_eq!(draw(), [1, 0, 2, 0, 3]);
+}
+
+/// As above, but what top-k keeps shares [0, 1) from the likeliest down, whether it cuts or not:
+/// so much heat makes four different logits equally likely.
+#[test]
+fn top_k_draws_from_the_likeliest_down() {
+    for logits in [&[1.0, 4.0, 2.0, 3.0][..], &[1.0, 4.0, 2.0, 3.0, 0.0, -1.0]] {
+        let config = SamplerConfig {
+            temperature: 1e9,
+            top_k: 4,
+            seed: 1_234_567,
+            ..SamplerConfig::default()
+        };
+        let mut sampler = sampler(config, logits.len());
+        let drawn: [_; 5] = std::array::from_fn(|_| sampler.sample(logits).expect("a token"));
+        let ranked = [1, 3, 2, 0];
+        assert_eq!(drawn, [1, 0, 2, 0, 3].map(|place: usize| ranked[place]));
+    }
+}
+
+/// SplitMix64 backwards from an output of ones alone gives this seed: the greatest number that can
+/// be drawn. It is the last token's, however sums are rounded; one that is e^1000 times less likely
+/// than the others has no part of [0, 1).
+#[test]
+fn the_greatest_draw_is_that_of_the_last_token() {
+    let config = SamplerConfig { seed: 0x3162_8AF6_7B21_31AB, ..hot() };
+    for step in 0..2000 {
+        let mut logits: Vec<f32> = (0..7).map(|i| ((i * 31 + step) % 97) as f32 / 40.0).collect();
+        assert_eq!(sampler(config.clone(), 7).sample(&logits), Ok(6), "{logits:?}");
+        logits[6] -= 1000.0;
+        assert_eq!(sampler(config.clone(), 7).sample(&logits), Ok(5), "{logits:?}");
+    }
 }
 
 #[test]
@@ -168,6 +223,30 @@ fn a_recent_token_is_penalised_once() {
     assert_eq!(sampler.sample(&[4.0, 3.5, 0.0]), Ok(0));
     sampler.accept(1);
     assert_eq!(sampler.sample(&[-1.0, 3.5, 3.4]), Ok(1));
+}
+
+/// The window begins anew as well, wherever it had wrapped before.
+#[test]
+fn a_reset_forgets_the_recent_tokens() {
+    let config =
+        SamplerConfig { repetition_penalty: 2.0, repetition_last_n: 2, ..Default::default() };
+    let mut sampler = sampler(config, 3);
+    (0..3).for_each(|token| sampler.accept(token));
+    sampler.reset();
+    assert_eq!(sampler.sample(&[3.0, 1.0, 4.0]), Ok(2));
+    (0..3).for_each(|token| sampler.accept(token));
+    // The last two are halved: 1 and 2, not 0.
+    assert_eq!(sampler.sample(&[3.0, 5.0, 5.0]), Ok(0));
+    assert_eq!(sampler.sample(&[2.4, 5.0, 0.0]), Ok(1));
+}
+
+/// The first token outside the vocabulary changes nothing, like all others.
+#[test]
+fn tokens_outside_the_vocabulary_are_not_penalised() {
+    let config = SamplerConfig { repetition_penalty: 2.0, ..Default::default() };
+    let mut sampler = sampler(config, 3);
+    [3, 4, 64, TokenId::MAX].into_iter().for_each(|token| sampler.accept(token));
+    assert_eq!(sampler.sample(&[1.0, 3.0, 2.0]), Ok(1));
 }
 
 /// The tokens that may be drawn, by sorting everything: the definition of the three filters.

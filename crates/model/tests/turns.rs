@@ -3,7 +3,7 @@
 
 mod common;
 
-use carat::{Input, Model, Sampler, SamplerConfig, Session, Stop, TokenId};
+use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig, Stop, TokenId};
 use carat_gguf::{Endian, OwnedValue, Source, Writer};
 use common::{argmax, cases, config, file, reference};
 
@@ -77,6 +77,24 @@ fn every_token_that_ends_a_turn_ends_it() {
         tried += 1;
     }
     assert!(tried >= 3, "tiny-s has {tried} of them");
+}
+
+/// A full context stops a model that goes on, not one that has ended its turn.
+#[test]
+fn a_turn_that_ends_with_the_context_has_ended() {
+    let [case, _] = &cases()[..] else { panic!("two cases") };
+    let said = case.greedy[0];
+    let ending = changed(Some(("tokenizer.ggml.eot_token_id", said.into())), None);
+    for (model, stop) in
+        [(changed(None, None), Stop::ContextFull), (ending, Stop::EndOfGeneration(said))]
+    {
+        let config = SessionConfig { context: case.ids.len(), ..config() };
+        let mut session = Session::new(&model, config).expect("a session");
+        session.push(Input::Tokens(&case.ids)).expect("a push");
+        let mut sampler = Sampler::new(SamplerConfig::default(), 512).expect("a sampler");
+        assert!(session.generate(&mut sampler).next().is_none());
+        assert_eq!(session.stop(), Some(stop));
+    }
 }
 
 #[test]

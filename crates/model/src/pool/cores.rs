@@ -79,6 +79,16 @@ mod tests {
 
     /// A machine: what its processes may use, and the siblings of each CPU that is online.
     fn machine(status: Option<&str>, online: &str, siblings: &[(usize, &str)]) -> Option<usize> {
+        machine_with("proc/thread-self/status", status, online, siblings)
+    }
+
+    /// The same, with the name of the file that holds `status`.
+    fn machine_with(
+        file: &str,
+        status: Option<&str>,
+        online: &str,
+        siblings: &[(usize, &str)],
+    ) -> Option<usize> {
         let root = tempfile::tempdir().expect("a folder");
         let write = |path: String, text: &str| {
             let path = root.path().join(path);
@@ -86,7 +96,7 @@ mod tests {
             fs::write(path, text).expect("a file");
         };
         if let Some(status) = status {
-            write("proc/thread-self/status".to_owned(), status);
+            write(file.to_owned(), status);
         }
         if !online.is_empty() {
             write("sys/devices/system/cpu/online".to_owned(), online);
@@ -137,6 +147,13 @@ mod tests {
         assert_eq!(machine(Some("Name:\tcarat\n"), "0,4\n", &PAIRS), Some(1));
     }
 
+    /// Kernels before 3.17 have no `thread-self`.
+    #[test]
+    fn without_a_file_of_the_thread_that_of_the_process_counts() {
+        let status = Some("Cpus_allowed_list:\t2\n");
+        assert_eq!(machine_with("proc/self/status", status, "0-7\n", &PAIRS), Some(1));
+    }
+
     #[test]
     fn a_machine_that_says_nothing_is_no_answer() {
         assert_eq!(machine(None, "", &PAIRS), None);
@@ -150,6 +167,8 @@ mod tests {
     #[test]
     fn too_many_threads_are_refused_with_the_limit() {
         let most = threads_max();
+        let cpus = std::thread::available_parallelism().expect("a number").get();
+        assert_eq!(most, if cpus < 4 { 16 } else { 4 * cpus });
         assert_eq!(threads(most).expect("the most"), most);
         assert!((1..=available()).contains(&threads(0).expect("the cores")));
         for wanted in [most + 1, 100_000, usize::MAX] {

@@ -246,6 +246,8 @@ const SPINS: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]
@@ -279,6 +281,55 @@ mod tests {
             let mut seen = lock(&seen).clone();
             seen.dedup();
             assert_eq!(seen.len(), 3);
+        }
+    }
+
+    /// The owner's unit is done long before the other, so that it is parked when that ends.
+    #[test]
+    fn the_last_unit_wakes_the_owner() {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let owner = thread::current().id();
+            let mut crew = Crew::new(1).expect("threads");
+            for _ in 0..3 {
+                let begun = AtomicUsize::new(0);
+                crew.run(2, &|_| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    while begun.load(Ordering::SeqCst) < 2 {
+                        thread::yield_now();
+                    }
+                    if thread::current().id() != owner {
+                        thread::sleep(100 * SPIN);
+                    }
+                });
+            }
+            done.send(()).expect("who waits");
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("the owner woke up");
+    }
+
+    /// Two threads begin with two units each. One holds its first unit until all others have run,
+    /// so the other thread must take what is left of its share.
+    #[test]
+    fn whoever_is_done_helps_the_others() {
+        let mut crew = Crew::new(1).expect("threads");
+        for held in [0, 2] {
+            let (ran, ran_before) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            crew.run(4, &|unit| {
+                let started = Instant::now();
+                let others_are_left = || ran.load(Ordering::SeqCst) < 3;
+                while unit == held
+                    && others_are_left()
+                    && started.elapsed() < Duration::from_secs(10)
+                {
+                    thread::yield_now();
+                }
+                let before = ran.fetch_add(1, Ordering::SeqCst);
+                if unit == held {
+                    ran_before.store(before, Ordering::SeqCst);
+                }
+            });
+            assert_eq!(ran_before.into_inner(), 3, "unit {held} was held");
         }
     }
 

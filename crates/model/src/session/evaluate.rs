@@ -199,6 +199,7 @@ mod tests {
 
     use super::*;
     use crate::audio::LongClip;
+    use crate::vision::{Budget, Picture};
     use crate::{Input, Sampler, SamplerConfig, SessionConfig};
 
     /// Whatever it is asked, it says that it is of no use any more.
@@ -228,6 +229,8 @@ mod tests {
         is_broken(session.truncate(0));
         is_broken(session.listen(16_000, 1, LongClip::Split).map(|_| ()));
         is_broken(session.embed_samples(&[0.0; 640]).map(|_| ()));
+        let picture = Picture::from_rgb(48, 48, &[0; 48 * 48 * 3], Budget::default());
+        is_broken(session.embed_picture(&picture.expect("a picture")).map(|_| ()));
         let mut sampler = Sampler::new(SamplerConfig::default(), 512).expect("a sampler");
         is_broken(session.generate(&mut sampler).next().expect("an answer").map(|_| ()));
         assert_eq!(session.len(), 4);

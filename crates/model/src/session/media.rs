@@ -375,3 +375,34 @@ impl super::Session {
         Ok(rows)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Error, Input, OpenOptions, Session, SessionConfig};
+
+    /// A model of another width has other rows; tiny-s has 64 values in each.
+    #[test]
+    fn embeddings_of_a_model_of_another_width_are_refused() {
+        let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-s");
+        let projector = kit.join("mmproj-f32.gguf");
+        let options = OpenOptions { projector: Some(&projector), ..Default::default() };
+        let model = Model::open_with(kit.join("text-q4_0.gguf"), options).expect("tiny-s");
+        let config = SessionConfig { context: 64, threads: 1, ..Default::default() };
+        let mut session = Session::new(&model, config).expect("a session");
+        let soft = model.audio().expect("it hears").1.soft;
+        for width in [32, 63, 65, 128] {
+            let media = [Embedding::audio(vec![0.0; 3 * width], 3)];
+            let result = session.push(Input::Filled { ids: &[soft; 3], media: &media });
+            match result {
+                Err(Error::Session(SessionError::MediaModel { wanted: 64, found })) => {
+                    assert_eq!(found, width);
+                }
+                other => panic!("{width}: {other:?}"),
+            }
+            assert!(session.is_empty());
+        }
+    }
+}
