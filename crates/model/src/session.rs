@@ -168,7 +168,8 @@ impl Session {
         Generate::new(self, sampler)
     }
 
-    /// The reason for which the last [`Session::generate`] ended by itself; `None` if it did not.
+    /// The reason for which the last [`Session::generate`] ended by itself; `None` if it did not,
+    /// or if the conversation has been changed since.
     pub fn stop(&self) -> Option<Stop> {
         self.stop
     }
@@ -198,6 +199,7 @@ impl Session {
                 .map_err(|least| SessionError::Rollback { wanted: tokens, least: least + 1 })?;
         }
         self.forget(tokens);
+        self.stop = None;
         Ok(())
     }
 

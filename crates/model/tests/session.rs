@@ -11,7 +11,7 @@ use carat::{
 use common::{bits, config, model, push, seeing_model, tokens};
 use serde_json::json;
 
-fn session(model: &Model) -> Session<'_> {
+fn session(model: &Model) -> Session {
     Session::new(model, config()).expect("a session")
 }
 
