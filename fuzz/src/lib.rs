@@ -4,15 +4,8 @@
 //! `fuzz_targets/`, and `tests/replay.rs` calls it over every seed on stable Rust, so that each
 //! `.ci/run` replays what was found before.
 //!
-//! Fuzz one for a minute, from the root of the repository:
-//!
-//! ```sh
-//! mkdir -p fuzz/corpus/gguf
-//! RUSTC_BOOTSTRAP=1 cargo fuzz run gguf --features libfuzzer \
-//!     fuzz/corpus/gguf fuzz/seeds/gguf -- -max_total_time=60
-//! ```
-//!
-//! An input that failed becomes a seed: copy it to `seeds/<target>/` and name it after its flaw.
+//! `README.md` says how to fuzz one. An input that failed becomes a seed: copy it to
+//! `seeds/<target>/` and name it after its flaw.
 
 pub mod blocks;
 pub mod gguf;
