@@ -223,7 +223,9 @@ mod x86 {
                 *sum = _mm512_xor_si512(*sum, part);
             }
         }
-        _mm512_reduce_and_epi64(_mm512_xor_si512(sums[0], sums[1])) as u64
+        let all = _mm512_xor_si512(sums[0], sums[1]);
+        let halves = [_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all)];
+        bytemuck::must_cast::<_, [u64; 8]>(halves).iter().fold(0, |all, sum| all ^ sum)
     }
 
     /// Independent sums: more than the latency of any of these instructions times two a cycle.
