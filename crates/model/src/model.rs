@@ -168,8 +168,7 @@ impl Model {
     /// # Errors
     /// As [`Model::identity`].
     pub fn projector_identity(&self) -> Result<Option<Identity>> {
-        let projector = self.shared.projector.as_ref();
-        projector.map(|p| p.origin.identity(|| Ok(loading_threads(0)?))).transpose()
+        self.projector().map(|p| p.origin.identity(|| Ok(loading_threads(0)?))).transpose()
     }
 
     /// Why the model was opened without the cache file that was asked for.
@@ -178,7 +177,7 @@ impl Model {
     }
 
     pub(crate) fn projector_shape(&self) -> Option<ProjectorShape> {
-        self.shared.projector.as_ref().map(|projector| projector.shape)
+        self.projector().map(|projector| projector.shape)
     }
 
     /// The matrices that every decoded token is multiplied with, as they lie in memory and in the

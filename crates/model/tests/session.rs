@@ -108,7 +108,7 @@ fn breaking_off_after_the_last_chunk_cancels_nothing() {
     assert_eq!(seen, [(5, 5)]);
 }
 
-/// The session then holds the beginning of the sound, and what follows stands behind that.
+/// The session then holds the beginning of the sound, and what is pushed next comes after it.
 #[test]
 fn a_push_that_ends_within_sound_holds_its_beginning() {
     let model = seeing_model("q8_0");

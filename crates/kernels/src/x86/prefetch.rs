@@ -9,8 +9,9 @@
 //! | L1 at 1152, L2 at 3008      | 25               | 13               | 19                |
 //! | L1 at 5056                  | 28               | 27               | 15                |
 //!
-//! With two threads L1 at 5056 is also the best of what was tried. A Xeon with AVX-VNNI reads at 84
-//! to 88 % of its memory with the two steps, which cores that nobody measured get as well.
+//! With two threads the memory's own changes hide what the distance does. A Xeon with AVX-VNNI
+//! reads at 84 to 88 % of its memory with the two steps, which cores that nobody measured get as
+//! well.
 
 #![expect(unsafe_code, reason = "prefetches")]
 
@@ -20,10 +21,9 @@ use std::sync::LazyLock;
 /// How this core is best asked for weights.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Prefetch {
-    /// For kernels that read one group of rows after the other.
+    /// For kernels that read one group of rows after the other. Several side by side want the two
+    /// steps on every core that was measured.
     one_stream: Ahead,
-    /// For kernels that read two groups of rows side by side.
-    two_streams: Ahead,
     /// The greatest number of columns for which one stream of 256 bits is faster than two that fill
     /// 512 bits.
     pub(crate) narrow_columns: usize,
@@ -40,14 +40,9 @@ pub(crate) struct Ahead {
 
 /// First into L2, of which a core can await many more lines than of L1, and into L1 before the use.
 const IN_TWO_STEPS: Ahead = Ahead { to_l1: 1152, to_l2: 3008 };
-/// The table of AMD: hints for L2 hold its reads back unless two streams share them.
-const AMD: Prefetch = Prefetch {
-    one_stream: Ahead { to_l1: 5056, to_l2: 0 },
-    two_streams: IN_TWO_STEPS,
-    narrow_columns: 2,
-};
-const OTHERS: Prefetch =
-    Prefetch { one_stream: IN_TWO_STEPS, two_streams: IN_TWO_STEPS, narrow_columns: 1 };
+/// Hints for L2 hold the reads of AMD's cores back, unless two streams share them.
+const AMD: Prefetch = Prefetch { one_stream: Ahead { to_l1: 5056, to_l2: 0 }, narrow_columns: 2 };
+const OTHERS: Prefetch = Prefetch { one_stream: IN_TWO_STEPS, narrow_columns: 1 };
 
 impl Prefetch {
     /// The entry of this machine.
@@ -65,7 +60,7 @@ impl Prefetch {
 
     /// The distances for a kernel that reads so many groups of rows side by side.
     pub(crate) fn ahead(&self, streams: usize) -> Ahead {
-        if streams == 1 { self.one_stream } else { self.two_streams }
+        if streams == 1 { self.one_stream } else { IN_TWO_STEPS }
     }
 }
 
