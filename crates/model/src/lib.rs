@@ -1,10 +1,11 @@
 //! Gemma 4 on the CPU: open a GGUF file, push text, read tokens.
 //!
-//! [`Model`] is a handle of the weights and the tokeniser, which are shared; [`Session`] owns one
-//! conversation: its KV cache, its scratch memory and its threads. Nothing here is global but the
-//! list of cache files that are being written ([`PartFile`](carat_gguf::PartFile)), no environment
-//! variable is read, and every thread belongs to a session or a loading model and ends soon after
-//! it.
+//! [`Model`] is a handle of the weights, the tokeniser, the threads and the scratch memory, which
+//! are shared; [`Session`] owns one conversation: its tokens and their keys and values. Several
+//! sessions take turns, or are evaluated together by [`step`]; [`Cancel`] ends what is under way.
+//! Nothing here is global but the list of cache files that are being written
+//! ([`PartFile`](carat_gguf::PartFile)), no environment variable is read, and every thread belongs
+//! to the sessions of a model, or to a loading one, and ends soon after them.
 //!
 //! ```no_run
 //! use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig};
@@ -30,8 +31,10 @@
 
 mod arena;
 pub mod audio;
+mod cancel;
 pub mod chat;
 mod config;
+mod engine;
 mod error;
 mod identity;
 mod media_file;
@@ -51,6 +54,7 @@ mod weights;
 
 pub use carat_kernels::Isa;
 
+pub use cancel::Cancel;
 pub use chat::{ChatTemplate, Rendered};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
@@ -63,7 +67,7 @@ pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
-    Session, SessionConfig, SessionError, Stop,
+    Seat, Session, SessionConfig, SessionError, Step, Stop, step,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

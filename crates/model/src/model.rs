@@ -7,11 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use carat_gguf::Source;
+use carat_kernels::Isa;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::audio::Audio;
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
+use crate::engine::{Engine, Engines};
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Origin};
 use crate::pool::{self, ThreadsError};
@@ -43,6 +45,7 @@ struct Shared {
     bytes: u64,
     origin: Origin,
     cache_refused: Option<CacheError>,
+    engines: Engines,
 }
 
 /// How a model is opened.
@@ -125,6 +128,7 @@ impl Model {
             bytes,
             origin: origin.known(identity),
             cache_refused,
+            engines: Engines::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -214,6 +218,11 @@ impl Model {
     pub(crate) fn audio(&self) -> Result<&(Audio, MediaTokens)> {
         let audio = self.projector().map(|p| p.audio.as_ref());
         audio.flatten().ok_or_else(|| no_projector("sound", audio.is_some()))
+    }
+
+    /// The engine with so many threads that the sessions of this model share.
+    pub(crate) fn engine(&self, threads: usize, isa: Isa) -> Result<Arc<Engine>> {
+        self.shared.engines.get(threads, isa)
     }
 
     pub(crate) fn weights(&self) -> &Weights {

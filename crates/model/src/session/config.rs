@@ -22,8 +22,11 @@ pub struct SessionConfig {
     /// layers takes memory as the conversation grows.
     pub context: usize,
     /// Threads that compute, at most [`threads_max`](crate::threads_max); 0 is the number of cores
-    /// that the process may use.
+    /// that the process may use. Sessions of a model with the same number share these threads and
+    /// the scratch memory, and take turns.
     pub threads: usize,
+    /// Whether the session has threads and scratch memory of its own instead.
+    pub own_threads: bool,
     /// Most tokens evaluated in one pass; scratch memory grows with it.
     pub prefill_chunk: usize,
     /// How keys and values are stored.
@@ -42,6 +45,7 @@ impl Default for SessionConfig {
         Self {
             context: 0,
             threads: 0,
+            own_threads: false,
             prefill_chunk: 256,
             kv: KvType::default(),
             rollback: 64,

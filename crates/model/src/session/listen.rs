@@ -63,7 +63,6 @@ impl Session {
     /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz, or
     /// there are not 1 to 64 channels.
     pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_>> {
-        self.check_whole()?;
         self.model.audio()?;
         Ok(Listen {
             session: self,
@@ -151,7 +150,7 @@ impl Listen<'_> {
         let Some(first) = self.first.filter(|_| self.heard() > frames) else { return Ok(()) };
         let wanted = first + frames;
         let session = &mut *self.session;
-        session.kv.truncate(wanted).map_err(|least| SessionError::Rollback { wanted, least })?;
+        session.rewind(wanted).map_err(|least| SessionError::Rollback { wanted, least })?;
         session.forget(wanted);
         Ok(())
     }

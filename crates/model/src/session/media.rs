@@ -9,10 +9,12 @@ use super::SessionError;
 use crate::TokenId;
 use crate::audio::{Clip, FRAME, LongClip, check_finite};
 use crate::chat::Rendered;
-use crate::error::Result;
+use crate::engine::Cancelled;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::pages::MemoryError;
 use crate::projector::MediaTokens;
+use crate::text::Placed;
 use crate::video::{Video, timestamp};
 use crate::vision::Picture;
 
@@ -109,25 +111,6 @@ pub enum Part<'a> {
     Text(&'a str),
     /// What the user shows or plays.
     Medium(&'a Medium),
-}
-
-/// A medium among the tokens of a session.
-#[derive(Clone, Debug)]
-pub(super) struct Placed {
-    pub(super) at: Range<usize>,
-    pub(super) is_image: bool,
-    /// `[tokens, hidden]`, until they are evaluated.
-    pub(super) rows: Arc<[f32]>,
-}
-
-impl Placed {
-    /// Copies the rows that fall into a pass, `x` of `[tokens, hidden]` from position `start`.
-    pub(super) fn fill(&self, start: usize, hidden: usize, x: &mut [f32]) {
-        let from = self.at.start.max(start);
-        let to = self.at.end.min(start + x.len() / hidden);
-        let rows = &self.rows[(from - self.at.start) * hidden..(to - self.at.start) * hidden];
-        x[(from - start) * hidden..(to - start) * hidden].copy_from_slice(rows);
-    }
 }
 
 /// A prompt written out: its tokens, with soft tokens where media stand, and the embeddings in the
@@ -289,6 +272,11 @@ fn is_soft(model: &Model, id: TokenId) -> bool {
     Some(id) == vision || Some(id) == audio
 }
 
+/// The error of an embedding of so many tokens that is not finished.
+fn cancelled(tokens: usize) -> impl FnOnce(Cancelled) -> Error {
+    move |Cancelled| Error::Cancelled { done: 0, total: tokens as u64 }
+}
+
 fn tokens_of(model: &Model, embedding: &Embedding) -> Result<MediaTokens> {
     match embedding.kind {
         Kind::Image => Ok(model.vision()?.1),
@@ -304,16 +292,17 @@ impl super::Session {
     /// If the model was opened without a projector that sees, the picture has more columns or rows
     /// than the model has positions, or there is no memory.
     pub fn embed_picture(&mut self, picture: &Picture) -> Result<Embedding> {
-        self.check_whole()?;
         let (vision, _) = self.model.vision()?;
         let key = self.embedded.key(picture);
         if let Some(rows) = self.embedded.find(key) {
             return Ok(Embedding { kind: Kind::Image, rows, tokens: picture.tokens() });
         }
         let mut rows = self.rows(picture.tokens())?;
-        let pool = &self.pool;
-        let frame = self.arena.frame();
-        pool.enter(|| vision.embed(pool, picture, &mut rows, frame))?;
+        let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(picture.tokens()))?;
+        let (pool, frame) = turn.parts();
+        vision.embed(pool, picture, &mut rows, frame)?;
+        turn.is_whole().map_err(cancelled(picture.tokens()))?;
+        drop(turn);
         let embedding = Embedding::image(rows, picture.tokens());
         self.embedded.remember(key, &embedding.rows);
         Ok(embedding)
@@ -325,7 +314,6 @@ impl super::Session {
     /// If the model was opened without a projector that hears, there are no samples, one of them is
     /// not finite, or there is no memory.
     pub fn embed_samples(&mut self, samples: &[f32]) -> Result<Embedding> {
-        self.check_whole()?;
         let (audio, _) = self.model.audio()?;
         if samples.is_empty() {
             return Err(crate::audio::AudioError::NoSamples.into());
@@ -333,9 +321,10 @@ impl super::Session {
         check_finite(samples, 0)?;
         let tokens = samples.len().div_ceil(FRAME);
         let mut rows = self.rows(tokens)?;
-        let pool = &self.pool;
-        let frame = self.arena.frame();
-        pool.enter(|| audio.embed(pool, samples, &mut rows, frame));
+        let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(tokens))?;
+        let (pool, frame) = turn.parts();
+        audio.embed(pool, samples, &mut rows, frame);
+        turn.is_whole().map_err(cancelled(tokens))?;
         Ok(Embedding::audio(rows, tokens))
     }
 
@@ -381,7 +370,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{Error, Input, OpenOptions, Session, SessionConfig};
+    use crate::{Input, OpenOptions, Session, SessionConfig};
 
     /// A model of another width has other rows; tiny-s has 64 values in each.
     #[test]

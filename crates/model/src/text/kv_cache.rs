@@ -4,10 +4,11 @@
 //! what it could see after giving up to `rollback` positions back. A full layer has room for the
 //! whole context, of which the system hands out pages when the conversation reaches them.
 //!
-//! The positions of a forward pass are not written at once, since a chunk longer than the ring
-//! would overwrite what its own first tokens still see. They are staged in scratch memory in the
-//! type of the cache, attention reads cache and stage as one, and then [`LayerKv::commit`] moves
-//! them. So what is read has been rounded the same way wherever it lies.
+//! The positions of a forward pass are staged in scratch memory in the type of the cache, and
+//! attention reads cache and stage as one. So what is read has been rounded the same way wherever
+//! it lies. Those of a full layer then go to the cache, beyond the positions that count. A ring has
+//! no such place, since every position overwrites an older one: rings take theirs once the whole
+//! pass is done ([`KvCache::keep`]), and a pass that is not finished changes nothing.
 //!
 //! Where a full layer has no value projection, one projection `p` gives values `RMSNorm(p)` and
 //! keys `RoPE(RMSNorm(p) · w)`. Of such keys only the pairs that turn are kept; the others are the
@@ -22,6 +23,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::config::{Config, LayerConfig, LayerKind};
 use crate::pages::{MemoryError, Pages};
+use crate::pool::Pool;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +98,8 @@ pub(crate) struct KvCache {
     window: usize,
     ring: usize,
     has_rings: bool,
+    /// The bytes of one position in all rings.
+    ring_bytes: usize,
 }
 
 /// What a cache is made for.
@@ -114,9 +118,17 @@ pub(crate) struct KvLimits {
 impl KvCache {
     /// Makes an empty cache: reserves the rings, and address space for the full layers.
     pub(crate) fn new(config: &Config, limits: KvLimits) -> Result<Self, MemoryError> {
-        let layer = |l: &LayerConfig| LayerKv::new(config, l, limits);
+        let mut layers = Vec::with_capacity(config.layers.len());
+        let mut ring_bytes = 0;
+        for layer in &config.layers {
+            layers.push(LayerKv::new(config, layer, limits, ring_bytes)?);
+            if layer.kind == LayerKind::Sliding {
+                ring_bytes += position_bytes(layer, limits);
+            }
+        }
         Ok(Self {
-            layers: config.layers.iter().map(layer).collect::<Result<_, _>>()?,
+            layers,
+            ring_bytes,
             context: limits.context,
             len: 0,
             high: 0,
@@ -143,12 +155,28 @@ impl KvCache {
         self.context
     }
 
-    pub(crate) fn layer_mut(&mut self, i: usize) -> &mut LayerKv {
+    pub(super) fn layer(&self, i: usize) -> &LayerKv {
+        &self.layers[i]
+    }
+
+    pub(super) fn layer_mut(&mut self, i: usize) -> &mut LayerKv {
         &mut self.layers[i]
     }
 
-    /// Counts `tokens` more positions. Every layer must have committed them before.
-    pub(crate) fn advance(&mut self, tokens: usize) {
+    /// The bytes of one position in all rings.
+    pub(super) fn ring_bytes(&self) -> usize {
+        self.ring_bytes
+    }
+
+    /// Counts `tokens` more positions: full layers have them already, and the rings take theirs
+    /// from `staged`.
+    pub(super) fn keep(&mut self, pool: &Pool, tokens: usize, staged: &[u8]) {
+        let start = self.len;
+        pool.always(&mut self.layers, |layer| {
+            if layer.is_ring {
+                layer.commit(&staged[layer.staged_at(tokens)], start);
+            }
+        });
         self.len += tokens;
         self.high = self.high.max(self.len);
     }
@@ -180,6 +208,10 @@ pub(crate) struct LayerKv {
     turning_pairs: Option<usize>,
     /// The number of positions that there is room for.
     positions: usize,
+    /// Whether it is the ring of a sliding layer.
+    is_ring: bool,
+    /// The bytes of one position in all rings before this one.
+    bytes_before: usize,
     pages: Pages,
 }
 
@@ -195,7 +227,12 @@ struct Plane {
 }
 
 impl LayerKv {
-    fn new(config: &Config, layer: &LayerConfig, limits: KvLimits) -> Result<Self, MemoryError> {
+    fn new(
+        config: &Config,
+        layer: &LayerConfig,
+        limits: KvLimits,
+        bytes_before: usize,
+    ) -> Result<Self, MemoryError> {
         let positions = positions(config, layer, limits);
         let bytes = positions * position_bytes(layer, limits);
         Ok(Self {
@@ -204,8 +241,16 @@ impl LayerKv {
             head_dim: layer.head_dim,
             turning_pairs: turning_pairs(layer, limits),
             positions,
+            is_ring: layer.kind == LayerKind::Sliding,
+            bytes_before,
             pages: Pages::zeroed("keys and values", bytes)?,
         })
+    }
+
+    /// Where a pass of `tokens` tokens stages the positions of this ring, among those of all rings.
+    pub(super) fn staged_at(&self, tokens: usize) -> Range<usize> {
+        let start = tokens * self.bytes_before;
+        start..start + tokens * self.token_bytes()
     }
 
     /// The bytes of one position, `[kv_heads][key]` and then `[kv_heads][value]`.
@@ -362,6 +407,12 @@ fn positions(config: &Config, layer: &LayerConfig, limits: KvLimits) -> usize {
     }
 }
 
+/// The bytes of one position in all rings.
+pub(super) fn ring_bytes(config: &Config, limits: KvLimits) -> usize {
+    let rings = config.layers.iter().filter(|layer| layer.kind == LayerKind::Sliding);
+    rings.map(|layer| position_bytes(layer, limits)).sum()
+}
+
 fn turning_pairs(layer: &LayerConfig, limits: KvLimits) -> Option<usize> {
     limits.turning_pairs.filter(|_| layer.kind == LayerKind::Full)
 }
@@ -429,6 +480,8 @@ mod tests {
             head_dim: 12,
             turning_pairs,
             positions: 6,
+            is_ring: false,
+            bytes_before: 0,
             pages: Pages::zeroed("test", 0).expect("no memory"),
         };
         layer.pages = Pages::zeroed("test", 6 * layer.token_bytes()).expect("a page");
