@@ -28,7 +28,7 @@ pub enum Step {
     /// A part of its prompt was read, in tokens, counted from the beginning of the step; none if
     /// others filled the pass.
     Reading(Progress),
-    /// Generation has ended.
+    /// Generation has ended, and stays so until something is appended.
     Stopped(Stop),
 }
 
@@ -124,10 +124,13 @@ pub fn step(seats: &mut [Seat<'_>], cancel: &Cancel) -> Result<Vec<Result<Step>>
         if done < total {
             return Ok(Step::Reading(Progress { done, total }));
         }
+        if let Some(stop) = session.stop {
+            return Ok(Step::Stopped(stop));
+        }
         session.settle()?;
         Ok(match (session.choose(sampler)?, session.stop) {
-            (Some(token), _) => Step::Token(token),
             (None, Some(stop)) => Step::Stopped(stop),
+            (Some(token), _) => Step::Token(token),
             (None, None) => Step::Stopped(Stop::ContextFull),
         })
     });
