@@ -11,6 +11,7 @@ use carat_kernels::Isa;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::audio::Audio;
+use crate::cancel::Cancel;
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::engine::{Engine, Engines};
@@ -56,6 +57,8 @@ pub struct OpenOptions<'a> {
     /// Hears how many bytes of how many have been read, and may break off. It hears of all of them
     /// twice where a cache file had to be compared with the whole model and was not of it.
     pub progress: Option<&'a mut dyn FnMut(u64, u64) -> ControlFlow<()>>,
+    /// Ends the opening from another thread.
+    pub cancel: Option<&'a Cancel>,
     /// The projector file (`mmproj`) that lets the model see and hear;
     /// [`projectors_beside`](crate::projectors_beside) finds those that lie beside a model.
     pub projector: Option<&'a Path>,
@@ -88,7 +91,7 @@ impl Model {
     /// [`Model::open`] with options.
     ///
     /// # Errors
-    /// As [`Model::open`], [`Error::Cancelled`] if `progress` breaks, and those of the projector
+    /// As [`Model::open`], [`Error::Cancelled`] if `progress` or `cancel` breaks off, and those of the projector
     /// and the cache file.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions<'_>) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
@@ -101,7 +104,12 @@ impl Model {
         let chat_template = template.map(ChatTemplate::new).transpose()?;
 
         let mut silent = |_, _| ControlFlow::Continue(());
-        let progress = options.progress.unwrap_or(&mut silent);
+        let heard = options.progress.unwrap_or(&mut silent);
+        let is_cancelled = || options.cancel.is_some_and(Cancel::is_cancelled);
+        let progress = &mut |done, total| match is_cancelled() {
+            true => ControlFlow::Break(()),
+            false => heard(done, total),
+        };
         let pool = loading_threads(options.threads)?;
         let bytes = crate::weights::check(&gguf, &config)?;
         let open = |path| Projector::open(path, config.hidden, &tokenizer, &pool);

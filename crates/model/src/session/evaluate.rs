@@ -48,7 +48,11 @@ impl Session {
     ) -> Result<()> {
         let before = self.tokens.len();
         self.extend(None, ids, media)?;
-        let mut each = |position, row: &[f32]| if position >= before { each(position, row) };
+        let mut each = |position, row: &[f32]| {
+            if position >= before {
+                each(position, row)
+            }
+        };
         let result = self.evaluate_rows(&mut each);
         self.end(result, before)
     }
