@@ -187,11 +187,12 @@ impl Chat<'_> {
             bail!("standard input is where the messages come from, {command} needs a file");
         }
         let guard = Guard::new();
-        let read = source.read(self.reading)?;
+        let read = source.read(self.reading);
         guard.check()?;
-        let medium = read.embed(&mut self.session, self.reading.long)?;
+        let read = read?;
+        let medium = read.embed(&mut self.session, self.reading.long);
         guard.check()?;
-        self.attached.push(medium);
+        self.attached.push(medium?);
         say!("the next message shows it in {} tokens, about", read.tokens());
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::mem;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -69,7 +70,7 @@ pub(crate) fn reply(
     speed.prompt_wanted = prompt.ids.len() - kept;
     shown.clone_from(&prompt.media);
     let (ids, media) = (&prompt.ids[kept..], &prompt.media[media_kept..]);
-    let evaluated = evaluate(session, ids, media, &guard)?;
+    let evaluated = evaluate(session, ids, media)?;
     speed.prompt = begun.elapsed();
     speed.prompt_tokens = session.tokens().len() - kept;
     let mut voice = Voice::new(tokenizer);
@@ -84,8 +85,15 @@ pub(crate) fn reply(
             end = Some(End::Interrupted);
             break;
         }
-        let Some(token) = tokens.next() else { break };
-        voice.say(token.context("cannot generate the next token")?)?;
+        let token = match tokens.next() {
+            None => break,
+            Some(Err(Error::Cancelled { .. })) => {
+                end = Some(End::Interrupted);
+                break;
+            }
+            Some(token) => token.context("cannot generate the next token")?,
+        };
+        voice.say(token)?;
         speed.tokens += 1;
         let now = begun.elapsed();
         speed.rest = now - *speed.first.get_or_insert(now);
@@ -156,17 +164,12 @@ fn keep_common(
 }
 
 /// Evaluates `tokens`; false if Ctrl-C came first.
-fn evaluate(
-    session: &mut Session,
-    ids: &[TokenId],
-    media: &[Embedding],
-    guard: &Guard,
-) -> Result<bool> {
+fn evaluate(session: &mut Session, ids: &[TokenId], media: &[Embedding]) -> Result<bool> {
     let mut bar = Progress::new("reading", Unit::Tokens);
     bar.set(0, ids.len() as u64);
     let pushed = session.push_with(Input::Filled { ids, media }, &mut |progress| {
         bar.set(progress.done as u64, progress.total as u64);
-        guard.flow()
+        ControlFlow::Continue(())
     });
     match pushed {
         Ok(()) => Ok(true),
