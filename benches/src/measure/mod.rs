@@ -120,6 +120,7 @@ impl Options {
             rollback: self.generate.max(VERIFY_PASSES * (VERIFY_TOKENS + 1)).min(context) + 1,
             isa: self.isa,
             own_threads: false,
+            marks: 0,
         }
     }
 

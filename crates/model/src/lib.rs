@@ -67,7 +67,7 @@ pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
-    Seat, Session, SessionConfig, SessionError, Step, Stop, step,
+    PromptUsage, Seat, Session, SessionConfig, SessionError, Step, Stop, step,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

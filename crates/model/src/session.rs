@@ -10,7 +10,9 @@ mod error;
 mod evaluate;
 mod generate;
 mod listen;
+mod marks;
 mod media;
+mod prompt;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -31,8 +33,10 @@ pub use config::{Memory, MemoryPlan, SessionConfig};
 pub use error::SessionError;
 pub use generate::{Generate, Stop};
 pub use listen::Listen;
+use marks::Marks;
 use media::Embedded;
 pub use media::{Embedding, MediaPrompt, Medium, Part};
+pub use prompt::PromptUsage;
 
 /// The input of [`Session::push`].
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +104,7 @@ pub struct Session {
     /// counted from 1.
     logits: Vec<f32>,
     logits_at: usize,
+    marks: Marks,
     stop: Option<Stop>,
 }
 
@@ -135,6 +140,7 @@ impl Session {
             hidden_at: 0,
             logits: vec![0.0; model.config().vocab],
             logits_at: 0,
+            marks: Marks::new(config.marks),
             stop: None,
         })
     }
@@ -222,7 +228,9 @@ impl Session {
 
     /// Forgets all but the first `tokens` tokens, which must not end within a medium or right after
     /// one. What follows gives the same bits as in a new session. The length 0 is always possible,
-    /// and so are the last [`SessionConfig::rollback`] tokens.
+    /// and so are the last [`SessionConfig::rollback`] tokens and every mark that
+    /// [`Session::mark`] set. Between a mark and the next medium any length is possible, too, but
+    /// the tokens after the mark are evaluated again.
     ///
     /// # Errors
     /// If the session is shorter, or sliding layers no longer hold what the next token would see.
@@ -237,10 +245,7 @@ impl Session {
             return Err(SessionError::TruncateMedium { wanted: tokens, start, end }.into());
         }
         if tokens < self.kv.len() {
-            // The last token kept is evaluated again when its logits are wanted.
-            let keep = tokens.saturating_sub(1);
-            self.rewind(keep)
-                .map_err(|least| SessionError::Rollback { wanted: tokens, least: least + 1 })?;
+            self.come_back(tokens)?;
         }
         self.forget(tokens);
         self.stop = None;
@@ -307,7 +312,7 @@ impl Session {
 
     /// The memory of the session, with the cache counted as if the context were full.
     pub fn memory(&self) -> Memory {
-        Memory::of(&self.model, self.limits, self.chunk)
+        Memory::of(&self.model, self.limits, self.chunk, self.marks.most())
     }
 
     /// The scratch memory in bytes: what this session needs, and the most that was used so far by
@@ -331,18 +336,6 @@ impl Session {
         if let Some(last) = self.media.last_mut() {
             last.at.end = last.at.end.min(tokens);
         }
-    }
-
-    /// Drops what the cache holds beyond `len` positions.
-    ///
-    /// # Errors
-    /// The least possible length, if the sliding layers have forgotten too much.
-    fn rewind(&mut self, len: usize) -> Result<(), usize> {
-        if len < self.kv.len() {
-            self.kv.truncate(len)?;
-            (self.hidden_at, self.logits_at) = (0, 0);
-        }
-        Ok(())
     }
 
     /// [`Session::rewind`] to evaluate again what comes then, of which no medium may be a part.

@@ -7,6 +7,7 @@ use super::{Embedding, Session, SessionError};
 use crate::TokenId;
 use crate::audio::{FRAME, LongClip, Stream, segment};
 use crate::error::Result;
+use crate::text::MediaKey;
 
 /// A sound that a session is listening to, made by [`Session::listen`].
 ///
@@ -173,15 +174,18 @@ impl Listen<'_> {
         ids.extend(std::iter::repeat_n(tokens.soft, to - from));
         ids.extend(ends.then_some(tokens.end));
         self.session.append(None, &ids, &media, &mut |_| ControlFlow::Continue(()))?;
-        self.session.join_sound();
+        // What is not closed has no key of its own: it is not known what it will be.
+        let key = MediaKey::sound(if ends { &self.samples[..samples] } else { &[] });
+        self.session.join_sound(key);
         self.first = Some(first);
         Ok(())
     }
 }
 
 impl Session {
-    /// Makes one medium of the last two, where the second goes on with the sound of the first.
-    fn join_sound(&mut self) {
+    /// Makes one medium of the last two, where the second goes on with the sound of the first, and
+    /// gives it its key.
+    fn join_sound(&mut self, key: MediaKey) {
         if let [.., last, next] = &mut self.media[..]
             && !last.is_image
             && !next.is_image
@@ -189,6 +193,9 @@ impl Session {
         {
             last.at.end = next.at.end;
             self.media.pop();
+        }
+        if let Some(last) = self.media.last_mut() {
+            last.key = key;
         }
     }
 }

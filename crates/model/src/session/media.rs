@@ -1,7 +1,6 @@
 //! Pictures, sound and video in a session: from media to rows of the residual stream, and from
 //! prompts with placeholders to tokens with rows.
 
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
@@ -14,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::pages::MemoryError;
 use crate::projector::MediaTokens;
-use crate::text::Placed;
+use crate::text::{MediaKey, Placed};
 use crate::video::{Video, timestamp};
 use crate::vision::Picture;
 
@@ -28,6 +27,7 @@ pub struct Embedding {
     /// `[tokens, hidden]`.
     rows: Arc<[f32]>,
     tokens: usize,
+    key: MediaKey,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +37,12 @@ enum Kind {
 }
 
 impl Embedding {
-    pub(super) fn image(rows: Vec<f32>, tokens: usize) -> Self {
-        Self { kind: Kind::Image, rows: rows.into(), tokens }
+    fn image(rows: Vec<f32>, tokens: usize, key: MediaKey) -> Self {
+        Self { kind: Kind::Image, rows: rows.into(), tokens, key }
     }
 
-    pub(super) fn audio(rows: Vec<f32>, tokens: usize) -> Self {
-        Self { kind: Kind::Audio, rows: rows.into(), tokens }
+    fn audio(rows: Vec<f32>, tokens: usize, key: MediaKey) -> Self {
+        Self { kind: Kind::Audio, rows: rows.into(), tokens, key }
     }
 
     /// Tokens that it takes the place of.
@@ -55,33 +55,48 @@ impl Embedding {
         &self.rows
     }
 
+    pub(super) fn key(&self) -> MediaKey {
+        self.key
+    }
+
     /// Whether it is a picture; sound otherwise.
     pub fn is_image(&self) -> bool {
         self.kind == Kind::Image
     }
 }
 
+impl MediaKey {
+    /// A picture: its patches in a row and its pixels.
+    fn picture(picture: &Picture) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"picture");
+        hasher.update(&(picture.columns() as u64).to_le_bytes());
+        hasher.update(picture.pixels());
+        Self(hasher.finalize().into())
+    }
+
+    /// A stretch of sound: its samples.
+    pub(super) fn sound(samples: &[f32]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"sound");
+        hasher.update(bytemuck::cast_slice(samples));
+        Self(hasher.finalize().into())
+    }
+}
+
 /// The embeddings in use, by what they were made of: pictures recur in videos and conversations.
-///
-/// The key is a hash of the picture with a seed of the session's own, so nobody can make two
-/// pictures that share one; by chance it takes billions.
 #[derive(Debug, Default)]
 pub(super) struct Embedded {
-    seed: RandomState,
-    known: Vec<(u64, Weak<[f32]>)>,
+    known: Vec<(MediaKey, Weak<[f32]>)>,
 }
 
 impl Embedded {
-    fn key(&self, picture: &Picture) -> u64 {
-        self.seed.hash_one(picture)
-    }
-
-    fn find(&self, key: u64) -> Option<Arc<[f32]>> {
+    fn find(&self, key: MediaKey) -> Option<Arc<[f32]>> {
         let (_, rows) = self.known.iter().find(|(known, _)| *known == key)?;
         rows.upgrade()
     }
 
-    fn remember(&mut self, key: u64, rows: &Arc<[f32]>) {
+    fn remember(&mut self, key: MediaKey, rows: &Arc<[f32]>) {
         // The memory of rows is not free before the last reference to them is gone, weak or not.
         self.known.retain(|(_, rows)| rows.strong_count() > 0);
         self.known.push((key, Arc::downgrade(rows)));
@@ -254,6 +269,7 @@ pub(super) fn place(
         placed.push(Placed {
             at: first + at..first + at + run,
             is_image: embedding.is_image(),
+            key: embedding.key,
             rows: embedding.rows.clone(),
         });
         at += run;
@@ -293,9 +309,9 @@ impl super::Session {
     /// than the model has positions, or there is no memory.
     pub fn embed_picture(&mut self, picture: &Picture) -> Result<Embedding> {
         let (vision, _) = self.model.vision()?;
-        let key = self.embedded.key(picture);
+        let key = MediaKey::picture(picture);
         if let Some(rows) = self.embedded.find(key) {
-            return Ok(Embedding { kind: Kind::Image, rows, tokens: picture.tokens() });
+            return Ok(Embedding { kind: Kind::Image, rows, tokens: picture.tokens(), key });
         }
         let mut rows = self.rows(picture.tokens())?;
         let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(picture.tokens()))?;
@@ -303,7 +319,7 @@ impl super::Session {
         vision.embed(pool, picture, &mut rows, frame)?;
         turn.is_whole().map_err(cancelled(picture.tokens()))?;
         drop(turn);
-        let embedding = Embedding::image(rows, picture.tokens());
+        let embedding = Embedding::image(rows, picture.tokens(), key);
         self.embedded.remember(key, &embedding.rows);
         Ok(embedding)
     }
@@ -325,7 +341,7 @@ impl super::Session {
         let (pool, frame) = turn.parts();
         audio.embed(pool, samples, &mut rows, frame);
         turn.is_whole().map_err(cancelled(tokens))?;
-        Ok(Embedding::audio(rows, tokens))
+        Ok(Embedding::audio(rows, tokens, MediaKey::sound(samples)))
     }
 
     /// Turns sound into segments of at most 30 s, or refuses what is longer.
@@ -383,7 +399,7 @@ mod tests {
         let mut session = Session::new(&model, config).expect("a session");
         let soft = model.audio().expect("it hears").1.soft;
         for width in [32, 63, 65, 128] {
-            let media = [Embedding::audio(vec![0.0; 3 * width], 3)];
+            let media = [Embedding::audio(vec![0.0; 3 * width], 3, MediaKey::sound(&[]))];
             let result = session.push(Input::Filled { ids: &[soft; 3], media: &media });
             match result {
                 Err(Error::Session(SessionError::MediaModel { wanted: 64, found })) => {

@@ -92,9 +92,8 @@ pub(crate) struct KvCache {
     layers: Vec<LayerKv>,
     context: usize,
     len: usize,
-    /// The greatest length since the cache was last empty. The rings have overwritten all positions
-    /// before `high - ring`.
-    high: usize,
+    /// The first position that the rings still hold.
+    oldest: usize,
     window: usize,
     ring: usize,
     has_rings: bool,
@@ -131,7 +130,7 @@ impl KvCache {
             ring_bytes,
             context: limits.context,
             len: 0,
-            high: 0,
+            oldest: 0,
             window: config.window,
             ring: ring_positions(config, limits),
             has_rings: config.layers.iter().any(|l| l.kind == LayerKind::Sliding),
@@ -178,7 +177,7 @@ impl KvCache {
             }
         });
         self.len += tokens;
-        self.high = self.high.max(self.len);
+        self.oldest = self.oldest.max(self.len.saturating_sub(self.ring));
     }
 
     /// Forgets positions from `len` on.
@@ -186,15 +185,67 @@ impl KvCache {
     /// # Errors
     /// The least possible length, if a ring has overwritten what the next query would see.
     pub(crate) fn truncate(&mut self, len: usize) -> Result<(), usize> {
-        let oldest = if self.has_rings { self.high.saturating_sub(self.ring) } else { 0 };
+        let oldest = if self.has_rings { self.oldest } else { 0 };
         if len > 0 && oldest > 0 && len + 1 < oldest + self.window {
             return Err(oldest + self.window - 1);
         }
         self.len = self.len.min(len);
         if len == 0 {
-            self.high = 0;
+            self.oldest = 0;
         }
         Ok(())
+    }
+
+    /// What the rings hold of the positions that the next query sees.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, MemoryError> {
+        let start = self.len.saturating_sub(self.window - 1).max(self.oldest);
+        let positions = start..self.len;
+        let mut pages = Pages::zeroed("a snapshot", positions.len() * self.ring_bytes)?;
+        let mut rest = &mut pages[..];
+        for layer in self.layers.iter().filter(|layer| layer.is_ring) {
+            for run in layer.runs(positions.clone()) {
+                let (out, others) = rest.split_at_mut(run.len());
+                out.copy_from_slice(&layer.pages[run]);
+                rest = others;
+            }
+        }
+        Ok(Snapshot { positions, pages })
+    }
+
+    /// Goes back to where a snapshot was taken. The full layers hold their positions as long as the
+    /// cache was never shorter since.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
+        let Snapshot { positions, pages } = snapshot;
+        let mut rest = &pages[..];
+        for layer in self.layers.iter_mut().filter(|layer| layer.is_ring) {
+            for run in layer.runs(positions.clone()) {
+                let (bytes, others) = rest.split_at(run.len());
+                layer.pages[run].copy_from_slice(bytes);
+                rest = others;
+            }
+        }
+        (self.len, self.oldest) = (positions.end, positions.start);
+    }
+}
+
+/// The positions of all rings that the query after them sees.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    positions: Range<usize>,
+    /// `[layers]`, and for each the runs of [`LayerKv::runs`].
+    pages: Pages,
+}
+
+impl Snapshot {
+    /// The most bytes that one takes.
+    pub(crate) fn bytes_max(config: &Config, limits: KvLimits) -> u64 {
+        let positions = config.window.saturating_sub(1).min(limits.context);
+        (positions * ring_bytes(config, limits)) as u64
+    }
+
+    /// The position of the query: the length of the cache then.
+    pub(crate) fn at(&self) -> usize {
+        self.positions.end
     }
 }
 
@@ -302,6 +353,21 @@ impl LayerKv {
                 }
             }
         }
+    }
+
+    /// Where the bytes of `positions` lie: for each head its keys and then its values, in two runs
+    /// where a ring begins anew between them.
+    fn runs(&self, positions: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let first = positions.start % self.positions;
+        let until_end = (self.positions - first).min(positions.len());
+        let slots = [first..first + until_end, 0..positions.len() - until_end];
+        let planes: Vec<_> =
+            (0..self.heads).flat_map(|head| [self.keys(head), self.values(head)]).collect();
+        let run = move |plane: Plane| {
+            let at = move |slot| plane.cached + slot * plane.vector;
+            slots.clone().map(|slots| at(slots.start)..at(slots.end))
+        };
+        planes.into_iter().flat_map(run)
     }
 
     fn keys(&self, head: usize) -> Plane {

@@ -22,7 +22,7 @@ use crate::model::Model;
 use crate::pool::{Activations, Pool, Product};
 use crate::weights::{Layer, Weights};
 use kv_cache::{KvLimits, ring_bytes};
-pub(crate) use stream::{Placed, Stream};
+pub(crate) use stream::{MediaKey, Placed, Stream};
 
 /// What a stream of `tokens` tokens takes part in a pass with.
 #[derive(Clone, Copy)]

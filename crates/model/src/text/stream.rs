@@ -80,12 +80,17 @@ impl Span<'_> {
     }
 }
 
+/// What tells a medium from another one: a BLAKE3 hash of its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MediaKey(pub(crate) [u8; 32]);
+
 /// A medium among the tokens of a conversation.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
     /// The positions of its soft tokens.
     pub(crate) at: Range<usize>,
     pub(crate) is_image: bool,
+    pub(crate) key: MediaKey,
     /// `[tokens, hidden]`, until they are evaluated.
     pub(crate) rows: Arc<[f32]>,
 }
