@@ -235,6 +235,12 @@ impl Session {
     /// # Errors
     /// If the session is shorter, or sliding layers no longer hold what the next token would see.
     pub fn truncate(&mut self, tokens: usize) -> Result<()> {
+        self.cut(tokens, tokens.saturating_sub(1))
+    }
+
+    /// [`Session::truncate`] where the cache need not hold more than `cached` tokens afterwards:
+    /// the last token kept is evaluated again where its logits are wanted.
+    fn cut(&mut self, tokens: usize, cached: usize) -> Result<()> {
         let have = self.tokens.len();
         if tokens > have {
             return Err(SessionError::TruncateBeyond { wanted: tokens, have }.into());
@@ -245,7 +251,7 @@ impl Session {
             return Err(SessionError::TruncateMedium { wanted: tokens, start, end }.into());
         }
         if tokens < self.kv.len() {
-            self.come_back(tokens)?;
+            self.come_back(tokens, cached)?;
         }
         self.forget(tokens);
         self.stop = None;

@@ -89,16 +89,15 @@ impl Session {
         Ok(())
     }
 
-    /// Makes the cache hold no more than `tokens` tokens, with the row of the last one, or with
-    /// fewer tokens, so that the rest is evaluated again.
-    pub(super) fn come_back(&mut self, tokens: usize) -> Result<(), SessionError> {
+    /// Makes the cache hold `tokens` tokens with the row of the last one, or `cached` tokens or
+    /// fewer, so that the rest is evaluated again.
+    pub(super) fn come_back(&mut self, tokens: usize, cached: usize) -> Result<(), SessionError> {
         let marks = &self.marks.marks;
         let count = marks.partition_point(|mark| mark.snapshot.at() <= tokens);
         let fits = |mark: &Mark| mark.snapshot.at() == tokens && !mark.hidden.is_empty();
         let is_exact = marks[..count].last().is_some_and(fits);
         if !is_exact {
-            // The last token kept is evaluated again when its logits are wanted.
-            let Err(least) = self.rewind(tokens.saturating_sub(1)) else { return Ok(()) };
+            let Err(least) = self.rewind(cached) else { return Ok(()) };
             // Media cannot be evaluated again: their rows are gone.
             let at = mark_at(&self.marks.marks[..count]).filter(|at| *at < tokens);
             let is_lost = |at, placed: &Placed| placed.at.start < tokens && at < placed.at.end;

@@ -37,7 +37,7 @@ impl Session {
         }
         let places = prompt.places(&self.model)?;
         let common = self.common(prompt, &places);
-        let kept = self.keep(common)?;
+        let kept = self.keep(common, common < wanted)?;
         let held = places.iter().take_while(|place| place.start < kept).count();
         let computed = wanted - kept + self.pending();
         self.append(None, &prompt.ids[kept..], &prompt.media[held..], progress)?;
@@ -68,8 +68,10 @@ impl Session {
     }
 
     /// Goes back to `tokens` tokens or, where that is not possible, as little further as it is.
-    fn keep(&mut self, tokens: usize) -> Result<usize> {
-        match self.truncate(tokens) {
+    /// Where others follow, no logits are wanted here.
+    fn keep(&mut self, tokens: usize, others_follow: bool) -> Result<usize> {
+        let cached = if others_follow { tokens } else { tokens.saturating_sub(1) };
+        match self.cut(tokens, cached) {
             Ok(()) => return Ok(tokens),
             Err(Error::Session(SessionError::Rollback { .. })) => {}
             Err(e) => return Err(e),
