@@ -60,7 +60,7 @@ pub use model_file::ModelFileError;
 pub use pages::MemoryError;
 pub use pool::{ThreadsError, threads_max};
 pub use projector::beside as projectors_beside;
-pub use sampler::{Sampler, SamplerConfig};
+pub use sampler::{Sampler, SamplerConfig, TokenMask};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
     Session, SessionConfig, SessionError, Stop,

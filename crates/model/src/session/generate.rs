@@ -41,6 +41,8 @@ impl Generate<'_> {
         }
         let id = sampler.sample(&session.logits)?;
         if tokenizer.is_eog(id) {
+            // Its random number is used up, though it is no part of the text.
+            sampler.seek(sampler.position().wrapping_add(1));
             session.stop = Some(Stop::EndOfGeneration(id));
             return Ok(None);
         }
