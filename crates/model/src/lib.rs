@@ -41,6 +41,7 @@ mod pages;
 mod pool;
 mod projector;
 mod quiet;
+pub mod reply;
 pub mod sampler;
 mod session;
 mod text;
