@@ -30,7 +30,7 @@ impl<'a> TokenMask<'a> {
     #[must_use]
     pub fn all(vocab_size: usize) -> Self {
         let mut words = vec![u32::MAX; vocab_size.div_ceil(32)];
-        if let Some(last) = words.last_mut().filter(|_| vocab_size % 32 != 0) {
+        if let Some(last) = words.last_mut().filter(|_| !vocab_size.is_multiple_of(32)) {
             *last = (1 << (vocab_size % 32)) - 1;
         }
         Self { words: Cow::Owned(words) }
