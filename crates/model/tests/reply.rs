@@ -24,7 +24,7 @@ fn without(texts: &[&str]) -> Tokenizer {
             let tokens = gguf.metadata().strings(key).expect("tokens");
             let other =
                 |t: &str| if texts.contains(&t) { format!("<other{t}") } else { t.to_owned() };
-            let tokens: Vec<String> = tokens.map(|t| other(t)).collect();
+            let tokens: Vec<String> = tokens.map(other).collect();
             writer = writer.metadata(key, OwnedValue::from(tokens));
         } else {
             writer = writer.metadata(key, *value);

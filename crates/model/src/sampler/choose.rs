@@ -117,7 +117,8 @@ impl Chooser {
         }
     }
 
-    /// Draws from the candidates in their order by `unit` in [0, 1); `top` is the highest logit, so there is one.
+    /// Draws from the candidates in their order by `unit` in [0, 1); `top` is the highest logit, so
+    /// there is one.
     fn draw(&mut self, top: f32, unit: f64) -> TokenId {
         let temperature = f64::from(self.temperature);
         self.weights.clear();
