@@ -44,6 +44,7 @@ mod pages;
 mod pool;
 mod projector;
 mod quiet;
+pub mod reply;
 pub mod sampler;
 mod session;
 mod text;
@@ -64,7 +65,7 @@ pub use model_file::ModelFileError;
 pub use pages::MemoryError;
 pub use pool::{ThreadsError, threads_max};
 pub use projector::beside as projectors_beside;
-pub use sampler::{Sampler, SamplerConfig};
+pub use sampler::{Sampler, SamplerConfig, TokenMask};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
     PromptUsage, Seat, Session, SessionConfig, SessionError, Step, Stop, step,

@@ -48,6 +48,8 @@ impl Session {
         }
         let id = sampler.sample(&self.logits)?;
         if tokenizer.is_eog(id) {
+            // Its random number is used up, though it is no part of the text.
+            sampler.seek(sampler.position().wrapping_add(1));
             self.stop = Some(Stop::EndOfGeneration(id));
             return Ok(None);
         }
