@@ -2,8 +2,12 @@
 
 mod common;
 
-use carat::{Error, Input, KvType, Sampler, SamplerConfig, Session, SessionConfig, SessionError};
-use common::{bits, config, kit, model, push, seeing_model, tokens};
+use std::ops::ControlFlow;
+
+use carat::{
+    Error, Input, KvType, MediaPrompt, Sampler, SamplerConfig, Session, SessionConfig, SessionError,
+};
+use common::{bits, config, kit, logits, model, push, seeing_model, tokens};
 
 fn settings(marks: usize) -> SessionConfig {
     SessionConfig { marks, rollback: 3, context: 1024, prefill_chunk: 50, ..config() }
@@ -23,7 +27,7 @@ fn a_mark_is_come_back_to_from_any_length() {
         for at in [1, 2, 7, 8, 9, 30, 100] {
             let mut session = Session::new(&model, settings(2)).expect("a session");
             let logits = bits(&push(&mut session, &ids[..at]));
-            session.mark().expect("memory");
+            session.mark(session.len()).expect("memory");
             for grown in [at, at + 1, at + 4, at + 20, 350] {
                 session.push(Input::Tokens(&ids[at..grown])).expect("a push");
                 session.truncate(at).expect("a mark is there");
@@ -43,7 +47,7 @@ fn what_follows_a_mark_can_be_come_back_to() {
     let (model, ids) = (model("q4_0"), tokens(300));
     let mut session = Session::new(&model, settings(1)).expect("a session");
     push(&mut session, &ids[..40]);
-    session.mark().expect("memory");
+    session.mark(session.len()).expect("memory");
     let wanted = bits(&push(&mut session, &ids[40..60]));
     push(&mut session, &ids[60..]);
     session.truncate(60).expect("20 tokens after a mark");
@@ -67,8 +71,8 @@ fn the_oldest_mark_goes_first_and_those_beyond_are_forgotten() {
     let mut session = Session::new(&model, settings(3)).expect("a session");
     for (i, end) in [10, 50, 90, 130, 170].into_iter().enumerate() {
         session.push(Input::Tokens(&ids[session.len()..end])).expect("a push");
-        session.mark().expect("memory");
-        session.mark().expect("one is enough");
+        session.mark(session.len()).expect("memory");
+        session.mark(session.len()).expect("one is enough");
         assert_eq!(session.marks().count(), (i + 1).min(3));
     }
     assert_eq!(session.marks().collect::<Vec<_>>(), [90, 130, 170]);
@@ -78,7 +82,7 @@ fn the_oldest_mark_goes_first_and_those_beyond_are_forgotten() {
     assert_eq!(session.marks().count(), 0);
     let mut none = Session::new(&model, settings(0)).expect("a session");
     push(&mut none, &ids[..20]);
-    none.mark().expect("nothing to do");
+    none.mark(20).expect("nothing to do");
     assert_eq!(none.marks().count(), 0);
 }
 
@@ -88,7 +92,7 @@ fn an_answer_is_taken_back() {
     let (model, ids) = (model("q4_0"), tokens(60));
     let mut session = Session::new(&model, settings(1)).expect("a session");
     let wanted = bits(&push(&mut session, &ids));
-    session.mark().expect("memory");
+    session.mark(session.len()).expect("memory");
     let sampling = SamplerConfig { temperature: 1.0, seed: 5, ..Default::default() };
     let mut sampler = Sampler::new(sampling, 512).expect("a sampler");
     while session.len() < 200 {
@@ -100,6 +104,51 @@ fn an_answer_is_taken_back() {
     assert!(bits(session.logits().expect("logits")) == wanted);
 }
 
+/// A length that is past, as long as the rings remember it.
+#[test]
+fn a_mark_may_be_set_a_little_later() {
+    let (model, ids) = (model("q4_0"), tokens(300));
+    let mut fresh = Session::new(&model, settings(0)).expect("a session");
+    let other = [&ids[..60], &ids[200..240]].concat();
+    let wanted = bits(&push(&mut fresh, &other));
+    let at_60 = logits(&model, settings(0), &ids[..60]).pop().expect("rows");
+    for later in [0, 1, 3] {
+        let mut session = Session::new(&model, settings(2)).expect("a session");
+        push(&mut session, &ids[..60 + later]);
+        session.mark(60).expect("it is remembered");
+        push(&mut session, &ids[60 + later..]);
+        let prompt = MediaPrompt { ids: other.clone(), media: Vec::new() };
+        let usage = session.prompt(&prompt, &mut |_| ControlFlow::Continue(())).expect("room");
+        assert_eq!((usage.reused, usage.computed), (60, 40), "{later}");
+        assert!(bits(session.logits().expect("logits")) == wanted, "{later}");
+        // For its own logits a row is missing, unless the mark was set at the end.
+        let result = session.truncate(60).and_then(|()| Ok(bits(session.logits()?)));
+        match later {
+            0 => assert!(result.expect("its row is there") == bits(&at_60)),
+            _ => assert!(matches!(result, Err(Error::Session(SessionError::Rollback { .. })))),
+        }
+    }
+    let mut session = Session::new(&model, settings(2)).expect("a session");
+    push(&mut session, &ids[..70]);
+    // Position 66 sees 59 to 65, and 11 positions are remembered.
+    for (at, least) in [(60, 66), (65, 66), (1, 66)] {
+        match session.mark(at) {
+            Err(Error::Session(SessionError::Rollback { wanted, least: found })) => {
+                assert_eq!((wanted, found), (at, least));
+            }
+            other => panic!("{at}: {other:?}"),
+        }
+    }
+    let result = session.mark(71);
+    assert!(
+        matches!(
+            result,
+            Err(Error::Session(SessionError::TruncateBeyond { wanted: 71, have: 70 }))
+        ),
+        "{result:?}"
+    );
+}
+
 /// A picture cannot be evaluated again, since its rows are gone; a mark after it can be come back
 /// to.
 #[test]
@@ -107,14 +156,14 @@ fn media_are_not_evaluated_again() {
     let model = seeing_model("q4_0");
     let mut session = Session::new(&model, settings(2)).expect("a session");
     push(&mut session, &tokens(20));
-    session.mark().expect("memory");
+    session.mark(session.len()).expect("memory");
     let budget = carat::vision::Budget::try_from(70).expect("a budget");
     let picture = carat::vision::Picture::open(kit().join("image.png"), budget).expect("a picture");
     let image = carat::Medium::Image(session.embed_picture(&picture).expect("a picture"));
     session.push(Input::Parts(&[carat::Part::Medium(&image)])).expect("a push");
     push(&mut session, &[300]);
     let end = session.len();
-    session.mark().expect("memory");
+    session.mark(session.len()).expect("memory");
     let wanted = bits(session.logits().expect("logits"));
     push(&mut session, &tokens(100));
     session.truncate(end).expect("a mark after the picture");

@@ -43,7 +43,7 @@ fn what_is_new_is_computed() {
         assert_eq!(prompt(&mut session, &ids), wanted);
         assert!(bits(session.logits().expect("logits")) == fresh(&model, &ids), "{wanted:?}");
         if mark {
-            session.mark().expect("memory");
+            session.mark(session.len()).expect("memory");
         }
     };
     say(&ids[..100], usage(0, 100), true);

@@ -19,7 +19,7 @@ pub(super) struct Marks {
 #[derive(Debug)]
 struct Mark {
     snapshot: Snapshot,
-    /// The residual row of the token before, `[hidden]`.
+    /// The residual row of the token before, `[hidden]`; empty where it was not there any more.
     hidden: Vec<f32>,
 }
 
@@ -40,34 +40,44 @@ impl Marks {
 }
 
 impl Session {
-    /// Marks the end of what is evaluated, so that [`Session::truncate`] can come back here from
-    /// any length. Of the last [`SessionConfig::marks`](super::SessionConfig::marks) marks each
-    /// takes as much memory as a sliding window of keys and values; the oldest one is dropped for a
-    /// new one. Worth marking is where an answer begins: a template that drops thoughts goes back
-    /// there.
+    /// Marks a length, so that [`Session::truncate`] and [`Session::prompt`] can come back to it
+    /// from any greater one. It is one that they can come back to now, and of which all tokens are
+    /// evaluated; to mark the end costs no evaluation later.
+    ///
+    /// Of the last [`SessionConfig::marks`](super::SessionConfig::marks) marks each takes as much
+    /// memory as a sliding window of keys and values; the oldest one is dropped for a new one.
+    /// Worth marking is where an answer begins: a template that drops thoughts goes back there.
     ///
     /// # Errors
-    /// If there is no memory.
-    pub fn mark(&mut self) -> Result<()> {
-        let at = self.kv.len();
+    /// If the session is shorter or has forgotten too much, or there is no memory.
+    pub fn mark(&mut self, tokens: usize) -> Result<()> {
+        let (have, least) = (self.kv.len(), self.kv.least());
+        if tokens > have {
+            return Err(SessionError::TruncateBeyond { wanted: tokens, have }.into());
+        }
         let marks = &mut self.marks.marks;
-        if self.marks.most == 0 || at == 0 || marks.iter().any(|mark| mark.snapshot.at() == at) {
+        let at = marks.partition_point(|mark| mark.snapshot.at() < tokens);
+        let is_known = marks.get(at).is_some_and(|mark| mark.snapshot.at() == tokens);
+        if self.marks.most == 0 || tokens == 0 || is_known {
             return Ok(());
         }
-        if marks.len() == self.marks.most {
-            marks.remove(0); // before the new one takes its memory
+        if tokens < least {
+            return Err(SessionError::Rollback { wanted: tokens, least }.into());
         }
         let mut hidden = Vec::new();
         let bytes = size_of_val(&self.hidden[..]) as u64;
         hidden
             .try_reserve_exact(self.hidden.len())
             .map_err(|_| MemoryError { what: "a mark", bytes })?;
-        if self.hidden_at == at {
+        if self.hidden_at == tokens {
             hidden.extend_from_slice(&self.hidden);
         }
-        let mark = Mark { snapshot: self.kv.snapshot()?, hidden };
-        // Marks may be set behind others only after going back, which forgets those.
-        marks.push(mark);
+        let is_full = marks.len() == self.marks.most;
+        if is_full {
+            marks.remove(0); // before the new one takes its memory
+        }
+        let mark = Mark { snapshot: self.kv.snapshot(tokens)?, hidden };
+        marks.insert(at.saturating_sub(usize::from(is_full)), mark);
         Ok(())
     }
 
@@ -94,7 +104,8 @@ impl Session {
     pub(super) fn come_back(&mut self, tokens: usize, cached: usize) -> Result<(), SessionError> {
         let marks = &self.marks.marks;
         let count = marks.partition_point(|mark| mark.snapshot.at() <= tokens);
-        let fits = |mark: &Mark| mark.snapshot.at() == tokens && !mark.hidden.is_empty();
+        let has_row = |mark: &Mark| cached == tokens || !mark.hidden.is_empty();
+        let fits = |mark: &Mark| mark.snapshot.at() == tokens && has_row(mark);
         let is_exact = marks[..count].last().is_some_and(fits);
         if !is_exact {
             let Err(least) = self.rewind(cached) else { return Ok(()) };

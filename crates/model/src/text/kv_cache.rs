@@ -185,9 +185,8 @@ impl KvCache {
     /// # Errors
     /// The least possible length, if a ring has overwritten what the next query would see.
     pub(crate) fn truncate(&mut self, len: usize) -> Result<(), usize> {
-        let oldest = if self.has_rings { self.oldest } else { 0 };
-        if len > 0 && oldest > 0 && len + 1 < oldest + self.window {
-            return Err(oldest + self.window - 1);
+        if len > 0 && len < self.least() {
+            return Err(self.least());
         }
         self.len = self.len.min(len);
         if len == 0 {
@@ -196,10 +195,18 @@ impl KvCache {
         Ok(())
     }
 
-    /// What the rings hold of the positions that the next query sees.
-    pub(crate) fn snapshot(&self) -> Result<Snapshot, MemoryError> {
-        let start = self.len.saturating_sub(self.window - 1).max(self.oldest);
-        let positions = start..self.len;
+    /// The shortest length but 0 that the cache can be cut to.
+    pub(crate) fn least(&self) -> usize {
+        match self.has_rings && self.oldest > 0 {
+            true => self.oldest + self.window - 1,
+            false => 1,
+        }
+    }
+
+    /// What the rings hold of the positions that the query at position `at` sees, which is one that
+    /// the cache can be cut to.
+    pub(crate) fn snapshot(&self, at: usize) -> Result<Snapshot, MemoryError> {
+        let positions = at.saturating_sub(self.window - 1).max(self.oldest)..at;
         let mut pages = Pages::zeroed("a snapshot", positions.len() * self.ring_bytes)?;
         let mut rest = &mut pages[..];
         for layer in self.layers.iter().filter(|layer| layer.is_ring) {
