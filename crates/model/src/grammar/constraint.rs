@@ -32,7 +32,10 @@ use crate::grammar::{Grammar, GrammarEnv, GrammarError};
 pub struct Constraint {
     env: GrammarEnv,
     matcher: Matcher,
-    mask: SimpleVob,
+    /// The mask of this place, once it was asked for.
+    mask: Option<SimpleVob>,
+    /// What was forced and not accepted yet, the next one last.
+    forced: Vec<TokenId>,
     /// Tokens that were accepted, the end among them.
     accepted: usize,
     ended: bool,
@@ -45,7 +48,7 @@ impl Constraint {
         // The states of the lexer are counted against a limit: every generation has its own.
         let matcher = grammar.matcher.deep_clone();
         let env = grammar.env.clone();
-        Self { env, matcher, mask: SimpleVob::default(), accepted: 0, ended: false }
+        Self { env, matcher, mask: None, forced: Vec::new(), accepted: 0, ended: false }
     }
 
     /// The tokens that may come next: bit `i % 32` of word `i / 32` stands for token `i`. There are
@@ -57,27 +60,26 @@ impl Constraint {
     /// # Errors
     /// [`GrammarError::Stuck`] if the grammar needs more work than is allowed for one token.
     pub fn mask(&mut self) -> Result<&[u32], GrammarError> {
-        self.mask = match self.ended {
-            true => self.env.factory().tok_env().tok_trie().eos_token_set(),
-            false => self.matcher.compute_mask_or_eos().map_err(|e| stuck(&e))?,
+        let mask = match self.mask.take() {
+            Some(mask) => mask,
+            None if self.ended => self.env.factory().tok_env().tok_trie().eos_token_set(),
+            None => self.matcher.compute_mask_or_eos().map_err(|e| stuck(&e))?,
         };
         let words = self.env.tokenizer().vocab_size().div_ceil(32);
-        Ok(&self.mask.as_slice()[..words])
+        Ok(&self.mask.insert(mask).as_slice()[..words])
     }
 
-    /// Whether `token` may come next, without the cost of a whole mask.
+    /// Whether `token` may come next: whether its bit is set in the mask, which is not made for
+    /// what was forced.
     ///
     /// # Errors
     /// As [`Constraint::mask`].
     pub fn allows(&mut self, token: TokenId) -> Result<bool, GrammarError> {
-        if self.env.tokenizer().is_eog(token) {
-            return self.is_accepting();
+        if self.forced.last() == Some(&token) {
+            return Ok(true);
         }
-        if self.ended || self.matcher.is_stopped() || !self.exists(token) {
-            return Ok(false);
-        }
-        let count = self.matcher.validate_tokens(&[token]).map_err(|e| stuck(&e))?;
-        Ok(count == 1)
+        let word = self.mask()?.get(token as usize / 32);
+        Ok(word.is_some_and(|word| word >> (token % 32) & 1 == 1))
     }
 
     /// Goes on by `token`, which was sampled under the mask, forced or drafted.
@@ -93,6 +95,10 @@ impl Constraint {
         } else {
             self.matcher.consume_token(token).map_err(|e| stuck(&e))?;
         }
+        self.mask = None;
+        if self.forced.pop() != Some(token) {
+            self.forced.clear();
+        }
         self.accepted += 1;
         Ok(())
     }
@@ -100,10 +106,12 @@ impl Constraint {
     /// The tokens that must come next, cut as the tokeniser cuts their text; empty where there is a
     /// choice. They are still to be accepted, and can be evaluated in one pass.
     pub fn forced(&mut self) -> Vec<TokenId> {
-        match self.is_finished() {
-            true => Vec::new(),
-            false => self.matcher.compute_ff_tokens(),
+        if self.is_finished() {
+            return Vec::new();
         }
+        let tokens = self.matcher.compute_ff_tokens();
+        self.forced = tokens.iter().rev().copied().collect();
+        tokens
     }
 
     /// Takes back the last `count` accepted tokens.
@@ -119,7 +127,8 @@ impl Constraint {
         }
         let end = usize::from(self.ended);
         self.matcher.rollback(count - end).map_err(|e| stuck(&e))?;
-        self.ended = false;
+        (self.mask, self.ended) = (None, false);
+        self.forced.clear();
         self.accepted -= count;
         Ok(())
     }
@@ -143,10 +152,6 @@ impl Constraint {
     pub fn accepted(&self) -> usize {
         self.accepted
     }
-
-    fn exists(&self, token: TokenId) -> bool {
-        (token as usize) < self.env.tokenizer().vocab_size()
-    }
 }
 
 impl Clone for Constraint {
@@ -154,7 +159,8 @@ impl Clone for Constraint {
         Self {
             env: self.env.clone(),
             matcher: self.matcher.deep_clone(),
-            mask: SimpleVob::default(),
+            mask: self.mask.clone(),
+            forced: self.forced.clone(),
             accepted: self.accepted,
             ended: self.ended,
         }
