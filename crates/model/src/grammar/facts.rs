@@ -273,11 +273,22 @@ impl<'s> Facts<'s> {
         Ok(())
     }
 
-    /// The schema of a multiple, for llguidance.
+    /// The multiples of a number: all of them where they are few whole numbers, otherwise a schema
+    /// for llguidance.
     pub(super) fn multiple_of(&self, multiple: &Number, integer: bool) -> Shape {
         let far = 1e15;
         let least = self.least.iter().copied().fold(-far, f64::max);
         let most = self.most.iter().copied().fold(far, f64::min);
+        if let Some(step) = multiple.as_i64().filter(|step| *step > 0) {
+            // Within 1e15, where every whole number is one as an f64.
+            let (first, last) = (least.ceil() as i64, most.floor() as i64);
+            let first = first.div_euclid(step) + i64::from(first.rem_euclid(step) != 0);
+            let last = last.div_euclid(step);
+            if last - first < MULTIPLES {
+                let values: Vec<_> = (first..=last).map(|n| json!(n * step)).collect();
+                return if values.is_empty() { Shape::Never } else { Shape::Values(values) };
+            }
+        }
         let kind = if integer { "integer" } else { "number" };
         Shape::Multiple(json!({
             "type": kind, "multipleOf": multiple, "minimum": least, "maximum": most,
@@ -391,6 +402,9 @@ fn check_kinds(schema: &Map<String, Value>) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+/// So many multiples are written out.
+const MULTIPLES: i64 = 1000;
 
 const UNSUPPORTED: &[&str] = &[
     "not",

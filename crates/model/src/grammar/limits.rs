@@ -9,7 +9,7 @@ pub(super) const SCHEMA_BYTES: usize = 1 << 20;
 pub(super) const TEXT_BYTES: usize = 64 << 10;
 
 /// Lists and objects in each other, in a schema and in a value of `enum`.
-pub(super) const DEPTH: usize = 64;
+pub(super) const DEPTH: usize = 128;
 
 /// Rules of a grammar that a schema becomes; alternatives within alternatives multiply.
 pub(super) const RULES: usize = 10_000;
@@ -24,7 +24,7 @@ pub(super) const VALUES: usize = 10_000;
 /// Lists and objects in each other where a schema allows anything.
 pub(super) const ANY_DEPTH: usize = 8;
 
-/// How deep a value may nest through references of a schema to itself.
+/// Tools that are declared together.
 pub(super) const TOOLS: usize = 256;
 
 /// Stack for compiling: llguidance follows rules by recursion, ours and those of a Lark grammar.
@@ -38,7 +38,8 @@ pub(super) fn parser() -> ParserLimits {
     ParserLimits {
         initial_lexer_fuel: 1_000_000,
         step_lexer_fuel: 500_000,
-        step_max_items: 100_000,
+        step_max_items: 200_000,
+        max_items_in_row: 10_000,
         max_lexer_states: 60_000,
         max_grammar_size: 200_000,
         verbose_errors: false,

@@ -27,7 +27,7 @@
 //! * Annotations and keywords that JSON Schema does not define are ignored. What it defines and is
 //!   not followed (`not`, `if`, `contains`, `uniqueItems` and others) is an error by name.
 //!
-//! A schema that nothing satisfies is an error, as is one beyond these limits: 1 MB of text, 64
+//! A schema that nothing satisfies is an error, as is one beyond these limits: 1 MB of text, 128
 //! levels, 10000 rules after all alternatives were multiplied out, 10000 values of an `enum`,
 //! 16384 for lengths and the least number of items. Lark and regular expressions have 64 KB.
 

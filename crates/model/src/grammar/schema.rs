@@ -180,6 +180,11 @@ impl<'s> Reader<'s> {
             path.push(here);
             large("references in a row", path.len(), limits::DEPTH)?;
             match all.iter_mut().find(|known| address(known.schema) == here) {
+                // An alternative that leads back to where it was chosen says nothing by itself:
+                // what satisfies the others is found with them.
+                Some(known) if known.taken != 0 && leads_through(known.schema, &path) => {
+                    return Ok(None);
+                }
                 Some(known) => known.taken |= part.taken,
                 None => {
                     large("schemas that hold at once", all.len() + 1, limits::DEPTH * 4)?;
@@ -626,6 +631,13 @@ fn check(schema: &Value) -> Result<(), GrammarError> {
         large("bytes of schema", bytes, limits::SCHEMA_BYTES)?;
     }
     Ok(())
+}
+
+/// Whether `path` passes an alternative of `schema`.
+fn leads_through(schema: &Value, path: &[usize]) -> bool {
+    let options =
+        ["anyOf", "oneOf"].into_iter().filter_map(|keyword| schema.get(keyword)?.as_array());
+    options.flatten().any(|option| path.contains(&address(option)))
 }
 
 fn address(schema: &Value) -> usize {
