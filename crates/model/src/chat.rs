@@ -28,6 +28,7 @@
 mod args;
 mod ast;
 mod budget;
+mod call;
 mod clock;
 mod conversation;
 mod eval;
@@ -43,6 +44,7 @@ mod print;
 mod sort;
 mod tests;
 mod text;
+mod tool;
 mod value;
 
 use std::ops::Range;
@@ -54,6 +56,11 @@ use serde_json::Value;
 use ast::Parsed;
 use budget::{Budget, Builder, Fault};
 use text::Ch;
+
+#[cfg(feature = "grammar")]
+pub(crate) use call::QUOTE;
+pub use call::{CallError, ToolCall, parse_call};
+pub use tool::{Tool, ToolChoice, ToolError};
 
 /// A compiled chat template.
 ///

@@ -36,6 +36,8 @@ pub mod chat;
 mod config;
 mod engine;
 mod error;
+#[cfg(feature = "grammar")]
+pub mod grammar;
 mod identity;
 mod media_file;
 mod model;
@@ -56,9 +58,11 @@ mod weights;
 pub use carat_kernels::Isa;
 
 pub use cancel::Cancel;
-pub use chat::{ChatTemplate, Rendered};
+pub use chat::{ChatTemplate, Rendered, Tool, ToolCall, ToolChoice};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
+#[cfg(feature = "grammar")]
+pub use grammar::{Constraint, Grammar, GrammarEnv, GrammarError};
 pub use identity::{Identity, IdentityError};
 pub use model::{Model, OpenOptions};
 pub use model_file::ModelFileError;

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "grammar")]
+use std::sync::OnceLock;
 
 use carat_gguf::Source;
 use carat_kernels::Isa;
@@ -16,6 +18,8 @@ use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::engine::{Engine, Engines};
 use crate::error::{Error, Result};
+#[cfg(feature = "grammar")]
+use crate::grammar::GrammarEnv;
 use crate::identity::{Identity, Origin};
 use crate::pool::{self, ThreadsError};
 use crate::projector::{MediaTokens, Projector, ProjectorShape};
@@ -40,7 +44,10 @@ struct Shared {
     frequencies_sliding: Vec<f32>,
     frequencies_full: Vec<f32>,
     turning_pairs: Option<usize>,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    /// The vocabulary as grammars need it, made when the first one is compiled.
+    #[cfg(feature = "grammar")]
+    grammar_env: OnceLock<GrammarEnv>,
     chat_template: Option<ChatTemplate>,
     projector: Option<Projector>,
     bytes: u64,
@@ -130,7 +137,9 @@ impl Model {
             turning_pairs: turning_pairs(&gguf, &config)?,
             config,
             weights,
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
+            #[cfg(feature = "grammar")]
+            grammar_env: OnceLock::new(),
             chat_template,
             projector,
             bytes,
@@ -149,6 +158,21 @@ impl Model {
     /// The vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.shared.tokenizer
+    }
+
+    /// What grammars need of the vocabulary. The first call makes it, in about 0.2 s and 50 MB for
+    /// 262144 tokens; all sessions of the model share it.
+    ///
+    /// # Errors
+    /// As [`GrammarEnv::new`].
+    #[cfg(feature = "grammar")]
+    pub fn grammar_env(&self) -> Result<&GrammarEnv> {
+        let Shared { grammar_env, tokenizer, .. } = &*self.shared;
+        if let Some(env) = grammar_env.get() {
+            return Ok(env);
+        }
+        let env = GrammarEnv::new(Arc::clone(tokenizer))?;
+        Ok(grammar_env.get_or_init(|| env))
     }
 
     /// The template in the file, if there is one.
