@@ -38,6 +38,10 @@ pub enum Error {
     #[error(transparent)]
     Cache(#[from] crate::weights::CacheError),
 
+    /// A conversation that cannot be answered.
+    #[error(transparent)]
+    Conversation(#[from] crate::conversation::ConversationError),
+
     /// A session cannot do what it was asked.
     #[error(transparent)]
     Session(#[from] crate::session::SessionError),

@@ -34,6 +34,7 @@ pub mod audio;
 mod cancel;
 pub mod chat;
 mod config;
+pub mod conversation;
 mod engine;
 mod error;
 #[cfg(feature = "grammar")]
@@ -60,6 +61,10 @@ pub use carat_kernels::Isa;
 pub use cancel::Cancel;
 pub use chat::{ChatTemplate, Rendered, Tool, ToolCall, ToolChoice};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
+pub use conversation::{
+    Answer, AnswerOptions, Chat, ChatConfig, Content, ConversationError, Done, Event, Finish,
+    Message, Overflow, Reply, Role, Thinking, Timings, Usage,
+};
 pub use error::Error;
 #[cfg(feature = "grammar")]
 pub use grammar::{Constraint, Grammar, GrammarEnv, GrammarError};
@@ -72,7 +77,7 @@ pub use projector::beside as projectors_beside;
 pub use sampler::{Sampler, SamplerConfig, TokenMask};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
-    PromptUsage, Seat, Session, SessionConfig, SessionError, Step, Stop, step,
+    PromptUsage, Seat, Session, SessionConfig, SessionError, Step, Stop, evaluate, step,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

@@ -27,7 +27,7 @@ use crate::pages::MemoryError;
 use crate::text::Placed;
 use crate::text::kv_cache::{KvCache, KvLimits};
 use crate::{Isa, Sampler, TokenId};
-pub use batch::{Seat, Step, step};
+pub use batch::{Seat, Step, evaluate, step};
 use config::scratch;
 pub use config::{Memory, MemoryPlan, SessionConfig};
 pub use error::SessionError;

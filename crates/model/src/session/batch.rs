@@ -7,7 +7,7 @@ use crate::cancel::Cancel;
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::sampler::not_finite;
-use crate::text::{self, Share};
+use crate::text::{self, Share, Stream};
 use crate::{Sampler, TokenId};
 
 /// A session that takes part in a [`step`], and what chooses its tokens.
@@ -71,68 +71,79 @@ pub enum Step {
 /// ```
 ///
 /// # Errors
-/// For all: [`Error::Cancelled`] once `cancel` is set (handles of the sessions are not looked at),
-/// [`SessionError::OtherEngine`] if they do not share their threads, or no memory. All sessions are
-/// then as they were. For one, in its place: what [`Session::generate`] gives.
+/// For all those of [`evaluate`]; for one, in its place, what [`Session::generate`] gives.
 ///
 /// # Panics
 /// As [`Session::generate`].
 pub fn step(seats: &mut [Seat<'_>], cancel: &Cancel) -> Result<Vec<Result<Step>>> {
-    let Some(first) = seats.first() else { return Ok(Vec::new()) };
-    let (engine, model) = (Arc::clone(&first.session.engine), first.session.model.clone());
-    if let Some(index) = seats.iter().position(|seat| !Arc::ptr_eq(&seat.session.engine, &engine)) {
-        return Err(SessionError::OtherEngine { index }.into());
-    }
-    let pending: Vec<usize> = seats.iter().map(|seat| seat.session.pending()).collect();
-    let shares = shares(seats);
-    let taking = |seat: usize| shares[seat] > 0;
-    let needs: Vec<_> = (0..seats.len())
-        .filter(|seat| taking(*seat))
-        .map(|seat| Share { limits: seats[seat].session.limits, tokens: shares[seat] })
-        .collect();
-    let mut kept = vec![true; seats.len()];
-    if !needs.is_empty() {
-        engine.reserve(text::pass_need(model.config(), &needs))?;
-        let cancelled = |Cancelled| {
-            let total = shares.iter().sum::<usize>() as u64;
-            Error::Cancelled { done: 0, total }
-        };
-        let mut turn = engine.turn(cancel).map_err(cancelled)?;
-        let (pool, frame) = turn.parts();
-        let seats = seats.iter_mut().enumerate().filter(|(seat, _)| taking(*seat));
-        let mut streams: Vec<_> = seats
-            .map(|(seat, Seat { session, .. })| {
-                session.stream(shares[seat], None, shares[seat] == pending[seat])
-            })
-            .collect();
-        text::forward(&model, pool, &mut streams, frame).map_err(cancelled)?;
-        let mut are_kept = streams.iter().map(text::Stream::is_kept);
-        for (seat, is_kept) in kept.iter_mut().enumerate() {
-            if taking(seat) {
-                *is_kept = are_kept.next() == Some(true);
-            }
-        }
-    }
-    let results = seats.iter_mut().enumerate().map(|(seat, Seat { session, sampler })| {
-        let (done, total) = (shares[seat], pending[seat]);
-        if done > 0 {
-            session.passed(kept[seat], done == total);
-        }
-        if !kept[seat] {
-            return Err(not_finite(&session.logits, session.logits.len()).into());
-        }
-        if done < total {
-            return Ok(Step::Reading(Progress { done, total }));
+    let mut sessions: Vec<_> = seats.iter_mut().map(|seat| &mut *seat.session).collect();
+    let evaluated = evaluate(&mut sessions, cancel)?;
+    let next = |(progress, Seat { session, sampler }): (Result<Progress>, &mut Seat<'_>)| {
+        let progress = progress?;
+        if progress.done < progress.total {
+            return Ok(Step::Reading(progress));
         }
         if let Some(stop) = session.stop {
             return Ok(Step::Stopped(stop));
         }
         session.settle()?;
-        Ok(match (session.choose(sampler)?, session.stop) {
+        Ok(match (session.choose(sampler, None)?, session.stop) {
             (None, Some(stop)) => Step::Stopped(stop),
             (Some(token), _) => Step::Token(token),
             (None, None) => Step::Stopped(Stop::ContextFull),
         })
+    };
+    Ok(evaluated.into_iter().zip(seats).map(next).collect())
+}
+
+/// Evaluates in one forward pass what is pending in several sessions, as far as it fits into the
+/// pass, and says how many tokens of how many each of them had. [`step`] tells how they share it.
+///
+/// # Errors
+/// For all: [`Error::Cancelled`] once `cancel` is set (handles of the sessions are not looked at),
+/// [`SessionError::OtherEngine`] if they do not share their threads, or no memory. All sessions are
+/// then as they were. For one, in its place: logits that are no numbers; it is as it was, too.
+pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Result<Progress>>> {
+    let Some(first) = sessions.first() else { return Ok(Vec::new()) };
+    let (engine, model) = (Arc::clone(&first.engine), first.model.clone());
+    if let Some(index) = sessions.iter().position(|other| !Arc::ptr_eq(&other.engine, &engine)) {
+        return Err(SessionError::OtherEngine { index }.into());
+    }
+    let totals: Vec<usize> = sessions.iter().map(|session| session.pending()).collect();
+    let shares = shares(sessions);
+    let mut are_kept = Vec::new(); // of those that take part
+    if shares.iter().any(|share| *share > 0) {
+        let cancelled = |Cancelled| {
+            let total = shares.iter().sum::<usize>() as u64;
+            Error::Cancelled { done: 0, total }
+        };
+        let takes_part = |(_, share): &(_, &usize)| **share > 0;
+        let limits = sessions.iter().map(|session| session.limits);
+        let needs: Vec<_> = limits
+            .zip(&shares)
+            .filter(|(_, tokens)| **tokens > 0)
+            .map(|(limits, tokens)| Share { limits, tokens: *tokens })
+            .collect();
+        engine.reserve(text::pass_need(model.config(), &needs))?;
+        let mut turn = engine.turn(cancel).map_err(cancelled)?;
+        let (pool, frame) = turn.parts();
+        let streams = sessions.iter_mut().zip(&shares).filter(takes_part);
+        let mut streams: Vec<_> = streams
+            .map(|(session, share)| session.stream(*share, None, *share == session.pending()))
+            .collect();
+        text::forward(&model, pool, &mut streams, frame).map_err(cancelled)?;
+        are_kept.extend(streams.iter().map(Stream::is_kept));
+    }
+    let mut are_kept = are_kept.into_iter();
+    let results = sessions.iter_mut().zip(shares).zip(totals).map(|((session, done), total)| {
+        let is_kept = done == 0 || are_kept.next() == Some(true);
+        if done > 0 {
+            session.passed(is_kept, done == total);
+        }
+        match is_kept {
+            true => Ok(Progress { done, total }),
+            false => Err(not_finite(&session.logits, session.logits.len()).into()),
+        }
     });
     Ok(results.collect())
 }
@@ -145,21 +156,17 @@ impl Session {
 }
 
 /// How many pending tokens of each session take part in the next pass.
-fn shares(seats: &[Seat<'_>]) -> Vec<usize> {
-    let most = seats.iter().map(|seat| seat.session.chunk).max().unwrap_or(0);
-    let is_decoding = |seat: &Seat<'_>| seat.session.pending() == 1;
-    let decoding = seats.iter().filter(|seat| is_decoding(seat)).count();
+fn shares(sessions: &[&mut Session]) -> Vec<usize> {
+    let most = sessions.iter().map(|session| session.chunk).max().unwrap_or(0);
+    let decoding = sessions.iter().filter(|session| session.pending() == 1).count();
     let mut left = most.saturating_sub(decoding);
-    let share = |seat: &Seat<'_>| {
-        if is_decoding(seat) {
+    let share = |session: &&mut Session| {
+        if session.pending() == 1 {
             return 1;
         }
-        let tokens = match left {
-            0 => 0,
-            left => seat.session.pass_tokens(left),
-        };
+        let tokens = if left == 0 { 0 } else { session.pass_tokens(left) };
         left = left.saturating_sub(tokens);
         tokens
     };
-    seats.iter().map(share).collect()
+    sessions.iter().map(share).collect()
 }

@@ -85,7 +85,7 @@ impl Session {
     }
 
     /// Appends tokens and evaluates them.
-    pub(super) fn append(
+    pub(crate) fn append(
         &mut self,
         bos: Option<TokenId>,
         ids: &[TokenId],
@@ -99,7 +99,7 @@ impl Session {
     }
 
     /// Makes `logits` those after the last token.
-    pub(super) fn settle(&mut self) -> Result<()> {
+    pub(crate) fn settle(&mut self) -> Result<()> {
         if self.tokens.is_empty() {
             return Err(SessionError::NothingPushed.into());
         }

@@ -4,7 +4,7 @@ use std::iter::FusedIterator;
 
 use super::Session;
 use crate::error::Result;
-use crate::{Sampler, TokenId};
+use crate::{Sampler, TokenId, TokenMask};
 
 /// Why generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,21 +32,28 @@ impl<'s> Generate<'s> {
 impl Generate<'_> {
     fn step(&mut self) -> Result<Option<TokenId>> {
         self.session.settle()?;
-        self.session.choose(self.sampler)
+        self.session.choose(self.sampler, None)
     }
 }
 
 impl Session {
-    /// Samples a token from the logits after the last one, which are there, and appends it; `None`
-    /// where generation ends, and [`Session::stop`] says why.
-    pub(super) fn choose(&mut self, sampler: &mut Sampler) -> Result<Option<TokenId>> {
+    /// Samples a token, one that is allowed, from the logits after the last one, which are there,
+    /// and appends it; `None` where generation ends, and [`Session::stop`] says why.
+    pub(crate) fn choose(
+        &mut self,
+        sampler: &mut Sampler,
+        allowed: Option<&TokenMask<'_>>,
+    ) -> Result<Option<TokenId>> {
         let tokenizer = self.model.tokenizer();
         for id in tokenizer.suppressed() {
             if let Some(logit) = self.logits.get_mut(*id as usize) {
                 *logit = f32::NEG_INFINITY;
             }
         }
-        let id = sampler.sample(&self.logits)?;
+        let id = match allowed {
+            Some(allowed) => sampler.sample_masked(&self.logits, allowed)?,
+            None => sampler.sample(&self.logits)?,
+        };
         if tokenizer.is_eog(id) {
             // Its random number is used up, though it is no part of the text.
             sampler.seek(sampler.position().wrapping_add(1));

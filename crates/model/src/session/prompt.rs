@@ -31,6 +31,25 @@ impl Session {
         prompt: &MediaPrompt,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<PromptUsage> {
+        let (usage, kept, held) = self.begin_prompt(prompt)?;
+        self.append(None, &prompt.ids[kept..], &prompt.media[held..], progress)?;
+        Ok(usage)
+    }
+
+    /// Makes the session hold `prompt` and nothing else as [`Session::prompt`] does, and leaves what
+    /// is new in it pending.
+    ///
+    /// # Errors
+    /// As [`Session::prompt`].
+    pub fn enqueue_prompt(&mut self, prompt: &MediaPrompt) -> Result<PromptUsage> {
+        let (usage, kept, held) = self.begin_prompt(prompt)?;
+        self.extend(None, &prompt.ids[kept..], &prompt.media[held..])?;
+        Ok(usage)
+    }
+
+    /// Goes back to what a prompt and the session have in common; says how many tokens and media
+    /// these are.
+    fn begin_prompt(&mut self, prompt: &MediaPrompt) -> Result<(PromptUsage, usize, usize)> {
         let (wanted, context) = (prompt.ids.len(), self.context());
         if wanted > context {
             return Err(SessionError::ContextFull { wanted, context }.into());
@@ -40,8 +59,7 @@ impl Session {
         let kept = self.keep(common, common < wanted)?;
         let held = places.iter().take_while(|place| place.start < kept).count();
         let computed = wanted - kept + self.pending();
-        self.append(None, &prompt.ids[kept..], &prompt.media[held..], progress)?;
-        Ok(PromptUsage { reused: wanted - computed, computed })
+        Ok((PromptUsage { reused: wanted - computed, computed }, kept, held))
     }
 
     /// The tokens that a prompt and the session begin with alike.
