@@ -3,38 +3,11 @@
 use std::io::Cursor;
 use std::ops::Range;
 use std::path::Path;
-use std::time::Duration;
 
-use super::decode::{self, Decoded};
-use super::resample::RATE;
 use super::segment::{self, LongClip};
-use super::{AudioError, Stream};
-use crate::media_file;
-
-/// How much sound is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecodeOptions {
-    /// A longer file is refused, from its header where that tells, else on the way. It bounds the
-    /// memory: 64 kB for every second.
-    pub duration_max: Duration,
-}
-
-impl DecodeOptions {
-    /// # Errors
-    /// [`AudioError::TooLong`].
-    pub(crate) fn check(&self, found: Duration) -> Result<(), AudioError> {
-        match found > self.duration_max {
-            true => Err(AudioError::TooLong { found, limit: self.duration_max }),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Default for DecodeOptions {
-    fn default() -> DecodeOptions {
-        DecodeOptions { duration_max: Duration::from_secs(2 * 3600) }
-    }
-}
+use crate::media::file;
+use crate::media::sound::decode::{self, Decoded};
+use crate::media::sound::{AudioError, DecodeOptions, RATE, Stream};
 
 /// At least one mono sample at 16 kHz; all are finite, loud parts may exceed 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +32,7 @@ impl Clip {
     /// # Errors
     /// See [`AudioError`].
     pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Clip, AudioError> {
-        decode::decode(media_file::open(path.as_ref())?, options).map(Clip::from)
+        decode::decode(file::open(path.as_ref())?, options).map(Clip::from)
     }
 
     /// As [`open`](Clip::open), from the file's bytes.

@@ -5,32 +5,14 @@
 //! row = P RMSNorm(f)
 //! ```
 
-mod au;
-mod caf;
 mod clip;
-mod codec;
-mod decode;
-mod error;
-mod flac;
-mod frames;
-mod mp4;
-mod ogg;
-mod opus;
-mod pcm;
-mod resample;
 pub(crate) mod segment;
-mod sink;
-mod sniff;
-mod stream;
-mod view;
-mod wav;
 
-pub use clip::{Clip, DecodeOptions};
-pub use error::AudioError;
-pub use resample::RATE;
+pub use clip::Clip;
 pub use segment::{LongClip, SEGMENT_SECONDS_MAX};
-pub use stream::Stream;
-pub(crate) use stream::check_finite;
+
+pub(crate) use crate::media::sound::check_finite;
+pub use crate::media::sound::{AudioError, DecodeOptions, RATE, Stream};
 
 use crate::arena::{Frame, Need};
 use crate::error::Result;

@@ -9,7 +9,8 @@
 
 use std::ops::Range;
 
-use super::{AudioError, FRAME, resample::RATE};
+use super::FRAME;
+use crate::media::sound::{AudioError, RATE};
 
 /// The longest sound in seconds that the model was trained to hear at once.
 pub const SEGMENT_SECONDS_MAX: usize = 30;

@@ -6,15 +6,7 @@
 //! track is no part of the frames: [`sound()`] has it. [`picture()`] is for still pictures that
 //! have no decoder here.
 
-mod animation;
-#[cfg(all(test, unix))]
-mod fake;
-mod ffmpeg;
-mod ppm;
-mod program;
-mod sampling;
-mod sound;
-mod still;
+pub(crate) mod sampling;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -23,13 +15,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::audio::AudioError;
-use crate::media_file;
-use crate::quiet;
-use crate::vision::{Budget, ImageError, Picture, decode};
+use crate::media::film::{animation, ffmpeg};
+use crate::media::image::decode;
+use crate::media::{file, quiet};
+use crate::vision::{Budget, ImageError, Picture};
 
 pub use sampling::timestamp;
-pub use sound::sound;
-pub use still::picture;
+
+pub use crate::media::film::{picture, sound};
 
 /// The frames of a video that the model sees, in order of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +89,7 @@ impl Video {
             return Err(VideoError::Folder { path: path.to_owned() });
         }
         let mut start = Vec::new();
-        media_file::open(path).map_err(failed)?.take(64).read_to_end(&mut start).map_err(failed)?;
+        file::open(path).map_err(failed)?.take(64).read_to_end(&mut start).map_err(failed)?;
         if start.is_empty() {
             return Err(VideoError::Empty { path: path.to_owned() });
         }
@@ -249,9 +242,9 @@ pub enum VideoError {
 }
 
 /// Whether a file begins as a picture does.
-fn is_picture(path: &Path) -> bool {
+pub(crate) fn is_picture(path: &Path) -> bool {
     let mut start = Vec::new();
-    let read = media_file::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
+    let read = file::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
     read.is_ok() && decode::format(&start).is_ok()
 }
 

@@ -4,7 +4,7 @@ use super::VideoError;
 
 /// The frames to take of `total`, ascending: at most `wanted`, spread evenly from the first, each
 /// at the floor of its share, as the reference has it.
-pub(super) fn indices(total: u64, wanted: usize) -> Vec<u64> {
+pub(crate) fn indices(total: u64, wanted: usize) -> Vec<u64> {
     let count = u128::from(total).min(wanted as u128);
     (0..count).map(|i| (i * u128::from(total) / count) as u64).collect()
 }
@@ -13,7 +13,7 @@ pub(super) fn indices(total: u64, wanted: usize) -> Vec<u64> {
 /// show at at most `wanted` moments spread evenly over the film. `times` are the frames' times in
 /// seconds, ascending. Where all frames are shown equally long these are [`indices`], however the
 /// container rounds times.
-pub(super) fn shown(times: &[f64], wanted: usize) -> Vec<u64> {
+pub(crate) fn shown(times: &[f64], wanted: usize) -> Vec<u64> {
     let moments = indices(times.len() as u64, wanted);
     let ends = times.first().zip(times.last());
     let span = ends.map_or(0.0, |(first, last)| last - first);
@@ -40,7 +40,7 @@ pub fn timestamp(seconds: f64) -> String {
 }
 
 /// Refuses rates that make no time of a frame number.
-pub(super) fn check_rate(rate: f64) -> Result<(), VideoError> {
+pub(crate) fn check_rate(rate: f64) -> Result<(), VideoError> {
     if rate.is_finite() && rate > 0.0 { Ok(()) } else { Err(VideoError::Rate { found: rate }) }
 }
 

@@ -8,22 +8,13 @@
 //!
 //! There is no encoder: patches do not see each other here, only in the decoder.
 
-mod bmp;
-pub(crate) mod decode;
-mod gif;
-mod heif;
-mod ico;
 mod image;
-mod jpeg;
-mod orientation;
-mod png;
-mod pnm;
 mod resize;
 mod sizes;
-mod tiff;
-mod webp;
 
-pub use image::{Budget, ImageError, PATCH as PATCH_SIDE, Picture};
+pub use image::{Budget, PATCH as PATCH_SIDE, Picture};
+
+pub use crate::media::image::ImageError;
 
 use crate::arena::{Frame, Need};
 use crate::error::Result;
