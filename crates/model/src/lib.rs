@@ -27,9 +27,23 @@
 //!
 //! Results do not depend on how a prompt is cut into chunks nor on the number of threads: both
 //! give the same bits.
+//!
+//! # Features
+//!
+//! All are on by default. Without any, text, pixels ([`vision::Picture::from_rgb`]), samples at
+//! 16 kHz ([`audio::Clip::from_pcm`], [`Session::listen`]) and frames
+//! ([`video::Video::from_frames`]) still go in, and prompts are put together as [`Rendered`].
+//!
+//! - `image`: picture files, by `vision::Picture::open` and `decode`.
+//! - `sound`: sound files, by `audio::Clip::open` and `decode`, and samples at any rate.
+//! - `film`: animations and, by way of ffmpeg, films, by `video::Video::open` and `video::sound`.
+//!   It takes `image` and `sound` with it.
+//! - `chat`: the chat template in a model file, by `Model::chat_template`. A file that has one
+//!   opens without the feature, too.
 
 mod arena;
 pub mod audio;
+#[cfg(feature = "chat")]
 pub mod chat;
 mod config;
 mod error;
@@ -40,6 +54,7 @@ mod model_file;
 mod pages;
 mod pool;
 mod projector;
+mod rendered;
 pub mod sampler;
 mod session;
 mod text;
@@ -50,7 +65,8 @@ mod weights;
 
 pub use carat_kernels::Isa;
 
-pub use chat::{ChatTemplate, Rendered};
+#[cfg(feature = "chat")]
+pub use chat::ChatTemplate;
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
 pub use identity::{Identity, IdentityError};
@@ -59,6 +75,7 @@ pub use model_file::ModelFileError;
 pub use pages::MemoryError;
 pub use pool::{ThreadsError, threads_max};
 pub use projector::beside as projectors_beside;
+pub use rendered::Rendered;
 pub use sampler::{Sampler, SamplerConfig};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,

@@ -15,11 +15,11 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use crate::arena::Arena;
-use crate::chat::Rendered;
 use crate::error::Result;
 use crate::model::Model;
 use crate::pages::MemoryError;
 use crate::pool::Pool;
+use crate::rendered::Rendered;
 use crate::text::kv_cache::{KvCache, KvLimits};
 use crate::{Isa, Sampler, TokenId};
 use config::scratch;

@@ -4,7 +4,7 @@ mod common;
 #[path = "common/emulated.rs"]
 mod emulated;
 
-use carat::audio::{AudioError, Clip, LongClip};
+use carat::audio::{Clip, LongClip, SamplesError};
 use carat::{Error, Input, Medium, Model, Part, Session, SessionConfig, TokenId};
 use common::{bits, config, seeing_model};
 use emulated::emulated;
@@ -124,7 +124,7 @@ fn what_cannot_be_heard_is_an_error_and_the_session_goes_on() {
 
     let listen = session.listen(16_000, 1, LongClip::Split).expect("it hears");
     let error = listen.finish().expect_err("nothing was heard");
-    assert!(matches!(error, Error::Audio(AudioError::NoSamples)), "{error}");
+    assert!(matches!(error, Error::Samples(SamplesError::NoSamples)), "{error}");
     check(&mut session, error, "no samples");
 
     let mut listen = session.listen(16_000, 1, LongClip::Split).expect("it hears");

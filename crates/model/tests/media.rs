@@ -302,7 +302,7 @@ fn wrong_media_leave_the_session_as_it_was() {
     assert!(bits(session.logits().expect("logits")) == before);
 
     let error = session.embed_samples(&[]).expect_err("nothing to hear");
-    assert!(matches!(error, Error::Audio(_)), "{error}");
+    assert!(matches!(error, Error::Samples(_)), "{error}");
     let blind = common::model("f32");
     let mut session = Session::new(&blind, config()).expect("a session");
     let error = session.embed_picture(&picture()).expect_err("no projector");

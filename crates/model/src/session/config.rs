@@ -5,10 +5,9 @@ use carat_gguf::Gguf;
 use super::SessionError;
 use crate::arena::Need;
 use crate::audio::Audio;
-use crate::chat::ChatTemplate;
 use crate::config::Config;
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{Model, template_bytes};
 use crate::projector::ProjectorShape;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType};
 use crate::tokenizer::Tokenizer;
@@ -83,7 +82,7 @@ impl Memory {
         Self {
             weights: model.text_bytes(),
             projector: projector.map_or(0, |projector| projector.bytes),
-            tokenizer: texts(model.tokenizer().bytes(), model.chat_template()),
+            tokenizer: (model.tokenizer().bytes() + model.template_bytes()) as u64,
             kv: KvCache::bytes(model.config(), limits),
             scratch: work_space(model.config(), projector, limits, chunk),
         }
@@ -113,12 +112,11 @@ impl MemoryPlan {
     /// Those of [`Model::open`](crate::Model::open) that can be known beforehand.
     pub fn new(gguf: &Gguf<'_>) -> Result<Self> {
         let config = Config::from_gguf(gguf)?;
-        let template = gguf.metadata().opt_string("tokenizer.chat_template")?;
-        let template = template.map(ChatTemplate::new).transpose()?;
+        let template = template_bytes(gguf)?;
         Ok(Self {
             weights: weights::check(gguf, &config)?,
             turning_pairs: weights::turning_pairs(gguf, &config)?,
-            tokenizer: texts(Tokenizer::from_gguf(gguf)?.bytes(), template.as_ref()),
+            tokenizer: (Tokenizer::from_gguf(gguf)?.bytes() + template) as u64,
             projector: None,
             config,
         })
@@ -146,10 +144,6 @@ impl MemoryPlan {
             scratch: work_space(&self.config, self.projector, limits, chunk),
         })
     }
-}
-
-fn texts(tokenizer: usize, template: Option<&ChatTemplate>) -> u64 {
-    (tokenizer + template.map_or(0, |template| template.source().len())) as u64
 }
 
 fn work_space(

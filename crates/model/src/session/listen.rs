@@ -60,8 +60,8 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz, or
-    /// there are not 1 to 64 channels.
+    /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz
+    /// (without the crate's feature `sound`: is not 16 kHz), or there are not 1 to 64 channels.
     pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_>> {
         self.check_whole()?;
         self.model.audio()?;
@@ -108,7 +108,7 @@ impl Listen<'_> {
     pub fn finish(mut self) -> Result<()> {
         self.stream.finish(&mut self.samples)?;
         if self.samples.is_empty() && self.closed == 0 {
-            return Err(crate::audio::AudioError::NoSamples.into());
+            return Err(crate::audio::SamplesError::NoSamples.into());
         }
         self.split(true)?;
         match self.samples.is_empty() {

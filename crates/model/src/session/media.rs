@@ -8,11 +8,11 @@ use std::sync::{Arc, Weak};
 use super::SessionError;
 use crate::TokenId;
 use crate::audio::{Clip, FRAME, LongClip, check_finite};
-use crate::chat::Rendered;
 use crate::error::Result;
 use crate::model::Model;
 use crate::pages::MemoryError;
 use crate::projector::MediaTokens;
+use crate::rendered::Rendered;
 use crate::video::{Video, timestamp};
 use crate::vision::Picture;
 
@@ -328,7 +328,7 @@ impl super::Session {
         self.check_whole()?;
         let (audio, _) = self.model.audio()?;
         if samples.is_empty() {
-            return Err(crate::audio::AudioError::NoSamples.into());
+            return Err(crate::audio::SamplesError::NoSamples.into());
         }
         check_finite(samples, 0)?;
         let tokens = samples.len().div_ceil(FRAME);

@@ -1,14 +1,13 @@
-//! From a picture file to the pixels that the model sees.
+//! From pixels to those that the model sees.
 //!
-//! A [`Picture`] is decoded, turned upright, made RGB, and scaled so that it fills its [`Budget`]
+//! A [`Picture`] is RGB, upright, and scaled so that it fills its [`Budget`]
 //! of tokens; each token then is one square patch of [`PATCH`] pixels a side. There are no tensors
 //! here: what comes out is still a picture, and the same bytes always give the same one.
 
 use std::fmt;
-use std::path::Path;
 
-use super::{resize, sizes};
-use crate::media::image::{ImageError, check_sides, decode};
+use super::{VisionError, resize, sizes};
+use crate::media::pixels::{PixelsError, check_sides};
 
 /// Pixels along one side of a patch, which is one token (Gemma 4: 16-pixel patches, 3 x 3 of them).
 pub const PATCH: usize = 48;
@@ -22,27 +21,6 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Reads and decodes a PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, ICO, PNM, QOI or TGA file. The
-    /// content tells the format, not the name; of an animation the first frame is taken.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read, is no such picture, is damaged, or larger than is decoded.
-    pub fn open(path: impl AsRef<Path>, budget: Budget) -> Result<Self, ImageError> {
-        let bytes = decode::read(path.as_ref())?;
-        Self::decode(&bytes, budget)
-    }
-
-    /// Decodes a picture file in memory.
-    ///
-    /// # Errors
-    ///
-    /// If the bytes are no such picture, are damaged, or the picture is larger than is decoded.
-    pub fn decode(bytes: &[u8], budget: Budget) -> Result<Self, ImageError> {
-        let image = decode::decode(bytes)?;
-        Self::from_rgb(image.width, image.height, &image.pixels, budget)
-    }
-
     /// Takes pixels that are decoded already: RGB, 8 bits, row-major, `width * height * 3` bytes.
     ///
     /// # Errors
@@ -53,11 +31,11 @@ impl Picture {
         height: u32,
         pixels: &[u8],
         budget: Budget,
-    ) -> Result<Self, ImageError> {
+    ) -> Result<Self, PixelsError> {
         check_sides(width, height)?;
         let wanted = 3 * width as usize * height as usize;
         if pixels.len() != wanted {
-            return Err(ImageError::Buffer { width, height, wanted, found: pixels.len() });
+            return Err(PixelsError::Buffer { width, height, wanted, found: pixels.len() });
         }
         let (columns, rows) = sizes::grid(width, height, budget.tokens());
         let target = ((columns * PATCH) as u32, (rows * PATCH) as u32);
@@ -126,10 +104,10 @@ impl Default for Budget {
 }
 
 impl TryFrom<usize> for Budget {
-    type Error = ImageError;
+    type Error = VisionError;
 
-    fn try_from(tokens: usize) -> Result<Self, ImageError> {
+    fn try_from(tokens: usize) -> Result<Self, VisionError> {
         let known = Self::ALL.into_iter().find(|budget| budget.0 == tokens);
-        known.ok_or(ImageError::Budget { found: tokens })
+        known.ok_or(VisionError::Budget { found: tokens })
     }
 }

@@ -13,12 +13,14 @@ use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{AnimationDecoder, Frames, ImageDecoder, ImageFormat, ImageResult};
 
-use crate::media::image::{check_sides, decode};
-use crate::video::{Frame, VideoConfig, VideoError, sampling};
+use super::{VideoConfig, VideoError, sampling};
+use crate::media::image::decode;
+use crate::media::pixels::check_sides;
+use crate::video::Frame;
 use crate::vision::Picture;
 
 /// The sampled frames of a picture file; a still picture is its only frame, at time 0.
-pub(crate) fn frames(bytes: &[u8], config: &VideoConfig) -> Result<Vec<Frame>, VideoError> {
+pub(super) fn frames(bytes: &[u8], config: &VideoConfig) -> Result<Vec<Frame>, VideoError> {
     let format = decode::format(bytes)?;
     let blame = |cause| decode::blame(format, bytes, cause);
     let Some(animation) = animation(bytes, format).map_err(blame)? else {

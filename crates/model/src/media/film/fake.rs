@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::video::{Video, VideoConfig, VideoError};
+use crate::video::Video;
 
 /// A folder with a film, `ffmpeg` and `ffprobe`. Scripts are written and started by one test at a
 /// time: a program that is being written anywhere cannot be started.
@@ -81,7 +81,7 @@ fn a_still_picture_is_the_first_that_comes() {
     assert_eq!(picture(stage.film(), &stage.config).unwrap().pixels()[..3], b"abc"[..]);
     drop(stage);
     let none = Stage::new("exit 1", "exit 0");
-    assert!(matches!(picture(none.film(), &none.config), Err(VideoError::NoFrames)));
+    assert!(matches!(picture(none.film(), &none.config), Err(VideoError::NoFrames(_))));
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn output_that_was_not_asked_for_is_an_error() {
     let open = |ffprobe: &str, ffmpeg: &str| Stage::new(ffprobe, ffmpeg).open();
     assert!(matches!(open(&film(2), "exec yes"), Err(VideoError::Answer { .. })));
     assert!(matches!(open("exec yes", ""), Err(VideoError::Answer { .. })));
-    assert!(matches!(open(&film(2), "true"), Err(VideoError::NoFrames)));
-    assert!(matches!(open("true", ""), Err(VideoError::NoFrames)));
+    assert!(matches!(open(&film(2), "true"), Err(VideoError::NoFrames(_))));
+    assert!(matches!(open("true", ""), Err(VideoError::NoFrames(_))));
 }
 
 #[test]

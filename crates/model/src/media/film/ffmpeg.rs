@@ -12,11 +12,12 @@ use std::path::Path;
 
 use super::ppm::{Ppm, ppm};
 use super::program::{Deadline, Running, shorten};
-use crate::video::{Frame, Video, VideoConfig, VideoError, sampling};
+use super::{VideoConfig, VideoError, sampling};
+use crate::video::{Frame, NoFrames, Video};
 use crate::vision::{Budget, Picture};
 
 /// The sampled frames of a film.
-pub(crate) fn video(path: &Path, config: &VideoConfig) -> Result<Video, VideoError> {
+pub(super) fn video(path: &Path, config: &VideoConfig) -> Result<Video, VideoError> {
     let deadline = Deadline::of(config);
     let film = Film::probe(path, config, &deadline)?;
     let taken = film.sample(config.frames_max);
@@ -71,7 +72,7 @@ impl Film {
         let arguments = probing(path, VIDEO, entries, "default=noprint_wrappers=1");
         let answer = Running::start(&config.ffprobe, &arguments, deadline)?.text()?;
         if value(&answer, "avg_frame_rate").is_none() {
-            return Err(VideoError::NoFrames);
+            return Err(NoFrames.into());
         }
         let rates = ["avg_frame_rate", "r_frame_rate"];
         let rate = rates.iter().find_map(|key| fraction(value(&answer, key)?));

@@ -1,6 +1,6 @@
 //! PPM pictures in a stream of bytes, as ffmpeg sends them.
 
-use crate::media::image::check_sides;
+use crate::media::pixels::check_sides;
 
 /// What received bytes begin with.
 pub(super) enum Ppm<'a> {

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::video::{VideoConfig, VideoError};
+use super::{VideoConfig, VideoError};
 
 /// When programs are stopped: after a time that they share, or when the caller cancels.
 #[derive(Clone)]

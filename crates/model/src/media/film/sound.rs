@@ -5,9 +5,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::ffmpeg::{QUIET, input, list, probing, value};
+use super::open::is_picture;
 use super::program::{Deadline, Running};
+use super::{VideoConfig, VideoError};
 use crate::audio::{Clip, RATE};
-use crate::video::{VideoConfig, VideoError, is_picture};
 
 /// The first sound track of any file that ffmpeg reads, a film or a recording: the mean of its
 /// channels; `None` where there is no sound track. Animations and pictures have none, and no

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::ffmpeg::{PICTURES, QUIET, input, list, receive};
 use super::program::{Deadline, Running};
-use crate::video::{VideoConfig, VideoError};
+use super::{VideoConfig, VideoError};
+use crate::video::NoFrames;
 use crate::vision::Picture;
 
 /// The picture in a file that `ffmpeg` reads, AVIF for instance, within `config.budget`.
@@ -22,5 +23,5 @@ pub fn picture(path: impl AsRef<Path>, config: &VideoConfig) -> Result<Picture, 
     let mut running = Running::start(&config.ffmpeg, &arguments, &Deadline::of(config))?;
     let mut pictures = Vec::new();
     receive(&mut running, config.budget, 1, &mut pictures)?;
-    pictures.pop().ok_or(VideoError::NoFrames)
+    pictures.pop().ok_or(VideoError::NoFrames(NoFrames))
 }

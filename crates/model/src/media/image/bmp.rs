@@ -1,8 +1,9 @@
 //! BMP pictures, as the reference reads them: Windows' headers and those of OS/2, palettes, colors
 //! of 16, 24 and 32 bits by any masks, and runs.
 
+use super::ImageError;
 use super::decode::{self, Rgb};
-use super::{ImageError, check_sides};
+use crate::media::pixels::check_sides;
 
 /// Decodes a picture.
 pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {

@@ -14,8 +14,8 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use super::heif::Coding;
 use super::ico::Chosen;
 use super::jpeg::{Jpeg, JpegError};
-use super::sides::{PIXELS_MAX, check_sides};
 use super::{ImageError, bmp, gif, heif, ico, orientation, png, pnm, tiff, webp};
+use crate::media::pixels::{PIXELS_MAX, check_sides};
 use crate::media::{file, quiet};
 
 /// A decoded picture: RGB, 8 bits, row-major, both sides positive.

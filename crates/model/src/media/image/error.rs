@@ -1,9 +1,11 @@
-//! Why a picture cannot be used, each cause with what was found and what to do.
+//! Why a picture file cannot be used, each cause with what was found and what to do.
 
 use std::error::Error;
 use std::path::PathBuf;
 
-/// Why there is no picture.
+use crate::media::pixels::PixelsError;
+
+/// What can go wrong between a picture file and its pixels.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says they are")]
@@ -33,24 +35,6 @@ pub enum ImageError {
     )]
     NoDecoder { format: &'static str },
 
-    /// A side of length 0.
-    #[error("the picture is {width} x {height} and has no pixels, a side of 1 is the least")]
-    NoPixels { width: u32, height: u32 },
-
-    /// More pixels than are decoded.
-    #[error(
-        "the picture is {width} x {height} pixels, at most {pixels_max} pixels and {side_max} \
-         along a side are decoded: make it smaller"
-    )]
-    TooLarge { width: u32, height: u32, pixels_max: u64, side_max: u32 },
-
-    /// A picture with a side that the model has no positions for.
-    #[error(
-        "the picture has {columns} x {rows} patches, the model has positions for {positions} in \
-         each direction: choose a smaller budget or a less extreme shape"
-    )]
-    Positions { columns: usize, rows: usize, positions: usize },
-
     /// A file larger than any picture that is decoded.
     #[error("the picture file has more than {bytes_max} bytes: make it smaller")]
     TooLong { bytes_max: u64 },
@@ -79,11 +63,7 @@ pub enum ImageError {
     )]
     Memory { bytes: u64 },
 
-    /// Pixels in memory that are not as many as their sides say.
-    #[error("{width} x {height} pixels of RGB are {wanted} bytes, {found} were given")]
-    Buffer { width: u32, height: u32, wanted: usize, found: usize },
-
-    /// A budget that the model was not trained on.
-    #[error("an image budget of {found} tokens does not exist, choose 70, 140, 280, 560 or 1120")]
-    Budget { found: usize },
+    /// A picture of impossible sides.
+    #[error(transparent)]
+    Pixels(#[from] PixelsError),
 }

@@ -5,8 +5,9 @@
 
 use weezl::{BitOrder, decode::Decoder};
 
+use super::ImageError;
 use super::decode::{self, Rgb};
-use super::{ImageError, check_sides};
+use crate::media::pixels::check_sides;
 
 /// Decodes the first frame (GIF89a specification, sections 18 to 24).
 pub(super) fn decode(bytes: &[u8], bytes_max: u64) -> Result<Rgb, ImageError> {

@@ -10,9 +10,7 @@ mod jpeg;
 mod orientation;
 mod png;
 mod pnm;
-mod sides;
 mod tiff;
 mod webp;
 
 pub use error::ImageError;
-pub(crate) use sides::check_sides;

@@ -9,8 +9,9 @@ use flate2::read::ZlibDecoder;
 use image::ColorType;
 use png::{BitDepth, DecodeOptions, Decoder, DecodingError, Transformations};
 
+use super::ImageError;
 use super::decode::{self, Rgb};
-use super::{ImageError, check_sides};
+use crate::media::pixels::check_sides;
 
 /// Decodes a file; `bytes_max` bounds the memory of its samples. The rest is Exif and XMP.
 pub(super) fn decode(bytes: &[u8], bytes_max: u64) -> Result<(Rgb, Metadata), ImageError> {

@@ -3,8 +3,9 @@
 //! Samples are scaled to 255, and gray ones of more than 8 bits to 65535 and then clipped: these
 //! are the reference's rules.
 
+use super::ImageError;
 use super::decode::Rgb;
-use super::{ImageError, check_sides};
+use crate::media::pixels::check_sides;
 
 /// Decodes the first picture of a file.
 pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {

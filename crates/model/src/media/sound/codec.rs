@@ -6,8 +6,7 @@ use symphonia::core::packet::Packet;
 
 use super::AudioError;
 use super::opus::{OPUS_RATE, Opus};
-use super::resample::Resampler;
-use super::stream::check_channels;
+use crate::media::samples::{Resampler, check_channels};
 
 /// A decoder of packets.
 pub(crate) struct Codec {

@@ -1,8 +1,10 @@
-//! Why a sound cannot be used, each cause with what was found and what to do.
+//! Why a sound file cannot be used, each cause with what was found and what to do.
 
 use std::time::Duration;
 
-/// What can go wrong between a file, or the caller's PCM, and samples that the model can hear.
+use crate::media::samples::SamplesError;
+
+/// What can go wrong between a sound file and samples that the model can hear.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are what the message says they are")]
@@ -44,35 +46,6 @@ pub enum AudioError {
     )]
     NoIndex { container: &'static str },
 
-    /// Nothing to hear: no sample came out of the file, or the caller gave none.
-    #[error("the audio has no samples, at least one is wanted: record or download it again")]
-    NoSamples,
-
-    /// A sample rate that no recording has.
-    #[error(
-        "a sample rate of {found} Hz is not usable, 1000 to 768000 Hz are: \
-         correct the rate or the file's header"
-    )]
-    SampleRate { found: u32 },
-
-    /// A channel count that cannot be mixed down.
-    #[error("{found} channels are not usable, 1 to 64 are: correct the count or the file's header")]
-    Channels { found: usize },
-
-    /// A length that is not a whole number of sample frames.
-    #[error(
-        "{samples} interleaved samples do not divide into {channels} channels: \
-         give every channel equally many"
-    )]
-    Interleaving { samples: u64, channels: usize },
-
-    /// A float that is no sound. It would turn every number after it into NaN.
-    #[error(
-        "sample {at} is {value}, a finite number (best within -1 and 1) is wanted: \
-         the file is damaged or its samples are not of the type it states"
-    )]
-    NotFinite { at: u64, value: f32 },
-
     /// Longer than the caller allows.
     #[error(
         "the audio lasts {} or more, the limit is {}: \
@@ -80,12 +53,9 @@ pub enum AudioError {
     )]
     TooLong { found: Duration, limit: Duration },
 
-    /// Longer than the model hears at once, where the caller did not want it split.
-    #[error(
-        "the audio lasts {seconds:.4} s, the model hears at most {limit} s at once: \
-         cut it or allow it to be split into segments"
-    )]
-    OverOneSegment { seconds: f64, limit: usize },
+    /// Samples that are no sound.
+    #[error(transparent)]
+    Samples(#[from] SamplesError),
 }
 
 /// `h:mm:ss`, rounded down.

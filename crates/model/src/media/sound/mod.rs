@@ -1,4 +1,4 @@
-//! From the bytes of a sound file, or samples at any rate, to mono samples at 16 kHz.
+//! From the bytes of a sound file to mono samples at 16 kHz.
 
 mod au;
 mod caf;
@@ -12,15 +12,10 @@ mod ogg;
 mod options;
 mod opus;
 mod pcm;
-mod resample;
 mod sink;
 mod sniff;
-mod stream;
 mod view;
 mod wav;
 
 pub use error::AudioError;
 pub use options::DecodeOptions;
-pub use resample::RATE;
-pub use stream::Stream;
-pub(crate) use stream::check_finite;

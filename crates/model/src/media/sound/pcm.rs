@@ -2,8 +2,8 @@
 
 use std::io::{Read, Seek};
 
-use super::stream::check_channels;
-use super::{AudioError, resample::Resampler};
+use super::AudioError;
+use crate::media::samples::{Resampler, check_channels};
 
 /// What the bytes of a sample mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::resample::Resampler;
-use super::stream::{check_channels, check_finite, mix};
 use super::{AudioError, DecodeOptions};
+use crate::media::samples::{Resampler, SamplesError, check_channels, check_finite, mix};
 
 /// Mono samples at 16 kHz, and whether the whole file was heard.
 pub(crate) struct Decoded {
@@ -90,7 +89,7 @@ impl Sink<'_> {
     pub(crate) fn finish(mut self, complete: bool) -> Result<Decoded, AudioError> {
         self.end_sound();
         match self.samples.is_empty() {
-            true => Err(AudioError::NoSamples),
+            true => Err(SamplesError::NoSamples.into()),
             false => Ok(Decoded { samples: self.samples, complete }),
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use super::{AudioError, frames};
+use crate::media::samples::SamplesError;
 
 /// A container that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub(crate) fn recognise(source: &mut (impl Read + Seek)) -> Result<Kind, AudioEr
         }
     }
     if tagged && head(source, at, 1)?.is_empty() {
-        return Err(AudioError::NoSamples);
+        return Err(SamplesError::NoSamples.into());
     }
     Err(other(&if tagged { head(source, at, HEAD)? } else { first }))
 }

@@ -12,8 +12,9 @@ use std::borrow::Cow;
 use heic_decoder::{ChromaUpsampling, HeifError, RgbOptions};
 
 use self::declared::Declared;
+use super::ImageError;
 use super::decode::{self, Rgb};
-use super::{ImageError, check_sides};
+use crate::media::pixels::check_sides;
 
 /// How the picture of a box file is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,12 @@ use std::io::Read;
 use flate2::{Decompress, FlushDecompress, Status};
 use weezl::{BitOrder, LzwStatus};
 
-use super::super::{ImageError, check_sides};
+use super::super::ImageError;
 use super::super::{decode, jpeg::Jpeg};
 use super::directory::Directory;
 use super::fax::Fax;
 use super::{damaged, truncated, variant};
+use crate::media::pixels::check_sides;
 
 /// How strips and tiles are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

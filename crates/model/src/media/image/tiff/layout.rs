@@ -60,7 +60,7 @@ impl Layout {
         height: u32,
     ) -> Result<Self, ImageError> {
         let (width, height) = (width as usize, height as usize);
-        let uint = |tag, or| Ok(directory.uint(tag)?.unwrap_or(or));
+        let uint = |tag, or| directory.uint(tag).map(|found| found.unwrap_or(or));
         let compression = Compression::of(directory)?;
         let photometric = uint(PHOTOMETRIC, 0)?;
         let bits = directory.uints(BITS)?.unwrap_or_else(|| vec![1]);

@@ -17,8 +17,9 @@ mod ycbcr;
 
 use image::metadata::Orientation;
 
+use super::ImageError;
 use super::decode::Rgb;
-use super::{ImageError, check_sides};
+use crate::media::pixels::check_sides;
 use color::Meaning;
 use directory::Directory;
 use layout::Layout;

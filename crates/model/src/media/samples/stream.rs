@@ -1,6 +1,6 @@
 //! Sound that arrives piece by piece, as from a microphone.
 
-use super::{AudioError, resample::Resampler};
+use super::{SamplesError, resample::Resampler};
 
 /// Interleaved PCM of any rate and channel count in, final mono samples at 16 kHz out.
 ///
@@ -18,8 +18,9 @@ pub struct Stream {
 
 impl Stream {
     /// # Errors
-    /// [`AudioError::SampleRate`] outside 1 to 768 kHz, [`AudioError::Channels`] outside 1 to 64.
-    pub fn new(rate: u32, channels: usize) -> Result<Stream, AudioError> {
+    /// [`SamplesError::SampleRate`] outside 1 to 768 kHz (without the feature `sound`: other than
+    /// 16 kHz), [`SamplesError::Channels`] outside 1 to 64.
+    pub fn new(rate: u32, channels: usize) -> Result<Stream, SamplesError> {
         check_channels(channels)?;
         let resampler = Resampler::new(rate)?;
         Ok(Stream { channels, resampler, partial: Vec::new(), mono: Vec::new(), taken: 0 })
@@ -29,9 +30,9 @@ impl Stream {
     /// the channels of one instant.
     ///
     /// # Errors
-    /// [`AudioError::NotFinite`] for NaN, infinity and numbers that no recording has; nothing of
+    /// [`SamplesError::NotFinite`] for NaN, infinity and numbers that no recording has; nothing of
     /// the piece is taken then, and the stream stays usable.
-    pub fn push(&mut self, interleaved: &[f32], out: &mut Vec<f32>) -> Result<(), AudioError> {
+    pub fn push(&mut self, interleaved: &[f32], out: &mut Vec<f32>) -> Result<(), SamplesError> {
         check_finite(interleaved, self.taken)?;
         self.taken += interleaved.len() as u64;
         let missing = (self.channels - self.partial.len()) % self.channels;
@@ -52,16 +53,16 @@ impl Stream {
     /// Appends what is left and is ready for another sound of the same rate and channels.
     ///
     /// # Errors
-    /// [`AudioError::Interleaving`] where the last instant lacks channels; all that came before is
-    /// in `out` all the same.
-    pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<(), AudioError> {
+    /// [`SamplesError::Interleaving`] where the last instant lacks channels; all that came before
+    /// is in `out` all the same.
+    pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<(), SamplesError> {
         self.resampler.finish(out);
         let samples = std::mem::take(&mut self.taken);
         if self.partial.is_empty() {
             return Ok(());
         }
         self.partial.clear();
-        Err(AudioError::Interleaving { samples, channels: self.channels })
+        Err(SamplesError::Interleaving { samples, channels: self.channels })
     }
 }
 
@@ -75,18 +76,18 @@ pub(crate) fn mix(interleaved: &[f32], channels: usize, mono: &mut Vec<f32>) {
     mono.extend(frames.map(|frame| frame.iter().sum::<f32>() / channels as f32));
 }
 
-pub(crate) fn check_channels(channels: usize) -> Result<(), AudioError> {
+pub(crate) fn check_channels(channels: usize) -> Result<(), SamplesError> {
     match (1..=CHANNELS_MAX).contains(&channels) {
         true => Ok(()),
-        false => Err(AudioError::Channels { found: channels }),
+        false => Err(SamplesError::Channels { found: channels }),
     }
 }
 
 /// `before` samples came before these, for the message.
-pub(crate) fn check_finite(samples: &[f32], before: u64) -> Result<(), AudioError> {
+pub(crate) fn check_finite(samples: &[f32], before: u64) -> Result<(), SamplesError> {
     match samples.iter().position(|s| s.is_nan() || s.abs() > SAMPLE_MAX) {
         None => Ok(()),
-        Some(at) => Err(AudioError::NotFinite { at: before + at as u64, value: samples[at] }),
+        Some(at) => Err(SamplesError::NotFinite { at: before + at as u64, value: samples[at] }),
     }
 }
 

@@ -1,10 +1,10 @@
-//! Which frames of a video the model sees, and what is written before each.
+//! Which frames of a film are taken.
 
 use super::VideoError;
 
 /// The frames to take of `total`, ascending: at most `wanted`, spread evenly from the first, each
 /// at the floor of its share, as the reference has it.
-pub(crate) fn indices(total: u64, wanted: usize) -> Vec<u64> {
+pub(super) fn indices(total: u64, wanted: usize) -> Vec<u64> {
     let count = u128::from(total).min(wanted as u128);
     (0..count).map(|i| (i * u128::from(total) / count) as u64).collect()
 }
@@ -13,7 +13,7 @@ pub(crate) fn indices(total: u64, wanted: usize) -> Vec<u64> {
 /// show at at most `wanted` moments spread evenly over the film. `times` are the frames' times in
 /// seconds, ascending. Where all frames are shown equally long these are [`indices`], however the
 /// container rounds times.
-pub(crate) fn shown(times: &[f64], wanted: usize) -> Vec<u64> {
+pub(super) fn shown(times: &[f64], wanted: usize) -> Vec<u64> {
     let moments = indices(times.len() as u64, wanted);
     let ends = times.first().zip(times.last());
     let span = ends.map_or(0.0, |(first, last)| last - first);
@@ -30,17 +30,8 @@ pub(crate) fn shown(times: &[f64], wanted: usize) -> Vec<u64> {
     taken
 }
 
-/// The time before a frame in the prompt: minutes and seconds, `mm:ss`, both rounded down. Minutes
-/// go on after 99, as the reference has no hours; a time before 0 is 0.
-pub fn timestamp(seconds: f64) -> String {
-    let seconds = seconds.max(0.0);
-    let rest = seconds % 60.0;
-    let minutes = (seconds - rest) / 60.0;
-    format!("{minutes:02.0}:{:02.0}", rest.floor())
-}
-
 /// Refuses rates that make no time of a frame number.
-pub(crate) fn check_rate(rate: f64) -> Result<(), VideoError> {
+pub(super) fn check_rate(rate: f64) -> Result<(), VideoError> {
     if rate.is_finite() && rate > 0.0 { Ok(()) } else { Err(VideoError::Rate { found: rate }) }
 }
 
@@ -93,24 +84,6 @@ mod tests {
         }
         assert_eq!(shown(&[2.0; 40], 4), indices(40, 4), "times that say nothing");
         assert_eq!(shown(&[], 4), [0u64; 0]);
-    }
-
-    #[test]
-    fn timestamps_round_down_and_know_no_hours() {
-        for (seconds, wanted) in [
-            (0.0, "00:00"),
-            (0.999, "00:00"),
-            (9.5, "00:09"),
-            (59.999, "00:59"),
-            (60.0, "01:00"),
-            (754.4, "12:34"),
-            (3_600.0, "60:00"),
-            (6_000.0, "100:00"),
-            (-1.0, "00:00"),
-            (f64::NAN, "00:00"),
-        ] {
-            assert_eq!(timestamp(seconds), wanted, "{seconds}");
-        }
     }
 
     #[test]

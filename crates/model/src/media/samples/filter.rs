@@ -1,87 +1,31 @@
-//! Any sample rate to 16 kHz, incrementally, with nothing left above 8 kHz to fold back.
+//! The filter that takes away what lies above 8 kHz, and with it samples.
 //!
 //! The filter is a windowed sinc as long as one block, applied by FFT: spectrum of `in` samples,
 //! times the filter, cut or padded to the spectrum of `out` samples. Both block sizes are even, so
 //! that half a block, the filter's delay, is a whole number of samples on either side and is taken
 //! off exactly. Where the two rates have no small common block, the nearest ratio takes its
 //! place if it is off by a few millionths only, an order below the error of a sound card's clock.
-//!
-//! Output `i` is the sound at `i / 16000` seconds; `n` samples give `round(n * 16000 / rate)`.
 
 use audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 
-use super::AudioError;
+use super::RATE;
 
-/// Samples per second that the model hears.
-pub const RATE: u32 = 16_000;
-
-/// Mono samples of one rate in, mono samples at 16 kHz out.
+/// Mono samples of one rate in, as many as fill blocks; mono samples at 16 kHz out.
 #[derive(Debug)]
-pub(crate) struct Resampler {
-    rate: u32,
-    filter: Option<Filter>,
-    taken: u64,
-    given: u64,
-}
-
-#[derive(Debug)]
-struct Filter {
+pub(super) struct Filter {
     fft: Fft<f32>,
     block: Vec<f32>, // input that does not fill a block yet
     output: Vec<f32>,
     skip: usize, // output that is still delay
 }
 
-impl Resampler {
-    /// # Errors
-    /// [`AudioError::SampleRate`] outside 1 to 768 kHz.
-    pub(crate) fn new(rate: u32) -> Result<Resampler, AudioError> {
-        Resampler::check(rate)?;
-        let filter = (rate != RATE).then(|| Filter::new(rate));
-        Ok(Resampler { rate, filter, taken: 0, given: 0 })
-    }
-
-    /// # Errors
-    /// [`AudioError::SampleRate`] where [`new`](Resampler::new) would fail.
-    pub(crate) fn check(rate: u32) -> Result<(), AudioError> {
-        match RATES.contains(&rate) {
-            true => Ok(()),
-            false => Err(AudioError::SampleRate { found: rate }),
-        }
-    }
-
-    /// Appends to `out` what `samples` make final: earlier output never changes.
-    pub(crate) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
-        let before = out.len();
-        match &mut self.filter {
-            None => out.extend_from_slice(samples),
-            Some(filter) => filter.push(samples, out),
-        }
-        self.taken += samples.len() as u64;
-        self.given += (out.len() - before) as u64;
-    }
-
-    /// Appends what is left, as if silence followed, and is ready for another sound.
-    pub(crate) fn finish(&mut self, out: &mut Vec<f32>) {
-        let rate = u64::from(self.rate);
-        let wanted = (self.taken * u64::from(RATE) + rate / 2) / rate;
-        if let Some(filter) = &mut self.filter {
-            while self.given < wanted {
-                let before = out.len();
-                filter.block.resize(filter.fft.fft_size_in(), 0.0);
-                filter.run(out);
-                let missing = usize::try_from(wanted - self.given).unwrap_or(usize::MAX);
-                out.truncate(before.saturating_add(missing));
-                self.given += (out.len() - before) as u64;
-            }
-            filter.reset();
-        }
-        (self.taken, self.given) = (0, 0);
-    }
-}
-
 impl Filter {
+    /// The filter for a rate; 16 kHz needs none.
+    pub(super) fn of(rate: u32) -> Option<Filter> {
+        (rate != RATE).then(|| Filter::new(rate))
+    }
+
     fn new(rate: u32) -> Filter {
         let (input, output) = block_sizes(rate);
         let fft = Fft::new_custom(
@@ -99,7 +43,8 @@ impl Filter {
         Filter { fft, block: Vec::with_capacity(input), output: vec![0.0; output], skip }
     }
 
-    fn push(&mut self, mut samples: &[f32], out: &mut Vec<f32>) {
+    /// Appends to `out` what `samples` make final.
+    pub(super) fn push(&mut self, mut samples: &[f32], out: &mut Vec<f32>) {
         while !samples.is_empty() {
             let room = self.fft.fft_size_in() - self.block.len();
             let (now, later) = samples.split_at(room.min(samples.len()));
@@ -126,7 +71,14 @@ impl Filter {
         out.extend_from_slice(&self.output[skipped..]);
     }
 
-    fn reset(&mut self) {
+    /// Appends what silence behind the samples makes final: at least one sample after a few calls.
+    pub(super) fn flush(&mut self, out: &mut Vec<f32>) {
+        self.block.resize(self.fft.fft_size_in(), 0.0);
+        self.run(out);
+    }
+
+    /// Forgets the sound.
+    pub(super) fn reset(&mut self) {
         self.fft.reset();
         self.block.clear();
         self.skip = self.fft.output_delay();
@@ -158,8 +110,8 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Below this no speech survives, above it nothing records.
-const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+/// The rates that are filtered: below no speech survives, above nothing records.
+pub(super) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
 
 /// Up to here a block is as long as the ratio wants it: all rates up to 100 kHz, and the usual
 /// ones above.
