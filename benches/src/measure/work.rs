@@ -101,16 +101,12 @@ impl Bench<'_, '_> {
 
     fn run_image(&mut self) -> Result<(), Error> {
         let picture = picture()?;
-        self.run_medium(Kind::Image, picture.tokens(), |session| {
-            session.embed_picture(&picture).map(Medium::Image)
-        })
+        self.run_medium(Kind::Image, picture.tokens(), |session| session.embed_picture(&picture))
     }
 
     fn run_audio(&mut self) -> Result<(), Error> {
         let samples = sound();
-        self.run_medium(Kind::Audio, AUDIO_TOKENS, |session| {
-            session.embed_samples(&samples).map(|sound| Medium::Audio(vec![sound]))
-        })
+        self.run_medium(Kind::Audio, AUDIO_TOKENS, |session| session.embed_samples(&samples))
     }
 
     /// Embeds a medium and evaluates it, alone in the session.

@@ -311,7 +311,7 @@ impl Read {
         long: LongClip,
     ) -> Result<Medium, carat::Error> {
         match self {
-            Self::Image(picture) => Ok(Medium::Image(session.embed_picture(picture)?)),
+            Self::Image(picture) => session.embed_picture(picture),
             Self::Audio(clip) => session.embed_clip(clip, long),
             Self::Video(video, sound) => session.embed_video(video, sound.as_ref()),
         }

@@ -5,7 +5,7 @@ mod common;
 mod emulated;
 
 use carat::audio::{Clip, LongClip, SamplesError};
-use carat::{Error, Input, Medium, Model, Part, Session, SessionConfig, TokenId};
+use carat::{Error, Input, Model, Part, Session, SessionConfig, TokenId};
 use common::{bits, config, seeing_model};
 use emulated::emulated;
 
@@ -174,7 +174,7 @@ fn a_session_does_not_go_back_into_what_it_heard() {
     let wanted = format!("truncate to {} or to {}", begin + 1, begin + 1 + tokens + 1);
     assert!(error.to_string().contains(&wanted), "{error}");
     let sound = session.embed_samples(&[0.1; 640]).expect("sound");
-    session.push(Input::Parts(&[Part::Medium(&Medium::Audio(vec![sound]))])).expect("a push");
+    session.push(Input::Parts(&[Part::Medium(&sound)])).expect("a push");
 }
 
 /// Two sounds with words between them: the session goes back to the words, and on from there.

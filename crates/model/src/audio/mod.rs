@@ -18,7 +18,7 @@
 //! # #[cfg(feature = "sound")]
 //! let clip = Clip::open("speech.mp3")?;
 //! let clip = session.embed_clip(&clip, LongClip::Split)?;
-//! session.push(Input::Parts(&[Part::Text("Here is a sound:"), Part::Medium(&clip)]))?;
+//! session.push(Input::Parts(&[Part::from("Here is a sound:"), Part::from(&clip)]))?;
 //! # Ok(())
 //! # }
 //! ```

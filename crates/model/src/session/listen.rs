@@ -167,7 +167,7 @@ impl Listen<'_> {
         let from = self.heard();
         let samples = self.samples.len().min(to * FRAME);
         let media: Vec<Embedding> = match from < to {
-            true => vec![self.session.embed_samples(&self.samples[from * FRAME..samples])?],
+            true => vec![self.session.samples(&self.samples[from * FRAME..samples])?],
             false => Vec::new(),
         };
         let first = self.first.unwrap_or(self.session.tokens.len() + ids.len());

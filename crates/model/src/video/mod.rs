@@ -20,7 +20,7 @@
 //! # #[cfg(feature = "film")]
 //! let video = Video::open("holiday.mp4", &Default::default())?;
 //! let video = session.embed_video(&video, None)?; // without sound
-//! session.push(Input::Parts(&[Part::Text("Here is a film:"), Part::Medium(&video)]))?;
+//! session.push(Input::Parts(&[Part::from("Here is a film:"), Part::from(&video)]))?;
 //! # Ok(())
 //! # }
 //! ```

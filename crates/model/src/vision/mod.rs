@@ -13,14 +13,14 @@
 //!
 //! ```no_run
 //! use carat::vision::{Budget, Picture};
-//! use carat::{Input, Medium, Part, Session};
+//! use carat::{Input, Part, Session};
 //!
 //! # fn show(session: &mut Session) -> Result<(), carat::Error> {
 //! let picture = Picture::from_rgb(640, 480, &[255; 640 * 480 * 3], Budget::default())?;
 //! # #[cfg(feature = "image")]
 //! let picture = Picture::open("photo.jpg", Budget::try_from(560)?)?;
-//! let picture = Medium::Image(session.embed_picture(&picture)?);
-//! session.push(Input::Parts(&[Part::Text("Here is a picture:"), Part::Medium(&picture)]))?;
+//! let picture = session.embed_picture(&picture)?;
+//! session.push(Input::Parts(&[Part::from("Here is a picture:"), Part::from(&picture)]))?;
 //! # Ok(())
 //! # }
 //! ```
