@@ -40,6 +40,9 @@
 //!   It takes `image` and `sound` with it.
 //! - `chat`: the chat template in a model file, by `Model::chat_template`. A file that has one
 //!   opens without the feature, too.
+//! - `serde`: settings are read and written ([`SessionConfig`], [`SamplerConfig`], [`KvType`],
+//!   budgets, how media are read), and what the library tells is written ([`Config`], [`Memory`],
+//!   [`Progress`], [`Stop`], [`Identity`]).
 
 mod arena;
 pub mod audio;
@@ -48,6 +51,8 @@ pub mod chat;
 mod config;
 mod error;
 mod identity;
+#[cfg(feature = "serde")]
+mod isa_name;
 mod media;
 mod model;
 mod model_file;

@@ -65,6 +65,7 @@ pub enum Input<'a> {
 
 /// The progress of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Progress {
     /// The number of tokens evaluated so far.
     pub done: usize,

@@ -17,6 +17,8 @@ pub const SEGMENT_SECONDS_MAX: usize = 30;
 
 /// What to do with a clip longer than 30 s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum LongClip {
     /// Cut it on quiet points into segments of at most 30 s.
     #[default]

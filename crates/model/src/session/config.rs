@@ -16,6 +16,8 @@ use crate::{Isa, TokenId, text, weights};
 
 /// How a session runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct SessionConfig {
     /// Most tokens the session may hold; 0 is the model's own context length. The cache of full
     /// layers takes memory as the conversation grows.
@@ -31,6 +33,7 @@ pub struct SessionConfig {
     /// long the session is.
     pub rollback: usize,
     /// The instruction set.
+    #[cfg_attr(feature = "serde", serde(with = "crate::isa_name"))]
     pub isa: Isa,
 }
 
@@ -52,6 +55,7 @@ impl Default for SessionConfig {
 /// Bytes of memory that a model and a session need: what the system is asked for. Beside it a
 /// program has its own code, and the files of media take what they are while they are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Memory {
     /// The text model's weights, shared by all its sessions.
     pub weights: u64,

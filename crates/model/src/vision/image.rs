@@ -81,6 +81,8 @@ impl fmt::Debug for Picture {
 
 /// How many tokens a picture may take. More tokens show more detail and take longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "usize", into = "usize"))]
 pub struct Budget(usize);
 
 impl Budget {
@@ -100,6 +102,12 @@ impl Default for Budget {
     /// 280 tokens, the reference's default.
     fn default() -> Self {
         Self(280)
+    }
+}
+
+impl From<Budget> for usize {
+    fn from(budget: Budget) -> usize {
+        budget.0
     }
 }
 

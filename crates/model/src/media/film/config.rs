@@ -9,6 +9,8 @@ use crate::vision::Budget;
 
 /// How videos are read.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct VideoConfig {
     /// The most frames that are taken. 32 in the reference.
     pub frames_max: usize,
@@ -22,6 +24,7 @@ pub struct VideoConfig {
     pub patience: Duration,
     /// Once this is true, set by another thread, the two are killed and
     /// [`VideoError::Cancelled`](super::VideoError::Cancelled) is returned.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub cancel: Option<Arc<AtomicBool>>,
 }
 

@@ -6,6 +6,8 @@ use super::AudioError;
 
 /// How much sound is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct DecodeOptions {
     /// A longer file is refused, from its header where that tells, else on the way. It bounds the
     /// memory: 64 kB for every second.
