@@ -119,6 +119,8 @@ impl Options {
             kv: self.kv,
             rollback: self.generate.max(VERIFY_PASSES * (VERIFY_TOKENS + 1)).min(context) + 1,
             isa: self.isa,
+            own_threads: false,
+            marks: 0,
         }
     }
 

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use carat::audio::LongClip;
-use carat::{Isa, KvType, OpenOptions, SamplerConfig, SessionConfig};
+use carat::{Isa, KvType, OpenOptions, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench::args::BenchArgs;
 use crate::examples;
 use crate::media::{self, Reading, Source};
+use crate::sampling::SamplingArgs;
 
 /// Gemma 4 on your own CPU: text in, text out, from one GGUF file.
 #[derive(Debug, Parser)]
@@ -301,37 +302,6 @@ impl SenseArgs {
     }
 }
 
-/// How the next token is chosen. The defaults are those of Gemma's model card.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
-pub(crate) struct SamplingArgs {
-    /// Always take the likeliest token
-    #[arg(long, conflicts_with_all = ["temp", "top_k", "top_p", "min_p", "seed"])]
-    greedy: bool,
-    /// Temperature: below 1 plainer, above 1 wilder; 0 is the same as --greedy
-    #[arg(long, value_name = "X", default_value = "1.0",
-          allow_negative_numbers = true, value_parser = temperature)]
-    temp: f32,
-    /// Choose among the N likeliest tokens; 0 is all
-    #[arg(long, value_name = "N", default_value = "64")]
-    top_k: usize,
-    /// Choose among the fewest tokens whose probabilities sum to P
-    #[arg(long, value_name = "P", default_value = "0.95",
-          allow_negative_numbers = true, value_parser = positive_share)]
-    top_p: f32,
-    /// Drop tokens less likely than P times the likeliest
-    #[arg(long, value_name = "P", default_value = "0",
-          allow_negative_numbers = true, value_parser = share)]
-    min_p: f32,
-    /// Make recent tokens less likely by this factor; 1 is off
-    #[arg(long, value_name = "X", default_value = "1.0",
-          allow_negative_numbers = true, value_parser = penalty)]
-    repeat_penalty: f32,
-    /// Number that makes a run repeatable [default: a new one every time]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-}
-
 /// How much memory and machine a session takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
@@ -387,21 +357,6 @@ pub(crate) enum Kv {
     F32,
     F16,
     Q8,
-}
-
-impl SamplingArgs {
-    pub(crate) fn config(&self) -> SamplerConfig {
-        let temperature = if self.greedy { 0.0 } else { self.temp };
-        SamplerConfig {
-            temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repetition_penalty: self.repeat_penalty,
-            seed: self.seed.unwrap_or_else(fresh_seed),
-            ..SamplerConfig::default()
-        }
-    }
 }
 
 impl EngineArgs {
@@ -474,12 +429,6 @@ impl From<Kv> for KvType {
     }
 }
 
-/// The standard library seeds every hasher from the system's random numbers.
-fn fresh_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
-}
-
 pub(crate) fn isa(name: &str) -> Result<Isa, String> {
     Isa::by_name(name).ok_or_else(|| {
         let names: Vec<_> = Isa::available().iter().map(|isa| isa.name()).collect();
@@ -514,30 +463,6 @@ fn limit(text: &str) -> Result<Limit, String> {
 }
 
 const LIMIT: &str = "it must be a number of tokens, or -1 for no limit";
-
-fn temperature(text: &str) -> Result<f32, String> {
-    number(text, "it must be at least 0", |x| x >= 0.0)
-}
-
-fn positive_share(text: &str) -> Result<f32, String> {
-    number(text, "it must be above 0 and at most 1", |x| x > 0.0 && x <= 1.0)
-}
-
-fn share(text: &str) -> Result<f32, String> {
-    number(text, "it must be between 0 and 1", |x| (0.0..=1.0).contains(&x))
-}
-
-fn penalty(text: &str) -> Result<f32, String> {
-    number(text, "it must be above 0", |x| x > 0.0)
-}
-
-fn number(text: &str, rule: &str, holds: impl Fn(f32) -> bool) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(x) if x.is_finite() && holds(x) => Ok(x),
-        Ok(_) => Err(rule.to_owned()),
-        Err(e) => Err(e.to_string()),
-    }
-}
 
 /// Room for a long answer; the memory of full layers is taken only as the conversation grows.
 const CONTEXT_DEFAULT: usize = 8192;

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use carat::reply::StopStrings;
 use carat::{Embedding, Medium, Model, Sampler, Session, SessionConfig};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -29,6 +30,7 @@ mod complete;
 mod line;
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
+    let stop = args.sampling.stop()?;
     interrupt::install()?;
     let template = load::chat_template(args.chat_template.as_deref())?;
     let reading = args.senses.reading()?;
@@ -42,6 +44,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
         model: &model,
         session: load::session(&model, config)?,
         sampler: Sampler::new(settings.clone(), model.tokenizer().vocab_size())?,
+        stop,
         conversation,
         shown: Vec::new(),
         reading,
@@ -88,6 +91,7 @@ struct Chat<'a> {
     model: &'a Model,
     session: Session,
     sampler: Sampler,
+    stop: StopStrings,
     conversation: Conversation<'a>,
     /// Media that the session holds.
     shown: Vec<Embedding>,
@@ -187,11 +191,12 @@ impl Chat<'_> {
             bail!("standard input is where the messages come from, {command} needs a file");
         }
         let guard = Guard::new();
-        let read = source.read(self.reading)?;
+        let read = source.read(self.reading);
         guard.check()?;
-        let medium = read.embed(&mut self.session, self.reading.long)?;
+        let read = read?;
+        let medium = read.embed(&mut self.session, self.reading.long);
         guard.check()?;
-        self.attached.push(medium);
+        self.attached.push(medium?);
         say!("the next message shows it in {} tokens, about", read.tokens());
         Ok(())
     }
@@ -215,7 +220,8 @@ impl Chat<'_> {
         let tokenizer = self.model.tokenizer();
         let (session, sampler) = (&mut self.session, &mut self.sampler);
         let (shown, max_tokens) = (&mut self.shown, self.args.max_tokens.tokens());
-        let reply = reply(session, sampler, tokenizer, &prompt, shown, max_tokens)?;
+        let stop = self.stop.clone();
+        let reply = reply(session, sampler, tokenizer, &prompt, shown, max_tokens, stop)?;
         match io::stdout().is_terminal() {
             true => end_line(&reply.text)?,
             false => text::print("\n")?,

@@ -5,7 +5,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::ops::ControlFlow;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -128,11 +127,6 @@ impl Guard {
             bail!(Interrupted("interrupted"))
         }
         Ok(())
-    }
-
-    /// The same for the engine's callbacks.
-    pub(crate) fn flow(&self) -> ControlFlow<()> {
-        if self.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use carat::{ChatTemplate, Model, OpenOptions, Session, SessionConfig, Tokenizer};
 use carat_gguf::Source;
 
+use crate::interrupt;
 use crate::progress::{Progress, Unit};
 use crate::text::say;
 
@@ -27,9 +28,12 @@ pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
     Ok(model)
 }
 
-/// Starts a session; what goes wrong is most often the memory for `config.context` tokens.
+/// Starts a session, which Ctrl-C ends during an answer; what goes wrong is most often the memory
+/// for `config.context` tokens.
 pub(crate) fn session(model: &Model, config: SessionConfig) -> Result<Session> {
-    Session::new(model, config).context("cannot start a session")
+    let mut session = Session::new(model, config).context("cannot start a session")?;
+    session.set_cancel(interrupt::stop().into());
+    Ok(session)
 }
 
 /// The tokenizer alone: nothing but metadata is read, so a vocabulary without weights is enough.

@@ -33,6 +33,7 @@ mod prompt;
 mod reply;
 mod room;
 mod run;
+mod sampling;
 mod text;
 
 fn main() -> ExitCode {

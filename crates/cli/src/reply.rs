@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::mem;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use carat::tokenizer::Decoder;
+use carat::reply::{Piece, Splitter, StopStrings};
 use carat::{
     Embedding, Error, Input, MediaPrompt, Sampler, Session, SessionError, Stop, TokenId, Tokenizer,
 };
@@ -28,6 +28,8 @@ pub(crate) struct Reply {
 pub(crate) enum End {
     /// The model said so.
     Model,
+    /// A stop string, which is no part of the text.
+    StopString,
     /// As many tokens as were asked for.
     MaxTokens,
     /// No room is left in the context.
@@ -53,7 +55,7 @@ pub(crate) struct Speed {
 
 /// Answers `prompt`, the tokens of everything said so far. What the session already holds of it
 /// is kept; `shown` are the media it holds, and afterwards those of the prompt. Text goes to
-/// standard output as it comes, thoughts to standard error.
+/// standard output as it comes, up to the first string of `stop`; thoughts to standard error.
 pub(crate) fn reply(
     session: &mut Session,
     sampler: &mut Sampler,
@@ -61,6 +63,7 @@ pub(crate) fn reply(
     prompt: &MediaPrompt,
     shown: &mut Vec<Embedding>,
     max_tokens: Option<usize>,
+    stop: StopStrings,
 ) -> Result<Reply> {
     let guard = Guard::new();
     let mut speed = Speed::default();
@@ -69,14 +72,15 @@ pub(crate) fn reply(
     speed.prompt_wanted = prompt.ids.len() - kept;
     shown.clone_from(&prompt.media);
     let (ids, media) = (&prompt.ids[kept..], &prompt.media[media_kept..]);
-    let evaluated = evaluate(session, ids, media, &guard)?;
+    let evaluated = evaluate(session, ids, media)?;
     speed.prompt = begun.elapsed();
     speed.prompt_tokens = session.tokens().len() - kept;
-    let mut voice = Voice::new(tokenizer);
+    let mut voice = Voice::new(tokenizer, &prompt.ids, stop);
     if !evaluated {
         return Ok(Reply { text: voice.text, end: End::Interrupted, speed });
     }
     let mut end = None;
+    sampler.begin_answer();
     let mut tokens = session.generate(sampler);
     let max_tokens = max_tokens.unwrap_or(usize::MAX);
     while speed.tokens < max_tokens {
@@ -84,14 +88,24 @@ pub(crate) fn reply(
             end = Some(End::Interrupted);
             break;
         }
-        let Some(token) = tokens.next() else { break };
-        voice.say(token.context("cannot generate the next token")?)?;
+        let token = match tokens.next() {
+            None => break,
+            Some(Err(Error::Cancelled { .. })) => {
+                end = Some(End::Interrupted);
+                break;
+            }
+            Some(token) => token.context("cannot generate the next token")?,
+        };
+        voice.say(token)?;
         speed.tokens += 1;
         let now = begun.elapsed();
         speed.rest = now - *speed.first.get_or_insert(now);
+        if voice.is_stopped() {
+            end = Some(End::StopString);
+            break;
+        }
     }
     voice.finish()?;
-    voice.end_thought();
     let end = end.unwrap_or_else(|| match session.stop() {
         Some(Stop::EndOfGeneration(_)) => End::Model,
         Some(Stop::ContextFull) => End::ContextFull,
@@ -156,17 +170,12 @@ fn keep_common(
 }
 
 /// Evaluates `tokens`; false if Ctrl-C came first.
-fn evaluate(
-    session: &mut Session,
-    ids: &[TokenId],
-    media: &[Embedding],
-    guard: &Guard,
-) -> Result<bool> {
+fn evaluate(session: &mut Session, ids: &[TokenId], media: &[Embedding]) -> Result<bool> {
     let mut bar = Progress::new("reading", Unit::Tokens);
     bar.set(0, ids.len() as u64);
     let pushed = session.push_with(Input::Filled { ids, media }, &mut |progress| {
         bar.set(progress.done as u64, progress.total as u64);
-        guard.flow()
+        ControlFlow::Continue(())
     });
     match pushed {
         Ok(()) => Ok(true),
@@ -192,80 +201,56 @@ pub(crate) fn too_long(tokens: usize, context: usize, limit: usize) -> String {
 
 /// Prints the answer as it comes, and keeps the visible part.
 struct Voice<'t> {
-    decoder: Decoder<'t>,
+    splitter: Splitter<'t>,
+    stop: StopStrings,
     text: String,
-    /// Special tokens around a thought; `None` in families that have none.
-    channel: Option<(TokenId, TokenId)>,
-    thought: Thought,
     dim: bool,
 }
 
-/// Where the stream is: a thought is a channel whose first line is the channel's name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Thought {
-    None,
-    Name,
-    Body,
-}
-
 impl<'t> Voice<'t> {
-    fn new(tokenizer: &'t Tokenizer) -> Self {
-        let ends = (tokenizer.special("<|channel>"), tokenizer.special("<channel|>"));
-        Self {
-            decoder: tokenizer.decoder(),
-            text: String::new(),
-            channel: if let (Some(open), Some(close)) = ends { Some((open, close)) } else { None },
-            thought: Thought::None,
-            dim: io::stderr().is_terminal(),
-        }
+    fn new(tokenizer: &'t Tokenizer, prompt: &[TokenId], stop: StopStrings) -> Self {
+        let splitter = Splitter::after(tokenizer, prompt);
+        Self { splitter, stop, text: String::new(), dim: io::stderr().is_terminal() }
     }
 
     fn say(&mut self, token: TokenId) -> Result<()> {
-        match self.channel {
-            Some((open, _)) if token == open => self.turn(Thought::Name),
-            Some((_, close)) if token == close => self.turn(Thought::None),
-            _ => {
-                let text = self.decoder.push(token);
-                emit(text, &mut self.text, &mut self.thought, self.dim)
-            }
-        }
+        self.give(|splitter| splitter.push(token))
     }
 
-    fn turn(&mut self, to: Thought) -> Result<()> {
-        self.finish()?;
-        self.end_thought();
-        self.thought = to;
-        Ok(())
-    }
-
-    /// What follows a thought begins a line.
-    fn end_thought(&mut self) {
-        if mem::replace(&mut self.thought, Thought::None) == Thought::Body {
-            say!();
-        }
+    /// Whether a stop string has ended the answer.
+    fn is_stopped(&self) -> bool {
+        self.stop.stopped().is_some()
     }
 
     fn finish(&mut self) -> Result<()> {
-        emit(self.decoder.finish(), &mut self.text, &mut self.thought, self.dim)
+        self.give(Splitter::finish)?;
+        let rest = self.stop.finish();
+        self.text.push_str(rest);
+        text::print(rest)
     }
-}
 
-fn emit(mut text: &str, visible: &mut String, thought: &mut Thought, dim: bool) -> Result<()> {
-    if *thought == Thought::Name {
-        let Some((_, body)) = text.split_once('\n') else { return Ok(()) };
-        (*thought, text) = (Thought::Body, body);
+    fn give(&mut self, next: impl FnOnce(&mut Splitter<'t>) -> Option<Piece>) -> Result<()> {
+        let was_thinking = self.splitter.is_thinking();
+        match next(&mut self.splitter) {
+            Some(Piece::Thought(thought)) => {
+                // Thoughts are shown on the way; nothing is lost where nobody can see them.
+                let (on, off) = if self.dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+                let _ = write!(io::stderr(), "{on}{thought}{off}");
+            }
+            // Nobody here can call a tool: the person is shown what the model wanted.
+            Some(Piece::Text(said) | Piece::ToolCall(said) | Piece::CutToolCall(said)) => {
+                let said = self.stop.push(&said);
+                self.text.push_str(said);
+                text::print(said)?;
+            }
+            _ => {}
+        }
+        // What follows a thought begins a line.
+        if was_thinking && !self.splitter.is_thinking() {
+            say!();
+        }
+        Ok(())
     }
-    if text.is_empty() {
-        return Ok(());
-    }
-    if *thought == Thought::Body {
-        // Thoughts are shown on the way; nothing is lost where nobody can see them.
-        let (on, off) = if dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-        let _ = write!(io::stderr(), "{on}{text}{off}");
-        return Ok(());
-    }
-    visible.push_str(text);
-    text::print(text)
 }
 
 /// Tokens per second with three digits; `None` where nothing was measured.
@@ -299,14 +284,5 @@ mod tests {
     #[test]
     fn speed_of_nothing_is_not_shown() {
         assert_eq!(Speed::default().line(), "prompt: 0 tokens; generated: 0 tokens");
-    }
-
-    #[test]
-    fn the_name_of_a_channel_is_no_part_of_the_answer() {
-        let (mut visible, mut thought) = (String::new(), Thought::Name);
-        for text in ["thou", "ght", "\n"] {
-            emit(text, &mut visible, &mut thought, false).unwrap();
-        }
-        assert!(thought == Thought::Body && visible.is_empty());
     }
 }

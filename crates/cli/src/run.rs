@@ -1,5 +1,6 @@
 //! `carat run`: one prompt, one answer.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let (sources, reading) = (args.media.sources(), args.media.senses.reading()?);
     let is_stdin_taken = media::check_stdin(&sources, args.prompt.as_deref())?;
     let text = prompt::given_or_stdin(args.prompt.as_deref(), is_stdin_taken)?;
+    let stop = args.sampling.stop()?;
     interrupt::install()?;
     let begun = Instant::now();
     let media = read(&sources, reading)?;
@@ -33,6 +35,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let cache = args.engine.cache(&args.model);
     let model = load::model(&args.model, args.engine.open(projector.as_deref(), cache.as_deref()))?;
     let loaded = begun.elapsed();
+    let tokenizer = model.tokenizer();
+    let settings = args.sampling.config();
+    let mut sampler = Sampler::new(settings.clone(), tokenizer.vocab_size())?;
 
     let shown: usize = media.iter().map(media::Read::tokens).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len) + TEMPLATE_ROOM;
@@ -46,15 +51,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         media.iter().map(|m| m.embed(&mut session, reading.long)).collect::<Result<Vec<_>, _>>()?;
     let embedded = begun.elapsed();
     let prompt = written(args, &model, template.as_ref(), &media, &text)?;
-    let settings = args.sampling.config();
     if args.verbose {
         say!("loaded in {:.2} s", loaded.as_secs_f64());
         say!("{}", engine_line(&session));
         say!("{}", sampling_line(&settings));
     }
-    let tokenizer = model.tokenizer();
-    let mut sampler = Sampler::new(settings, tokenizer.vocab_size())?;
-    let reply = reply(&mut session, &mut sampler, tokenizer, &prompt, &mut Vec::new(), max_tokens)?;
+    let (session, mut shown) = (&mut session, Vec::new());
+    let reply = reply(session, &mut sampler, tokenizer, &prompt, &mut shown, max_tokens, stop)?;
     end_line(&reply.text)?;
     if args.verbose && !sources.is_empty() {
         say!("{}", media_line(read, embedded, reply.speed.first.unwrap_or_default()));
@@ -93,12 +96,33 @@ pub(crate) fn engine_line(session: &Session) -> String {
     format!("{isa}, {threads} threads, context {context}, {memory} when full")
 }
 
+/// How tokens are chosen, in one line; penalties and biases where there are some.
 pub(crate) fn sampling_line(s: &SamplerConfig) -> String {
-    if s.temperature == 0.0 {
-        return "greedy".to_owned();
-    }
     let SamplerConfig { temperature, top_k, top_p, min_p, seed, .. } = s;
-    format!("temperature {temperature}, top-k {top_k}, top-p {top_p}, min-p {min_p}, seed {seed}")
+    let mut line = match s.temperature {
+        0.0 => "greedy".to_owned(),
+        _ => format!("temperature {temperature}, top-k {top_k}, top-p {top_p}, min-p {min_p}"),
+    };
+    for (name, value, off) in [
+        ("repetition", s.repetition_penalty, 1.0),
+        ("frequency", s.frequency_penalty, 0.0),
+        ("presence", s.presence_penalty, 0.0),
+    ] {
+        if value != off {
+            let _ = write!(line, ", {name} penalty {value}");
+        }
+    }
+    match s.logit_bias.len() {
+        0 => {}
+        1 => line.push_str(", one logit bias"),
+        n => {
+            let _ = write!(line, ", {n} logit biases");
+        }
+    }
+    if s.temperature != 0.0 {
+        let _ = write!(line, ", seed {seed}");
+    }
+    line
 }
 
 /// Lets what follows an answer begin a line. Standard output is what the model said unless it is a

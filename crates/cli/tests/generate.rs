@@ -86,6 +86,79 @@ fn a_seed_makes_sampling_repeatable() {
     assert_eq!(run(&format!("run -m {} --top-k 1 -n 9 the", tiny())).ok(), greedy);
 }
 
+/// Wherever it lies in the answer, across tokens as well, and in every answer of a chat.
+#[test]
+fn a_stop_string_ends_the_answer_before_it() {
+    let (model, prompt) = (tiny(), "the rain");
+    let run = |command: &[&str], stops: &[&str]| {
+        let stops = stops.iter().flat_map(|stop| ["--stop", stop]);
+        let args = ["run", "-m", &model, "--greedy", "-n", "12"].into_iter().chain(stops);
+        ran(carat().args(args).args(command).arg(prompt).output().unwrap())
+    };
+    for command in [&[][..], &["--chat"]] {
+        let whole = run(command, &[]).ok();
+        let places: Vec<usize> = whole.char_indices().map(|(at, _)| at).collect();
+        assert!(places.len() > 12, "{whole}");
+        for pair in [[1, 3], [4, 9], [2, 12]] {
+            let stop = &whole[places[pair[0]]..places[pair[1]]];
+            let ran = run(command, &["not in there", stop]);
+            let tokens =
+                ran.err.split("generated: ").nth(1).and_then(|rest| rest.split(' ').next());
+            let tokens: usize = tokens.expect("the speed line").parse().expect("a number");
+            assert!((1..=12).contains(&tokens));
+            assert_eq!(ran.ok(), whole[..whole.find(stop).expect("it is a part")], "{stop:?}");
+        }
+        // The beginning of one is text if the rest does not come.
+        let last = &whole[places[places.len() - 1]..];
+        assert_eq!(run(command, &[&format!("{last} and more")]).ok(), whole);
+    }
+    let whole = run(&["--chat"], &[]).ok();
+    let stop = whole.chars().nth(3).expect("a character").to_string();
+    let input = format!("{prompt}\n");
+    let answer = run_in(&format!("chat -m {model} --greedy -n 12 --stop {stop}"), &input).ok();
+    assert_eq!(answer.trim_end_matches('\n'), &whole[..whole.find(&stop).expect("a part")]);
+}
+
+#[test]
+fn biases_and_penalties_change_what_is_said() {
+    let folder = Folder::new();
+    let tokenize = format!("eval tokenize -m {} --text the@rain", tiny());
+    let ids = format!("2 {}", run(&tokenize).ok());
+    let first = likeliest(&folder, &ids);
+    let said = |options: &str| {
+        run(&format!("run -m {} --greedy --kv f32 -n 4 the@rain{options}", tiny())).ok()
+    };
+    let text = token_text(first);
+    let plain = said("");
+    assert!(plain.starts_with(&text) && !text.is_empty(), "{plain:?}, {text:?}");
+    assert!(!said(&format!(" --logit-bias {first}=-inf")).starts_with(&text));
+    let always = format!(" --logit-bias {first}=1000");
+    assert_eq!(said(&always), text.repeat(4));
+    // 1000 is taken away again once the token has come, or has come twice.
+    for (options, times) in [
+        ("--presence-penalty 1100", 1),
+        ("--frequency-penalty 1100", 1),
+        ("--frequency-penalty 510", 2),
+        ("--presence-penalty -1", 4),
+    ] {
+        let said = said(&format!("{always} {options}"));
+        assert!(said.starts_with(&text.repeat(times)), "{options}: {said}");
+        assert!(!said.starts_with(&text.repeat(times + 1)), "{options}: {said}");
+    }
+    // Every answer of a chat begins with nothing counted.
+    let chat = format!("chat -m {} --greedy -n 1 --presence-penalty 1100{always}", tiny());
+    assert_eq!(run_in(&chat, "hello\nthe rain\n").ok(), format!("{text}\n").repeat(2));
+    let verbose = run(&format!(
+        "run -m {} --greedy -v -n 1 --frequency-penalty 0.5 --presence-penalty -1{always} the",
+        tiny()
+    ));
+    let line = "greedy, frequency penalty 0.5, presence penalty -1, one logit bias\n";
+    assert!(verbose.err.contains(line), "{}", verbose.err);
+    let with = |options: &str| run(&format!("run -m {} {options} the", tiny()));
+    with("--logit-bias 512=1").fails(1, &["no token 512", "has 512"]);
+    with("--logit-bias 5=1 --logit-bias 5=2").fails(1, &["token 5 has two"]);
+}
+
 #[test]
 fn every_cache_and_every_instruction_set_runs() {
     let args = format!("run -m {} --greedy -n 6 the@rain", tiny());

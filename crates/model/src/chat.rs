@@ -43,6 +43,7 @@
 mod args;
 mod ast;
 mod budget;
+mod call;
 mod clock;
 mod conversation;
 mod eval;
@@ -58,6 +59,7 @@ mod print;
 mod sort;
 mod tests;
 mod text;
+mod tool;
 mod value;
 
 use std::thread;
@@ -70,6 +72,10 @@ use budget::{Budget, Builder, Fault};
 use text::Ch;
 
 pub use crate::rendered::Rendered;
+#[cfg(feature = "grammar")]
+pub(crate) use call::QUOTE;
+pub use call::{CallError, ToolCall, parse_call};
+pub use tool::{Tool, ToolChoice, ToolError};
 
 /// A compiled chat template.
 ///

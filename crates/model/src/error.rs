@@ -90,6 +90,11 @@ pub enum Error {
     #[error(transparent)]
     Video(#[from] crate::video::VideoError),
 
+    /// A grammar that cannot be used, or a token that it forbids.
+    #[cfg(feature = "grammar")]
+    #[error(transparent)]
+    Grammar(#[from] crate::grammar::GrammarError),
+
     /// The system gave no memory.
     #[error(transparent)]
     Memory(#[from] crate::pages::MemoryError),

@@ -191,7 +191,7 @@ impl fmt::Debug for Identity {
 pub(crate) const GROUP_ROWS: usize = 64;
 
 /// Bytes of a file between two calls of progress.
-const STEP_BYTES: usize = 64 << 20;
+const STEP_BYTES: usize = 8 << 20;
 
 /// It stays in a core's cache.
 const BUFFER_BYTES: usize = 256 << 10;

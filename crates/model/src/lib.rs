@@ -1,10 +1,11 @@
 //! Gemma 4 on the CPU: open a GGUF file, push text, read tokens.
 //!
-//! [`Model`] is a handle of the weights and the tokeniser, which are shared; [`Session`] owns one
-//! conversation: its KV cache, its scratch memory and its threads. Nothing here is global but the
-//! list of cache files that are being written ([`PartFile`](carat_gguf::PartFile)), no environment
-//! variable is read, and every thread belongs to a session or a loading model and ends soon after
-//! it.
+//! [`Model`] is a handle of the weights, the tokeniser, the threads and the scratch memory, which
+//! are shared; [`Session`] owns one conversation: its tokens and their keys and values. Several
+//! sessions take turns, or are evaluated together by [`step`]; [`Cancel`] ends what is under way.
+//! Nothing here is global but the list of cache files that are being written
+//! ([`PartFile`](carat_gguf::PartFile)), no environment variable is read, and every thread belongs
+//! to the sessions of a model, or to a loading one, and ends soon after them.
 //!
 //! ```no_run
 //! use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig};
@@ -46,10 +47,14 @@
 
 mod arena;
 pub mod audio;
+mod cancel;
 #[cfg(feature = "chat")]
 pub mod chat;
 mod config;
+mod engine;
 mod error;
+#[cfg(feature = "grammar")]
+pub mod grammar;
 mod identity;
 #[cfg(feature = "serde")]
 mod isa_name;
@@ -59,7 +64,10 @@ mod model_file;
 mod pages;
 mod pool;
 mod projector;
+#[cfg(any(feature = "image", feature = "sound", feature = "grammar"))]
+mod quiet;
 mod rendered;
+pub mod reply;
 pub mod sampler;
 mod session;
 mod text;
@@ -70,10 +78,13 @@ mod weights;
 
 pub use carat_kernels::Isa;
 
+pub use cancel::Cancel;
 #[cfg(feature = "chat")]
-pub use chat::ChatTemplate;
+pub use chat::{ChatTemplate, Tool, ToolCall, ToolChoice};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 pub use error::Error;
+#[cfg(feature = "grammar")]
+pub use grammar::{Constraint, Grammar, GrammarEnv, GrammarError};
 pub use identity::{Identity, IdentityError};
 pub use model::{Model, OpenOptions};
 pub use model_file::ModelFileError;
@@ -81,10 +92,10 @@ pub use pages::MemoryError;
 pub use pool::{ThreadsError, threads_max};
 pub use projector::beside as projectors_beside;
 pub use rendered::Rendered;
-pub use sampler::{Sampler, SamplerConfig};
+pub use sampler::{Sampler, SamplerConfig, TokenMask};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
-    Session, SessionConfig, SessionError, Stop,
+    PromptUsage, Seat, Session, SessionConfig, SessionError, Step, Stop, step,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

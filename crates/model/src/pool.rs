@@ -11,12 +11,14 @@ mod cores;
 mod crew;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::{io, marker, ptr};
 
 use carat_kernels::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Isa, Weights, int8_dwords};
 
 use crate::arena::{Frame, Need};
+use crate::cancel::Cancel;
 pub(crate) use cores::threads;
 pub use cores::threads_max;
 use crew::Crew;
@@ -38,13 +40,16 @@ pub enum ThreadsError {
     Start { threads: usize, source: io::Error },
 }
 
-/// The threads of one session and the instruction set that they use.
+/// The threads of an engine, the instruction set that they use, and what may stop them.
 #[derive(Debug)]
 pub(crate) struct Pool {
     /// The number of threads, the caller's included.
     threads: usize,
     crew: Mutex<Crew>,
     isa: Isa,
+    cancel: Cancel,
+    /// Whether units were left out since [`Pool::begin`]: the flag may be taken back meanwhile.
+    stopped: AtomicBool,
 }
 
 impl Pool {
@@ -54,7 +59,23 @@ impl Pool {
         let threads = self::threads(threads)?;
         let no_threads = |source| ThreadsError::Start { threads, source };
         let crew = Crew::new(threads - 1).map_err(no_threads)?;
-        Ok(Self { threads, crew: Mutex::new(crew), isa })
+        let (crew, cancel) = (Mutex::new(crew), Cancel::new());
+        Ok(Self { threads, crew, isa, cancel, stopped: AtomicBool::new(false) })
+    }
+
+    /// Begins work that ends early once `cancel` is set: units that have not begun are then left
+    /// out, and what they should have computed is arbitrary.
+    pub(crate) fn begin(&mut self, cancel: &Cancel) {
+        self.cancel = cancel.clone();
+        self.stopped = AtomicBool::new(false);
+    }
+
+    /// Whether the work is to end, or has left out units.
+    pub(crate) fn is_stopped(&self) -> bool {
+        if self.cancel.is_cancelled() {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+        self.stopped.load(Ordering::Relaxed)
     }
 
     pub(crate) fn isa(&self) -> Isa {
@@ -65,12 +86,11 @@ impl Pool {
         self.threads
     }
 
-    /// Wakes the threads and runs `work`.
-    pub(crate) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
+    /// Wakes the threads: work is about to come.
+    pub(crate) fn wake(&self) {
         if let Some(crew) = self.crew() {
             crew.wake();
         }
-        work()
     }
 
     /// Calls `work(i, chunk)` for each `width` values of `data`.
@@ -90,8 +110,27 @@ impl Pool {
         });
     }
 
-    /// Calls `work(i)` for each `i` below `count`.
+    /// Calls `work` for each value of `data`, even if what comes before was stopped meanwhile.
+    pub(crate) fn always<T: Send>(&self, data: &mut [T], work: impl Fn(&mut T) + Sync) {
+        let count = data.len();
+        let values = Mutex::new(data.iter_mut());
+        self.run(count, |_| {
+            let next = values.lock().unwrap_or_else(PoisonError::into_inner).next();
+            next.into_iter().for_each(&work);
+        });
+    }
+
+    /// Calls `work(i)` for each `i` below `count`, or for fewer where the work is stopped.
     fn units(&self, count: usize, work: impl Fn(usize) + Sync) {
+        let work = |i| {
+            if !self.is_stopped() {
+                work(i);
+            }
+        };
+        self.run(count, work);
+    }
+
+    fn run(&self, count: usize, work: impl Fn(usize) + Sync) {
         if self.threads == 1 || count <= 1 {
             return (0..count).for_each(work);
         }

@@ -4,31 +4,39 @@
 //! differ by the last token: what `generate` yields is appended at once and evaluated only when
 //! the next token is wanted, so that it can be shown first.
 
+mod batch;
 mod config;
 mod error;
 mod evaluate;
 mod generate;
 mod listen;
+mod marks;
 mod media;
+mod prompt;
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use crate::arena::Arena;
+use crate::cancel::Cancel;
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::Model;
 use crate::pages::MemoryError;
-use crate::pool::Pool;
 use crate::rendered::Rendered;
+use crate::text::Placed;
 use crate::text::kv_cache::{KvCache, KvLimits};
 use crate::{Isa, Sampler, TokenId};
+pub use batch::{Seat, Step, step};
 use config::scratch;
 pub use config::{Memory, MemoryPlan, SessionConfig};
 pub use error::SessionError;
 pub use generate::{Generate, Stop};
 pub use listen::Listen;
-use media::{Embedded, Placed};
+use marks::Marks;
+use media::Embedded;
 pub use media::{Embedding, MediaPrompt, Medium, Part};
+pub use prompt::PromptUsage;
 
 /// The input of [`Session::push`].
 #[derive(Clone, Copy, Debug)]
@@ -73,11 +81,12 @@ pub struct Progress {
     pub total: usize,
 }
 
-/// One conversation: tokens, their keys and values, scratch memory and threads.
+/// One conversation: tokens, their keys and values. Threads and scratch memory belong to the model,
+/// whose sessions take turns with them.
 pub struct Session {
     model: Model,
-    pool: Pool,
-    arena: Arena,
+    engine: Arc<Engine>,
+    cancel: Cancel,
     kv: KvCache,
     limits: KvLimits,
     /// The most tokens in a pass.
@@ -88,15 +97,21 @@ pub struct Session {
     media: Vec<Placed>,
     /// The pictures whose rows can be used again.
     embedded: Embedded,
-    /// The logits after the last token in the cache, `[vocab]`.
+    /// The residual row after the last layer of the last token in the cache, `[hidden]`, where that
+    /// is token `hidden_at`, counted from 1.
+    hidden: Vec<f32>,
+    hidden_at: usize,
+    /// The logits after the last token in the cache, `[vocab]`, where that is token `logits_at`,
+    /// counted from 1.
     logits: Vec<f32>,
+    logits_at: usize,
+    marks: Marks,
     stop: Option<Stop>,
-    /// Whether a pass panicked: the cache then holds a part of its positions.
-    is_broken: bool,
 }
 
 impl Session {
-    /// Starts an empty session: reserves its memory and starts its threads.
+    /// Starts an empty session: reserves its memory, and starts threads if the model has none yet
+    /// that suit it.
     ///
     /// # Errors
     /// If a setting is out of range, or the system has no memory or no threads to give.
@@ -107,19 +122,27 @@ impl Session {
         tokens
             .try_reserve_exact(limits.context)
             .map_err(|_| MemoryError { what: "tokens", bytes })?;
+        let engine = match config.own_threads {
+            true => Arc::new(Engine::new(config.threads, config.isa)?),
+            false => model.engine(config.threads, config.isa)?,
+        };
+        engine.reserve(scratch(model, limits, chunk))?;
         Ok(Self {
             model: model.clone(),
-            pool: Pool::new(config.threads, config.isa)?,
-            arena: Arena::new(scratch(model, limits, chunk))?,
+            engine,
+            cancel: Cancel::new(),
             kv: KvCache::new(model.config(), limits)?,
             limits,
             chunk,
             tokens,
             media: Vec::new(),
             embedded: Embedded::default(),
+            hidden: vec![0.0; model.config().hidden],
+            hidden_at: 0,
             logits: vec![0.0; model.config().vocab],
+            logits_at: 0,
+            marks: Marks::new(config.marks),
             stop: None,
-            is_broken: false,
         })
     }
 
@@ -129,6 +152,22 @@ impl Session {
     /// If the context cannot hold it (then nothing is appended), or a token does not exist.
     pub fn push(&mut self, input: Input<'_>) -> Result<()> {
         self.push_with(input, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Appends input without evaluating it: the next [`Session::logits`], [`Session::generate`] or
+    /// [`step`] does that.
+    ///
+    /// # Errors
+    /// If the context cannot hold it (then nothing is appended), or a token does not exist.
+    pub fn enqueue(&mut self, input: Input<'_>) -> Result<()> {
+        match input {
+            Input::Tokens(ids) => self.extend(None, ids, &[]),
+            Input::Filled { ids, media } => self.extend(None, ids, media),
+            _ => {
+                let (bos, filled) = self.written_out(input)?;
+                self.extend(bos, &filled.ids, &filled.media)
+            }
+        }
     }
 
     /// Does what [`Session::push`] does, and calls `progress` after every chunk, which may break
@@ -143,11 +182,25 @@ impl Session {
         input: Input<'_>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<()> {
+        match input {
+            Input::Tokens(ids) => self.append(None, ids, &[], progress),
+            Input::Filled { ids, media } => self.append(None, ids, media, progress),
+            _ => {
+                let (bos, filled) = self.written_out(input)?;
+                self.append(bos, &filled.ids, &filled.media, progress)
+            }
+        }
+    }
+
+    /// The tokens and embeddings that input stands for, and the BOS that belongs before them.
+    fn written_out(&self, input: Input<'_>) -> Result<(Option<TokenId>, MediaPrompt)> {
         let (model, tokenizer) = (&self.model, self.model.tokenizer());
         let text = |ids| MediaPrompt { ids, media: Vec::new() };
         let filled = match input {
-            Input::Tokens(ids) => return self.append(None, ids, &[], progress),
-            Input::Filled { ids, media } => return self.append(None, ids, media, progress),
+            Input::Tokens(ids) => return Ok((None, text(ids.to_vec()))),
+            Input::Filled { ids, media } => {
+                return Ok((None, MediaPrompt { ids: ids.to_vec(), media: media.to_vec() }));
+            }
             Input::Text(words) => text(tokenizer.encode(words)),
             Input::Rendered(rendered) => text(tokenizer.encode_rendered(rendered)),
             Input::Prompt(prompt) => text(tokenizer.encode_prompt(prompt)),
@@ -156,8 +209,7 @@ impl Session {
                 MediaPrompt::from_conversation(model, prompt, media)?
             }
         };
-        let bos = self.bos_before(filled.ids.first().copied());
-        self.append(bos, &filled.ids, &filled.media, progress)
+        Ok((self.bos_before(filled.ids.first().copied()), filled))
     }
 
     /// Continues the conversation: returns an iterator that samples a token from the logits after
@@ -177,12 +229,19 @@ impl Session {
 
     /// Forgets all but the first `tokens` tokens, which must not end within a medium or right after
     /// one. What follows gives the same bits as in a new session. The length 0 is always possible,
-    /// and so are the last [`SessionConfig::rollback`] tokens.
+    /// and so are the last [`SessionConfig::rollback`] tokens and every mark that
+    /// [`Session::mark`] set. Between a mark and the next medium any length is possible, too, but
+    /// the tokens after the mark are evaluated again.
     ///
     /// # Errors
     /// If the session is shorter, or sliding layers no longer hold what the next token would see.
     pub fn truncate(&mut self, tokens: usize) -> Result<()> {
-        self.check_whole()?;
+        self.cut(tokens, tokens.saturating_sub(1))
+    }
+
+    /// [`Session::truncate`] where the cache need not hold more than `cached` tokens afterwards:
+    /// the last token kept is evaluated again where its logits are wanted.
+    fn cut(&mut self, tokens: usize, cached: usize) -> Result<()> {
         let have = self.tokens.len();
         if tokens > have {
             return Err(SessionError::TruncateBeyond { wanted: tokens, have }.into());
@@ -193,11 +252,7 @@ impl Session {
             return Err(SessionError::TruncateMedium { wanted: tokens, start, end }.into());
         }
         if tokens < self.kv.len() {
-            // The last token kept is evaluated again when its logits are wanted.
-            let keep = tokens.saturating_sub(1);
-            self.kv
-                .truncate(keep)
-                .map_err(|least| SessionError::Rollback { wanted: tokens, least: least + 1 })?;
+            self.come_back(tokens, cached)?;
         }
         self.forget(tokens);
         self.stop = None;
@@ -224,14 +279,26 @@ impl Session {
         self.limits.context
     }
 
+    /// A handle that ends what this session is doing, from any thread and at once. What was begun
+    /// leaves no trace then: the session holds what it held before, or for a prompt its first
+    /// chunks, and goes on with the same bits once [`Cancel::reset`] took the flag back.
+    pub fn cancel_handle(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// Lets `cancel` end what this session does from now on, in place of the handle it had.
+    pub fn set_cancel(&mut self, cancel: Cancel) {
+        self.cancel = cancel;
+    }
+
     /// The number of threads that compute.
     pub fn threads(&self) -> usize {
-        self.pool.threads()
+        self.engine.threads()
     }
 
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
-        self.pool.isa()
+        self.engine.isa()
     }
 
     /// The model.
@@ -252,13 +319,14 @@ impl Session {
 
     /// The memory of the session, with the cache counted as if the context were full.
     pub fn memory(&self) -> Memory {
-        Memory::of(&self.model, self.limits, self.chunk)
+        Memory::of(&self.model, self.limits, self.chunk, self.marks.most())
     }
 
-    /// The scratch memory in bytes: the declared amount, and the most that was used so far.
+    /// The scratch memory in bytes: what this session needs, and the most that was used so far by
+    /// any of the sessions that share it.
     pub fn scratch(&self) -> (usize, usize) {
         let declared = scratch(&self.model, self.limits, self.chunk);
-        (declared.bytes(), self.arena.high_water())
+        (declared.bytes(), self.engine.high_water())
     }
 
     /// The vocabulary's BOS, if it belongs before the token `first`.
@@ -277,14 +345,18 @@ impl Session {
         }
     }
 
-    /// Refuses to go on after a pass that panicked.
-    fn check_whole(&self) -> Result<(), SessionError> {
-        if self.is_broken { Err(SessionError::Broken) } else { Ok(()) }
+    /// [`Session::rewind`] to evaluate again what comes then, of which no medium may be a part.
+    fn go_back(&mut self, len: usize) -> Result<(), SessionError> {
+        let cuts = |placed: &&Placed| placed.at.start <= len && len < placed.at.end;
+        if let Some(Placed { at, .. }) = self.media.iter().find(cuts) {
+            let (start, end) = (at.start, at.end + 1);
+            return Err(SessionError::TruncateMedium { wanted: len, start, end });
+        }
+        self.rewind(len).map_err(|least| SessionError::Rollback { wanted: len, least })
     }
 
     /// Appends tokens after checking that they exist and fit.
     fn extend(&mut self, bos: Option<TokenId>, ids: &[TokenId], media: &[Embedding]) -> Result<()> {
-        self.check_whole()?;
         let vocab = self.model.config().vocab;
         if let Some(id) = bos.iter().chain(ids).find(|id| **id as usize >= vocab) {
             return Err(SessionError::Token { id: *id, vocab }.into());
@@ -307,7 +379,7 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("tokens", &self.tokens.len())
             .field("limits", &self.limits)
-            .field("threads", &self.pool.threads())
+            .field("threads", &self.engine.threads())
             .finish_non_exhaustive()
     }
 }

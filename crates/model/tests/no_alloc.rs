@@ -62,7 +62,15 @@ fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
 
 /// Allocations while `count` tokens are decoded after the first.
 fn decode(model: &Model, threads: usize, count: usize) -> usize {
-    let sampling = SamplerConfig { temperature: 1.0, top_k: 64, seed: 7, ..Default::default() };
+    let sampling = SamplerConfig {
+        temperature: 1.0,
+        top_k: 64,
+        repetition_penalty: 1.1,
+        frequency_penalty: 0.1,
+        logit_bias: vec![(300, -1.0)],
+        seed: 7,
+        ..Default::default()
+    };
     let mut sampler = Sampler::new(sampling, model.tokenizer().vocab_size()).expect("a sampler");
     let mut session =
         Session::new(model, SessionConfig { threads, ..config() }).expect("a session");

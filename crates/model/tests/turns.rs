@@ -94,6 +94,9 @@ fn a_turn_that_ends_with_the_context_has_ended() {
         let mut sampler = Sampler::new(SamplerConfig::default(), 512).expect("a sampler");
         assert!(session.generate(&mut sampler).next().is_none());
         assert_eq!(session.stop(), Some(stop));
+        // The token that ended the turn was drawn: the next turn begins with another number.
+        let has_ended = matches!(stop, Stop::EndOfGeneration(_));
+        assert_eq!(sampler.position(), u64::from(has_ended));
         session.truncate(case.ids.len() - 1).expect("tokens to take back");
         assert_eq!(session.stop(), None);
     }

@@ -68,16 +68,17 @@ pub(crate) fn logits(args: &LogitsArgs) -> Result<()> {
     // followed by the rest of the text.
     let guard = Guard::new();
     for (chunk, media) in &media.pieces(&input.ids, args.cpu.chunk) {
-        if guard.stopped() {
-            bail!("interrupted, {to} is not written");
-        }
         let each = |at: usize, row: &[f32]| {
             bar.set(at as u64 + 1, total);
             if written.is_ok() {
                 written = output.write_floats(row);
             }
         };
-        session.eval_filled(chunk, media, each).context("cannot evaluate the tokens")?;
+        let evaluated = session.eval_filled(chunk, media, each);
+        if guard.stopped() {
+            bail!("interrupted, {to} is not written");
+        }
+        evaluated.context("cannot evaluate the tokens")?;
         if written.is_err() {
             break;
         }

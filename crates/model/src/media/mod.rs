@@ -12,8 +12,6 @@ pub(crate) mod film;
 #[cfg(feature = "image")]
 pub(crate) mod image;
 pub(crate) mod pixels;
-#[cfg(any(feature = "image", feature = "sound"))]
-mod quiet;
 pub(crate) mod samples;
 #[cfg(feature = "sound")]
 pub(crate) mod sound;

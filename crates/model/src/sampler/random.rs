@@ -1,28 +1,17 @@
 //! Random numbers and the exponential, with the same bits on every machine.
 
-/// SplitMix64; the constants are those of the paper "Fast splittable pseudorandom number
-/// generators".
-#[derive(Clone, Debug)]
-pub(super) struct SplitMix64 {
-    state: u64,
+/// Uniform in [0, 1): the upper 53 bits of the output, as many as an f64 holds.
+pub(super) fn unit(seed: u64, n: u64) -> f64 {
+    (output(seed, n) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-impl SplitMix64 {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { state: seed }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in [0, 1): the upper 53 bits, as many as an f64 holds.
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
+/// Output `n` of SplitMix64, whose state is a counter: `seed + (n + 1) * gamma`. The constants are
+/// those of the paper "Fast splittable pseudorandom number generators".
+fn output(seed: u64, n: u64) -> u64 {
+    let z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// e^x for x <= 0 from additions and multiplications alone, hence the same bits everywhere.
@@ -51,7 +40,6 @@ mod tests {
     fn splitmix64_gives_the_published_sequence() {
         // First outputs for seed 1234567, as listed by the Rosetta Code task "Pseudo-random
         // numbers/Splitmix64".
-        let mut random = SplitMix64::new(1_234_567);
         let wanted = [
             6_457_827_717_110_365_317,
             3_203_168_211_198_807_973,
@@ -59,7 +47,7 @@ mod tests {
             4_593_380_528_125_082_431,
             16_408_922_859_458_223_821,
         ];
-        assert_eq!(wanted, std::array::from_fn(|_| random.next()));
+        assert_eq!(wanted, std::array::from_fn(|n| output(1_234_567, n as u64)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::model::{Model, template_bytes};
 use crate::projector::ProjectorShape;
-use crate::text::kv_cache::{KvCache, KvLimits, KvType};
+use crate::text::kv_cache::{KvCache, KvLimits, KvType, Snapshot};
 use crate::tokenizer::Tokenizer;
 use crate::vision::{PATCH_SIDE, TOKENS_MAX, Vision};
 use crate::{Isa, TokenId, text, weights};
@@ -23,8 +23,11 @@ pub struct SessionConfig {
     /// layers takes memory as the conversation grows.
     pub context: usize,
     /// Threads that compute, at most [`threads_max`](crate::threads_max); 0 is the number of cores
-    /// that the process may use.
+    /// that the process may use. Sessions of a model with the same number share these threads and
+    /// the scratch memory, and take turns.
     pub threads: usize,
+    /// Whether the session has threads and scratch memory of its own instead.
+    pub own_threads: bool,
     /// Most tokens evaluated in one pass; scratch memory grows with it.
     pub prefill_chunk: usize,
     /// How keys and values are stored.
@@ -32,21 +35,26 @@ pub struct SessionConfig {
     /// Tokens that [`Session::truncate`](crate::Session::truncate) can always take back, however
     /// long the session is.
     pub rollback: usize,
+    /// Most marks that [`Session::mark`](crate::Session::mark) keeps, each of the size of a sliding
+    /// window of keys and values: 335 MB for the 12B with f16.
+    pub marks: usize,
     /// The instruction set.
     #[cfg_attr(feature = "serde", serde(with = "crate::isa_name"))]
     pub isa: Isa,
 }
 
 impl Default for SessionConfig {
-    /// The model's own context, all cores, chunks of 256, f16, 64 tokens of rollback, the best
-    /// instruction set of this machine.
+    /// The model's own context, all cores, chunks of 256, f16, 64 tokens of rollback, no marks, the
+    /// best instruction set of this machine.
     fn default() -> Self {
         Self {
             context: 0,
             threads: 0,
+            own_threads: false,
             prefill_chunk: 256,
             kv: KvType::default(),
             rollback: 64,
+            marks: 0,
             isa: Isa::best(),
         }
     }
@@ -63,7 +71,7 @@ pub struct Memory {
     pub projector: u64,
     /// The tokeniser and the chat template, shared as well.
     pub tokenizer: u64,
-    /// Keys and values, once the context is full.
+    /// Keys and values, once the context is full, and all marks.
     pub kv: u64,
     /// Scratch memory, logits and tokens; with a projector that sees, for the longest picture,
     /// which is counted too.
@@ -81,13 +89,13 @@ impl Memory {
     }
 
     /// What a session over an open model needs.
-    pub(super) fn of(model: &Model, limits: KvLimits, chunk: usize) -> Self {
+    pub(super) fn of(model: &Model, limits: KvLimits, chunk: usize, marks: usize) -> Self {
         let projector = model.projector_shape();
         Self {
             weights: model.text_bytes(),
             projector: projector.map_or(0, |projector| projector.bytes),
             tokenizer: (model.tokenizer().bytes() + model.template_bytes()) as u64,
-            kv: KvCache::bytes(model.config(), limits),
+            kv: kv_bytes(model.config(), limits, marks),
             scratch: work_space(model.config(), projector, limits, chunk),
         }
     }
@@ -144,10 +152,14 @@ impl MemoryPlan {
             weights: self.weights,
             projector: self.projector.map_or(0, |projector| projector.bytes),
             tokenizer: self.tokenizer,
-            kv: KvCache::bytes(&self.config, limits),
+            kv: kv_bytes(&self.config, limits, session.marks),
             scratch: work_space(&self.config, self.projector, limits, chunk),
         })
     }
+}
+
+fn kv_bytes(config: &Config, limits: KvLimits, marks: usize) -> u64 {
+    KvCache::bytes(config, limits) + marks as u64 * Snapshot::bytes_max(config, limits)
 }
 
 fn work_space(

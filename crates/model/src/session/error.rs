@@ -45,9 +45,12 @@ pub enum SessionError {
     #[error("nothing was pushed, there is no token to continue from")]
     NothingPushed,
 
-    /// Any call after a panic in the middle of a forward pass.
-    #[error("an earlier panic left the session with half of a pass: make a new session")]
-    Broken,
+    /// Sessions in one pass that do not share their threads.
+    #[error(
+        "session {index} of the pass has other threads than the first one: \
+         make the sessions of one model with the same settings"
+    )]
+    OtherEngine { index: usize },
 
     /// Not as many media as places for them.
     #[error("the prompt has places for {wanted} media, {found} were given")]

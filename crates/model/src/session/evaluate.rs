@@ -1,8 +1,8 @@
 //! Forward passes over the tokens that are not in the cache yet, a chunk at a time.
 //!
-//! Callbacks run between passes or after one, never in the middle: if one panics, the session holds
-//! what was evaluated before, and the panic goes on to the caller. A panic inside a pass leaves
-//! rings that are overwritten in part, and the session refuses all further work.
+//! A pass is kept whole or not at all: one that is cancelled, that panics or that ends in logits
+//! which are no numbers leaves the session as it was. Callbacks run between passes: if one panics,
+//! the session holds what was evaluated before, and the panic goes on to the caller.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -11,15 +11,12 @@ use std::sync::Arc;
 
 use carat_kernels::GROUP_COLUMNS;
 
-use super::media::Placed;
-use super::{Embedding, Progress, Session, SessionError};
+use super::{Embedding, Placed, Progress, Session, SessionError};
 use crate::TokenId;
-use crate::arena::Frame;
+use crate::engine::Cancelled;
 use crate::error::{Error, Result};
-use crate::model::Model;
-use crate::pool::Pool;
 use crate::sampler::not_finite;
-use crate::text::{self, Span};
+use crate::text::{self, Stream};
 
 /// Why an evaluation ended before all tokens were evaluated.
 enum Ended {
@@ -50,33 +47,41 @@ impl Session {
         mut each: impl FnMut(usize, &[f32]),
     ) -> Result<()> {
         let before = self.tokens.len();
-        let vocab = self.model.config().vocab;
         self.extend(None, ids, media)?;
-        let mut rows = vec![0.0; vocab * GROUP_COLUMNS]; // [tokens, vocab]
-        let mut result = Ok(());
-        while result.is_ok() && self.kv.len() < self.tokens.len() {
-            let mut position = self.kv.len();
-            self.pass(|model, pool, x, mut frame, logits| {
-                let hidden = model.config().hidden;
-                for x in x.chunks(GROUP_COLUMNS * hidden) {
-                    let rows = &mut rows[..x.len() / hidden * vocab];
-                    let scratch = frame.nested();
-                    let are_finite = pool.enter(|| text::logits(model, pool, x, rows, scratch));
-                    if !are_finite && result.is_ok() {
-                        result = Err(Ended::Error(not_finite(rows, vocab).into()));
-                    }
-                    for row in rows.chunks_exact(vocab) {
-                        if position >= before && result.is_ok() {
-                            result = call(|| each(position, row));
-                        }
-                        position += 1;
-                    }
-                }
-                let last = (x.len() / hidden - 1) % GROUP_COLUMNS;
-                logits.copy_from_slice(&rows[last * vocab..(last + 1) * vocab]);
-            });
-        }
+        let mut each = |position, row: &[f32]| {
+            if position >= before {
+                each(position, row)
+            }
+        };
+        let result = self.evaluate_rows(&mut each);
         self.end(result, before)
+    }
+
+    /// Evaluates all tokens that are not in the cache, and calls `each` with their positions and
+    /// logits.
+    fn evaluate_rows(&mut self, each: &mut dyn FnMut(usize, &[f32])) -> Result<(), Ended> {
+        let (hidden, vocab) = (self.model.config().hidden, self.model.config().vocab);
+        let mut rows = vec![0.0; vocab * GROUP_COLUMNS]; // [tokens, vocab]
+        let mut x = Vec::new(); // [tokens, hidden]
+        let (first, total) = (self.kv.len(), self.tokens.len() - self.kv.len());
+        while self.kv.len() < self.tokens.len() {
+            let mut position = self.kv.len();
+            let cancelled = self.cancelled(first, total);
+            let tokens = self.pass_tokens(self.chunk);
+            x.resize(tokens * hidden, 0.0);
+            self.pass(tokens, Some(&mut x), false).map_err(&cancelled)?;
+            for x in x.chunks(GROUP_COLUMNS * hidden) {
+                let rows = &mut rows[..x.len() / hidden * vocab];
+                if !self.logits_of(x, rows).map_err(&cancelled)? {
+                    return Err(Ended::Error(not_finite(rows, vocab).into()));
+                }
+                for row in rows.chunks_exact(vocab) {
+                    call(|| each(position, row))?;
+                    position += 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Appends tokens and evaluates them.
@@ -95,13 +100,44 @@ impl Session {
 
     /// Makes `logits` those after the last token.
     pub(super) fn settle(&mut self) -> Result<()> {
-        self.check_whole()?;
         if self.tokens.is_empty() {
             return Err(SessionError::NothingPushed.into());
         }
-        let (before, result) =
-            (self.tokens.len(), self.evaluate(&mut |_| ControlFlow::Continue(())));
+        let have = self.kv.len();
+        if have == self.tokens.len() && self.logits_at != have {
+            if self.hidden_at == have {
+                return self.settle_from_hidden();
+            }
+            self.go_back(have - 1)?;
+        }
+        let before = self.tokens.len();
+        let result = self.evaluate(&mut |_| ControlFlow::Continue(()));
         self.end(result, before)
+    }
+
+    /// [`Session::settle`] where the last pass left the last row.
+    fn settle_from_hidden(&mut self) -> Result<()> {
+        let hidden = std::mem::take(&mut self.hidden);
+        let mut logits = std::mem::take(&mut self.logits);
+        let result = self.logits_of(&hidden, &mut logits);
+        (self.hidden, self.logits) = (hidden, logits);
+        match result {
+            Ok(true) => {
+                self.logits_at = self.kv.len();
+                Ok(())
+            }
+            Ok(false) => Err(not_finite(&self.logits, self.logits.len()).into()),
+            Err(Cancelled) => Err(Error::Cancelled { done: 0, total: 1 }),
+        }
+    }
+
+    /// Turns residual rows, at most [`GROUP_COLUMNS`], into logits, and says whether these are
+    /// numbers.
+    fn logits_of(&self, x: &[f32], logits: &mut [f32]) -> Result<bool, Cancelled> {
+        let mut turn = self.engine.turn(&self.cancel)?;
+        let (pool, frame) = turn.parts();
+        let are_finite = text::logits(&self.model, pool, x, logits, frame);
+        turn.is_whole().map(|()| are_finite)
     }
 
     /// Evaluates all tokens that are not in the cache.
@@ -112,14 +148,11 @@ impl Session {
         let first = self.kv.len();
         let total = self.tokens.len() - first;
         while self.kv.len() < self.tokens.len() {
-            let mut are_finite = false;
-            self.pass(|model, pool, x, mut frame, logits| {
-                let last = &x[x.len() - model.config().hidden..];
-                are_finite = pool.enter(|| text::logits(model, pool, last, logits, frame.nested()));
-            });
-            if !are_finite {
-                let vocab = self.logits.len();
-                return Err(Ended::Error(not_finite(&self.logits, vocab).into()));
+            let cancelled = self.cancelled(first, total);
+            let tokens = self.pass_tokens(self.chunk);
+            let is_last = self.kv.len() + tokens == self.tokens.len();
+            if !self.pass(tokens, None, is_last).map_err(&cancelled)? {
+                return Err(Ended::Error(not_finite(&self.logits, self.logits.len()).into()));
             }
             let done = self.kv.len() - first;
             if call(|| progress(Progress { done, total }))?.is_break() && done < total {
@@ -130,26 +163,28 @@ impl Session {
         Ok(())
     }
 
+    /// The error of an evaluation of `total` tokens that is cancelled now.
+    fn cancelled(&self, first: usize, total: usize) -> impl Fn(Cancelled) -> Ended + use<> {
+        let (done, total) = ((self.kv.len() - first) as u64, total as u64);
+        move |Cancelled| Ended::Error(Error::Cancelled { done, total })
+    }
+
     /// Ends an evaluation of tokens that were appended to `before` others: what was not evaluated
     /// is dropped, and a callback's panic goes on.
     fn end(&mut self, result: Result<(), Ended>, before: usize) -> Result<()> {
         let Err(ended) = result else { return Ok(()) };
         self.forget(before.max(self.kv.len()));
         match ended {
-            Ended::Error(error @ Error::Sampler(_)) => {
-                self.logits.fill(f32::NAN); // so that whoever asks for them hears of it again
-                Err(error)
-            }
             Ended::Error(error) => Err(error),
             Ended::Panic(panic) => resume_unwind(panic),
         }
     }
 
-    /// Tokens of the next pass: a chunk, but never a part of a picture, whose tokens see each
-    /// other.
-    fn pass_tokens(&self) -> usize {
+    /// Tokens of the next pass, if it may have `most`: never a part of a picture, whose tokens see
+    /// each other, so that a picture may make them more.
+    pub(super) fn pass_tokens(&self, most: usize) -> usize {
         let start = self.kv.len();
-        let end = (start + self.chunk).min(self.tokens.len());
+        let end = (start + most).min(self.tokens.len());
         let cut =
             |placed: &&Placed| placed.is_image && placed.at.start < end && end < placed.at.end;
         match self.media.iter().find(cut) {
@@ -159,32 +194,63 @@ impl Session {
         }
     }
 
-    /// Runs the next chunk of tokens through the model; `then` gets their residual rows, and the
-    /// logits to fill.
-    fn pass(&mut self, then: impl FnOnce(&Model, &Pool, &[f32], Frame<'_>, &mut [f32])) {
-        self.is_broken = true; // until the end of the pass
+    /// Runs the next `tokens` tokens through the model; `rows` receives their residual rows. With
+    /// logits, says whether these are numbers; the pass is dropped if they are not.
+    fn pass(
+        &mut self,
+        tokens: usize,
+        mut rows: Option<&mut [f32]>,
+        with_logits: bool,
+    ) -> Result<bool, Cancelled> {
+        let (engine, model) = (Arc::clone(&self.engine), self.model.clone());
+        let mut turn = engine.turn(&self.cancel)?;
+        let (pool, frame) = turn.parts();
+        let mut streams = [self.stream(tokens, rows.as_deref_mut(), with_logits)];
+        text::forward(&model, pool, &mut streams, frame)?;
+        let [stream] = streams;
+        let is_kept = stream.is_kept();
+        drop(turn);
+        if let Some(rows) = rows.filter(|_| is_kept) {
+            let last = rows.len() - self.hidden.len();
+            self.hidden.copy_from_slice(&rows[last..]);
+        }
+        self.passed(is_kept, with_logits);
+        Ok(is_kept)
+    }
+
+    /// The part that the next `tokens` tokens have in a pass.
+    pub(super) fn stream<'a>(
+        &'a mut self,
+        tokens: usize,
+        rows: Option<&'a mut [f32]>,
+        with_logits: bool,
+    ) -> Stream<'a> {
         let start = self.kv.len();
-        let tokens = self.pass_tokens();
-        let (model, pool, kv) = (&self.model, &self.pool, &mut self.kv);
         let ids = &self.tokens[start..start + tokens];
         let first = self.media.partition_point(|placed| placed.at.end <= start);
         let count = self.media[first..].partition_point(|placed| placed.at.start < start + tokens);
-        let media = &mut self.media[first..first + count];
-        let mut frame = self.arena.frame();
-        let x = frame.take(tokens * model.config().hidden); // [tokens, hidden]
-        let image = |q| media.iter().find(|placed| placed.is_image && placed.at.contains(&q));
-        let visible = |q| image(q).map_or(q + 1, |placed| placed.at.end);
-        let span = Span { start, tokens, visible: &visible };
-        pool.enter(|| {
-            text::embed(model, pool, ids, x);
-            media.iter().for_each(|placed| placed.fill(start, model.config().hidden, x));
-            text::forward(model, pool, kv, &span, x, frame.nested());
-        });
-        for placed in media.iter_mut().filter(|placed| placed.at.end <= start + tokens) {
+        let media = &self.media[first..first + count];
+        if with_logits {
+            self.logits_at = 0; // what stands there is overwritten, whether or not the pass is kept
+        }
+        let rows = rows.unwrap_or(&mut self.hidden);
+        let logits = with_logits.then_some(&mut self.logits[..]);
+        Stream::new(&mut self.kv, ids, media, rows, logits)
+    }
+
+    /// Takes note of a pass that was run to its end.
+    pub(super) fn passed(&mut self, is_kept: bool, with_logits: bool) {
+        if !is_kept {
+            return;
+        }
+        let end = self.kv.len();
+        self.hidden_at = end;
+        if with_logits {
+            self.logits_at = end;
+        }
+        for placed in self.media.iter_mut().filter(|placed| placed.at.end <= end) {
             placed.rows = Arc::default(); // evaluated: the cache has them now
         }
-        then(model, pool, x, frame, &mut self.logits);
-        self.is_broken = false;
     }
 }
 
@@ -198,44 +264,35 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::audio::LongClip;
-    use crate::vision::{Budget, Picture};
-    use crate::{Input, Sampler, SamplerConfig, SessionConfig};
+    use crate::{Input, Model, SessionConfig};
 
-    /// Whatever it is asked, it says that it is of no use any more.
+    /// A panic in the middle of a pass: the session holds what it held, and goes on with the same
+    /// bits.
     #[test]
-    fn a_panic_inside_a_pass_is_the_end_of_the_session() {
+    fn a_panic_inside_a_pass_leaves_no_trace() {
         let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-s");
         let model = Model::open(kit.join("text-q4_0.gguf")).expect("tiny-s");
         let config = SessionConfig { context: 64, threads: 2, ..Default::default() };
+        let ids: Vec<TokenId> = (300..340).collect();
+        let mut whole = Session::new(&model, config.clone()).expect("a session");
+        whole.push(Input::Tokens(&ids)).expect("a push");
+
         let mut session = Session::new(&model, config).expect("a session");
-        session.push(Input::Tokens(&[2, 300, 301])).expect("a push");
-        session.extend(None, &[302], &[]).expect("room");
+        session.push(Input::Tokens(&ids[..20])).expect("a push");
+        session.extend(None, &ids[20..], &[]).expect("room");
+        let engine = Arc::clone(&session.engine);
         let panic = catch_unwind(AssertUnwindSafe(|| {
-            session.pass(|_, pool, _, _, _| {
-                pool.chunks(&mut [0; 8], 1, |i, _| assert!(i != 5, "unit five"));
-            });
+            let mut turn = engine.turn(&session.cancel).expect("a turn");
+            let (pool, frame) = turn.parts();
+            // The vector of an embedding that does not exist: a worker panics.
+            let ids = [ids[20], TokenId::MAX];
+            let mut stream = session.stream(2, None, true);
+            stream.ids = &ids;
+            let _ = text::forward(&model, pool, &mut [stream], frame);
         }));
         assert!(panic.is_err());
-
-        let is_broken = |result: Result<()>| match result {
-            Err(Error::Session(SessionError::Broken)) => {}
-            other => panic!("{other:?}"),
-        };
-        is_broken(session.push(Input::Text("on")));
-        is_broken(session.push(Input::Tokens(&[])));
-        is_broken(session.eval(&[300], |_, _| {}));
-        is_broken(session.logits().map(|_| ()));
-        is_broken(session.truncate(0));
-        is_broken(session.listen(16_000, 1, LongClip::Split).map(|_| ()));
-        is_broken(session.embed_samples(&[0.0; 640]).map(|_| ()));
-        let picture = Picture::from_rgb(48, 48, &[0; 48 * 48 * 3], Budget::default());
-        is_broken(session.embed_picture(&picture.expect("a picture")).map(|_| ()));
-        let mut sampler = Sampler::new(SamplerConfig::default(), 512).expect("a sampler");
-        is_broken(session.generate(&mut sampler).next().expect("an answer").map(|_| ()));
-        assert_eq!(session.len(), 4);
-        // The model is none the worse.
-        let config = SessionConfig { context: 64, ..Default::default() };
-        Session::new(&model, config).expect("a session").push(Input::Text("on")).expect("a push");
+        let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let found = bits(session.logits().expect("logits"));
+        assert!(found == bits(whole.logits().expect("logits")));
     }
 }

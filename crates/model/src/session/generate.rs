@@ -33,25 +33,34 @@ impl<'s> Generate<'s> {
 
 impl Generate<'_> {
     fn step(&mut self) -> Result<Option<TokenId>> {
-        let Self { session, sampler, .. } = self;
-        session.settle()?;
-        let tokenizer = session.model.tokenizer();
+        self.session.settle()?;
+        self.session.choose(self.sampler)
+    }
+}
+
+impl Session {
+    /// Samples a token from the logits after the last one, which are there, and appends it; `None`
+    /// where generation ends, and [`Session::stop`] says why.
+    pub(super) fn choose(&mut self, sampler: &mut Sampler) -> Result<Option<TokenId>> {
+        let tokenizer = self.model.tokenizer();
         for id in tokenizer.suppressed() {
-            if let Some(logit) = session.logits.get_mut(*id as usize) {
+            if let Some(logit) = self.logits.get_mut(*id as usize) {
                 *logit = f32::NEG_INFINITY;
             }
         }
-        let id = sampler.sample(&session.logits)?;
+        let id = sampler.sample(&self.logits)?;
         if tokenizer.is_eog(id) {
-            session.stop = Some(Stop::EndOfGeneration(id));
+            // Its random number is used up, though it is no part of the text.
+            sampler.seek(sampler.position().wrapping_add(1));
+            self.stop = Some(Stop::EndOfGeneration(id));
             return Ok(None);
         }
-        if session.tokens.len() == session.limits.context {
-            session.stop = Some(Stop::ContextFull);
+        if self.tokens.len() == self.limits.context {
+            self.stop = Some(Stop::ContextFull);
             return Ok(None);
         }
         sampler.accept(id);
-        session.tokens.push(id);
+        self.tokens.push(id);
         Ok(Some(id))
     }
 }

@@ -7,6 +7,7 @@ use super::{Embedding, Session, SessionError};
 use crate::TokenId;
 use crate::audio::{FRAME, LongClip, Stream, segment};
 use crate::error::Result;
+use crate::text::MediaKey;
 
 /// A sound that a session is listening to, made by [`Session::listen`].
 ///
@@ -63,7 +64,6 @@ impl Session {
     /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz
     /// (without the crate's feature `sound`: is not 16 kHz), or there are not 1 to 64 channels.
     pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_>> {
-        self.check_whole()?;
         self.model.audio()?;
         Ok(Listen {
             session: self,
@@ -151,7 +151,7 @@ impl Listen<'_> {
         let Some(first) = self.first.filter(|_| self.heard() > frames) else { return Ok(()) };
         let wanted = first + frames;
         let session = &mut *self.session;
-        session.kv.truncate(wanted).map_err(|least| SessionError::Rollback { wanted, least })?;
+        session.rewind(wanted).map_err(|least| SessionError::Rollback { wanted, least })?;
         session.forget(wanted);
         Ok(())
     }
@@ -174,15 +174,18 @@ impl Listen<'_> {
         ids.extend(std::iter::repeat_n(tokens.soft, to - from));
         ids.extend(ends.then_some(tokens.end));
         self.session.append(None, &ids, &media, &mut |_| ControlFlow::Continue(()))?;
-        self.session.join_sound();
+        // What is not closed has no key of its own: it is not known what it will be.
+        let key = MediaKey::sound(if ends { &self.samples[..samples] } else { &[] });
+        self.session.join_sound(key);
         self.first = Some(first);
         Ok(())
     }
 }
 
 impl Session {
-    /// Makes one medium of the last two, where the second goes on with the sound of the first.
-    fn join_sound(&mut self) {
+    /// Makes one medium of the last two, where the second goes on with the sound of the first, and
+    /// gives it its key.
+    fn join_sound(&mut self, key: MediaKey) {
         if let [.., last, next] = &mut self.media[..]
             && !last.is_image
             && !next.is_image
@@ -190,6 +193,9 @@ impl Session {
         {
             last.at.end = next.at.end;
             self.media.pop();
+        }
+        if let Some(last) = self.media.last_mut() {
+            last.key = key;
         }
     }
 }

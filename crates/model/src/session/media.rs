@@ -1,18 +1,19 @@
 //! Pictures, sound and video in a session: from media to rows of the residual stream, and from
 //! prompts with placeholders to tokens with rows.
 
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use super::SessionError;
 use crate::TokenId;
 use crate::audio::{Clip, FRAME, LongClip, check_finite};
-use crate::error::Result;
+use crate::engine::Cancelled;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::pages::MemoryError;
 use crate::projector::MediaTokens;
 use crate::rendered::Rendered;
+use crate::text::{MediaKey, Placed};
 use crate::video::{Video, timestamp};
 use crate::vision::Picture;
 
@@ -24,6 +25,7 @@ pub struct Embedding {
     /// `[tokens, hidden]`.
     rows: Arc<[f32]>,
     tokens: usize,
+    key: MediaKey,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +35,12 @@ enum Kind {
 }
 
 impl Embedding {
-    pub(super) fn image(rows: Vec<f32>, tokens: usize) -> Self {
-        Self { kind: Kind::Image, rows: rows.into(), tokens }
+    fn image(rows: Vec<f32>, tokens: usize, key: MediaKey) -> Self {
+        Self { kind: Kind::Image, rows: rows.into(), tokens, key }
     }
 
-    pub(super) fn audio(rows: Vec<f32>, tokens: usize) -> Self {
-        Self { kind: Kind::Audio, rows: rows.into(), tokens }
+    fn audio(rows: Vec<f32>, tokens: usize, key: MediaKey) -> Self {
+        Self { kind: Kind::Audio, rows: rows.into(), tokens, key }
     }
 
     /// Tokens that it takes the place of.
@@ -51,33 +53,48 @@ impl Embedding {
         &self.rows
     }
 
+    pub(super) fn key(&self) -> MediaKey {
+        self.key
+    }
+
     /// Whether it is a picture; sound otherwise.
     pub fn is_image(&self) -> bool {
         self.kind == Kind::Image
     }
 }
 
+impl MediaKey {
+    /// A picture: its patches in a row and its pixels.
+    fn picture(picture: &Picture) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"picture");
+        hasher.update(&(picture.columns() as u64).to_le_bytes());
+        hasher.update(picture.pixels());
+        Self(hasher.finalize().into())
+    }
+
+    /// A stretch of sound: its samples.
+    pub(super) fn sound(samples: &[f32]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"sound");
+        hasher.update(bytemuck::cast_slice(samples));
+        Self(hasher.finalize().into())
+    }
+}
+
 /// The embeddings in use, by what they were made of: pictures recur in videos and conversations.
-///
-/// The key is a hash of the picture with a seed of the session's own, so nobody can make two
-/// pictures that share one; by chance it takes billions.
 #[derive(Debug, Default)]
 pub(super) struct Embedded {
-    seed: RandomState,
-    known: Vec<(u64, Weak<[f32]>)>,
+    known: Vec<(MediaKey, Weak<[f32]>)>,
 }
 
 impl Embedded {
-    fn key(&self, picture: &Picture) -> u64 {
-        self.seed.hash_one(picture)
-    }
-
-    fn find(&self, key: u64) -> Option<Arc<[f32]>> {
+    fn find(&self, key: MediaKey) -> Option<Arc<[f32]>> {
         let (_, rows) = self.known.iter().find(|(known, _)| *known == key)?;
         rows.upgrade()
     }
 
-    fn remember(&mut self, key: u64, rows: &Arc<[f32]>) {
+    fn remember(&mut self, key: MediaKey, rows: &Arc<[f32]>) {
         // The memory of rows is not free before the last reference to them is gone, weak or not.
         self.known.retain(|(_, rows)| rows.strong_count() > 0);
         self.known.push((key, Arc::downgrade(rows)));
@@ -143,25 +160,6 @@ impl<'a> From<&'a str> for Part<'a> {
 impl<'a> From<&'a Medium> for Part<'a> {
     fn from(medium: &'a Medium) -> Self {
         Self::Medium(medium)
-    }
-}
-
-/// A medium among the tokens of a session.
-#[derive(Clone, Debug)]
-pub(super) struct Placed {
-    pub(super) at: Range<usize>,
-    pub(super) is_image: bool,
-    /// `[tokens, hidden]`, until they are evaluated.
-    pub(super) rows: Arc<[f32]>,
-}
-
-impl Placed {
-    /// Copies the rows that fall into a pass, `x` of `[tokens, hidden]` from position `start`.
-    pub(super) fn fill(&self, start: usize, hidden: usize, x: &mut [f32]) {
-        let from = self.at.start.max(start);
-        let to = self.at.end.min(start + x.len() / hidden);
-        let rows = &self.rows[(from - self.at.start) * hidden..(to - self.at.start) * hidden];
-        x[(from - start) * hidden..(to - start) * hidden].copy_from_slice(rows);
     }
 }
 
@@ -306,6 +304,7 @@ pub(super) fn place(
         placed.push(Placed {
             at: first + at..first + at + run,
             is_image: embedding.is_image(),
+            key: embedding.key,
             rows: embedding.rows.clone(),
         });
         at += run;
@@ -322,6 +321,11 @@ fn is_soft(model: &Model, id: TokenId) -> bool {
     let vision = projector.and_then(|p| p.vision.as_ref()).map(|(_, tokens)| tokens.soft);
     let audio = projector.and_then(|p| p.audio.as_ref()).map(|(_, tokens)| tokens.soft);
     Some(id) == vision || Some(id) == audio
+}
+
+/// The error of an embedding of so many tokens that is not finished.
+fn cancelled(tokens: usize) -> impl FnOnce(Cancelled) -> Error {
+    move |Cancelled| Error::Cancelled { done: 0, total: tokens as u64 }
 }
 
 fn tokens_of(model: &Model, embedding: &Embedding) -> Result<MediaTokens> {
@@ -343,17 +347,18 @@ impl super::Session {
     }
 
     fn picture(&mut self, picture: &Picture) -> Result<Embedding> {
-        self.check_whole()?;
         let (vision, _) = self.model.vision()?;
-        let key = self.embedded.key(picture);
+        let key = MediaKey::picture(picture);
         if let Some(rows) = self.embedded.find(key) {
-            return Ok(Embedding { kind: Kind::Image, rows, tokens: picture.tokens() });
+            return Ok(Embedding { kind: Kind::Image, rows, tokens: picture.tokens(), key });
         }
         let mut rows = self.rows(picture.tokens())?;
-        let pool = &self.pool;
-        let frame = self.arena.frame();
-        pool.enter(|| vision.embed(pool, picture, &mut rows, frame))?;
-        let embedding = Embedding::image(rows, picture.tokens());
+        let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(picture.tokens()))?;
+        let (pool, frame) = turn.parts();
+        vision.embed(pool, picture, &mut rows, frame)?;
+        turn.is_whole().map_err(cancelled(picture.tokens()))?;
+        drop(turn);
+        let embedding = Embedding::image(rows, picture.tokens(), key);
         self.embedded.remember(key, &embedding.rows);
         Ok(embedding)
     }
@@ -369,7 +374,6 @@ impl super::Session {
     }
 
     pub(super) fn samples(&mut self, samples: &[f32]) -> Result<Embedding> {
-        self.check_whole()?;
         let (audio, _) = self.model.audio()?;
         if samples.is_empty() {
             return Err(crate::audio::SamplesError::NoSamples.into());
@@ -377,10 +381,11 @@ impl super::Session {
         check_finite(samples, 0)?;
         let tokens = samples.len().div_ceil(FRAME);
         let mut rows = self.rows(tokens)?;
-        let pool = &self.pool;
-        let frame = self.arena.frame();
-        pool.enter(|| audio.embed(pool, samples, &mut rows, frame));
-        Ok(Embedding::audio(rows, tokens))
+        let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(tokens))?;
+        let (pool, frame) = turn.parts();
+        audio.embed(pool, samples, &mut rows, frame);
+        turn.is_whole().map_err(cancelled(tokens))?;
+        Ok(Embedding::audio(rows, tokens, MediaKey::sound(samples)))
     }
 
     /// Turns sound into segments of at most 30 s, or refuses what is longer.
@@ -423,7 +428,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{Error, Input, OpenOptions, Session, SessionConfig};
+    use crate::{Input, OpenOptions, Session, SessionConfig};
 
     /// A model of another width has other rows; tiny-s has 64 values in each.
     #[test]
@@ -436,7 +441,7 @@ mod tests {
         let mut session = Session::new(&model, config).expect("a session");
         let soft = model.audio().expect("it hears").1.soft;
         for width in [32, 63, 65, 128] {
-            let media = [Embedding::audio(vec![0.0; 3 * width], 3)];
+            let media = [Embedding::audio(vec![0.0; 3 * width], 3, MediaKey::sound(&[]))];
             let result = session.push(Input::Filled { ids: &[soft; 3], media: &media });
             match result {
                 Err(Error::Session(SessionError::MediaModel { wanted: 64, found })) => {

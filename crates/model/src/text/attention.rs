@@ -14,32 +14,43 @@ use crate::config::{Config, LayerConfig, LayerKind};
 use crate::pool::{Activations, Product};
 use crate::weights::Layer;
 
-use super::Pass;
-use super::kv_cache::{KvLimits, LayerKv, position_bytes};
+use super::kv_cache::position_bytes;
+use super::{Pass, Share, Stream, rows_mut};
 
 /// Scratch of [`attention`].
-pub(super) fn need(config: &Config, layer: &LayerConfig, limits: KvLimits, tokens: usize) -> Need {
+pub(super) fn need(config: &Config, layer: &LayerConfig, shares: &[Share]) -> Need {
+    let tokens = shares.iter().map(|share| share.tokens).sum();
     let query = Need::of::<f32>(tokens * layer.query_len());
     let key = Need::of::<f32>(tokens * layer.key_len());
-    let projected = query.and(key).and(key);
     let inputs = Activations::need(config.hidden, tokens);
-    let staged = Need::of::<u8>(tokens * position_bytes(layer, limits));
+    let stream = |share: &Share| {
+        let staged = match layer.kind {
+            LayerKind::Sliding => 0, // the pass has room for these
+            LayerKind::Full => share.tokens * position_bytes(layer, share.limits),
+        };
+        let softmax = softmax::need(config, layer, share.limits.context, share.tokens);
+        Need::of::<u8>(staged).and(softmax)
+    };
+    let streams = shares.iter().map(stream).fold(Need::default(), Need::or);
     let outputs = Activations::need(layer.query_len(), tokens);
-    let softmax = softmax::need(config, layer, limits.context, tokens);
-    projected.and(inputs.or(staged.and(query).and(softmax.or(outputs))))
+    query.and(key).and(key).and(inputs.or(query.and(streams.or(outputs))))
 }
 
-/// Replaces normed rows `h`, `[tokens, hidden]`, by the layer's attention output, and appends keys
-/// and values to the cache.
+/// Replaces normed rows `h`, `[tokens, hidden]`, by the output of attention in layer `i`.
+///
+/// Keys and values of a sliding layer are left in `staged`; those of a full layer go to the caches,
+/// beyond the positions that count so far.
 pub(super) fn attention(
     pass: &Pass<'_>,
     weights: &Layer,
-    config: &LayerConfig,
-    kv: &mut LayerKv,
+    i: usize,
+    streams: &mut [Stream<'_>],
+    staged: &mut [u8],
     h: &mut [f32],
     mut frame: Frame<'_>,
 ) {
-    let (pool, tokens, start) = (pass.pool, pass.span.tokens, pass.span.start);
+    let (pool, config) = (pass.pool, &pass.config.layers[i]);
+    let tokens = h.len() / pass.config.hidden;
     let (query_len, key_len, head_dim) = (config.query_len(), config.key_len(), config.head_dim);
     let q = frame.take(tokens * query_len); // [tokens, heads, head_dim]
     let k = frame.take(tokens * key_len); // [tokens, kv_heads, head_dim]
@@ -53,19 +64,47 @@ pub(super) fn attention(
     norm_heads(pass, q, query_len, head_dim, Some((config.kind, &weights.q_norm)));
     norm_heads(pass, k, key_len, head_dim, Some((config.kind, &weights.k_norm)));
 
-    let staged = frame.take(tokens * kv.token_bytes()); // [tokens, 2, kv_heads, vector]
+    let attended = frame.take(tokens * query_len); // [tokens, heads, head_dim]
+    for stream in streams {
+        let rows = stream.rows_of_pass();
+        let [k, v] = [&*k, &*v].map(|x| &x[rows.start * key_len..rows.end * key_len]);
+        let q = &q[rows.start * query_len..rows.end * query_len];
+        let out = rows_mut(attended, query_len, rows);
+        let staged = &mut staged[stream.staged.clone()];
+        of_stream(pass, weights, i, stream, staged, [q, k, v], out, frame.nested());
+    }
+    let attended = Activations::new(pool, attended, query_len, &mut frame);
+    pool.matmul(&attended, [Product { weights: weights.attn_output.view(), out: h }]);
+}
+
+/// Attention of one stream, from its queries, keys and values to `out`, which is shaped like its
+/// queries.
+fn of_stream(
+    pass: &Pass<'_>,
+    weights: &Layer,
+    i: usize,
+    stream: &mut Stream<'_>,
+    staged: &mut [u8],
+    [q, k, v]: [&[f32]; 3],
+    out: &mut [f32],
+    mut frame: Frame<'_>,
+) {
+    let (pool, config, span) = (pass.pool, &pass.config.layers[i], stream.span());
+    let kv = stream.kv.layer(i);
+    let staged = match config.kind {
+        LayerKind::Sliding => &mut staged[kv.staged_at(span.tokens)],
+        LayerKind::Full => frame.take(span.tokens * kv.token_bytes()),
+    }; // [tokens, 2, kv_heads, vector]
+    let key_len = config.key_len();
     pool.chunks(staged, kv.token_bytes(), |t, staged| {
         let range = t * key_len..(t + 1) * key_len;
         kv.stage(&k[range.clone()], &v[range], staged);
     });
-
-    let attended = frame.take(tokens * query_len); // [tokens, heads, head_dim]
-    let view = kv.view(staged, start, &weights.k_norm, pool.isa());
-    softmax::softmax(pass, config, view, q, attended, frame.nested());
-    kv.commit(staged, start);
-
-    let attended = Activations::new(pool, attended, query_len, &mut frame);
-    pool.matmul(&attended, [Product { weights: weights.attn_output.view(), out: h }]);
+    let view = kv.view(staged, span.start, &weights.k_norm, pool.isa());
+    softmax::softmax(pass, config, span, view, q, out, frame);
+    if config.kind == LayerKind::Full {
+        stream.kv.layer_mut(i).commit(staged, span.start);
+    }
 }
 
 fn project(

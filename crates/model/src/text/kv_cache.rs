@@ -4,10 +4,11 @@
 //! what it could see after giving up to `rollback` positions back. A full layer has room for the
 //! whole context, of which the system hands out pages when the conversation reaches them.
 //!
-//! The positions of a forward pass are not written at once, since a chunk longer than the ring
-//! would overwrite what its own first tokens still see. They are staged in scratch memory in the
-//! type of the cache, attention reads cache and stage as one, and then [`LayerKv::commit`] moves
-//! them. So what is read has been rounded the same way wherever it lies.
+//! The positions of a forward pass are staged in scratch memory in the type of the cache, and
+//! attention reads cache and stage as one. So what is read has been rounded the same way wherever
+//! it lies. Those of a full layer then go to the cache, beyond the positions that count. A ring has
+//! no such place, since every position overwrites an older one: rings take theirs once the whole
+//! pass is done ([`KvCache::keep`]), and a pass that is not finished changes nothing.
 //!
 //! Where a full layer has no value projection, one projection `p` gives values `RMSNorm(p)` and
 //! keys `RoPE(RMSNorm(p) · w)`. Of such keys only the pairs that turn are kept; the others are the
@@ -22,6 +23,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::config::{Config, LayerConfig, LayerKind};
 use crate::pages::{MemoryError, Pages};
+use crate::pool::Pool;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,12 +94,13 @@ pub(crate) struct KvCache {
     layers: Vec<LayerKv>,
     context: usize,
     len: usize,
-    /// The greatest length since the cache was last empty. The rings have overwritten all positions
-    /// before `high - ring`.
-    high: usize,
+    /// The first position that the rings still hold.
+    oldest: usize,
     window: usize,
     ring: usize,
     has_rings: bool,
+    /// The bytes of one position in all rings.
+    ring_bytes: usize,
 }
 
 /// What a cache is made for.
@@ -116,12 +119,20 @@ pub(crate) struct KvLimits {
 impl KvCache {
     /// Makes an empty cache: reserves the rings, and address space for the full layers.
     pub(crate) fn new(config: &Config, limits: KvLimits) -> Result<Self, MemoryError> {
-        let layer = |l: &LayerConfig| LayerKv::new(config, l, limits);
+        let mut layers = Vec::with_capacity(config.layers.len());
+        let mut ring_bytes = 0;
+        for layer in &config.layers {
+            layers.push(LayerKv::new(config, layer, limits, ring_bytes)?);
+            if layer.kind == LayerKind::Sliding {
+                ring_bytes += position_bytes(layer, limits);
+            }
+        }
         Ok(Self {
-            layers: config.layers.iter().map(layer).collect::<Result<_, _>>()?,
+            layers,
+            ring_bytes,
             context: limits.context,
             len: 0,
-            high: 0,
+            oldest: 0,
             window: config.window,
             ring: ring_positions(config, limits),
             has_rings: config.layers.iter().any(|l| l.kind == LayerKind::Sliding),
@@ -145,14 +156,30 @@ impl KvCache {
         self.context
     }
 
-    pub(crate) fn layer_mut(&mut self, i: usize) -> &mut LayerKv {
+    pub(super) fn layer(&self, i: usize) -> &LayerKv {
+        &self.layers[i]
+    }
+
+    pub(super) fn layer_mut(&mut self, i: usize) -> &mut LayerKv {
         &mut self.layers[i]
     }
 
-    /// Counts `tokens` more positions. Every layer must have committed them before.
-    pub(crate) fn advance(&mut self, tokens: usize) {
+    /// The bytes of one position in all rings.
+    pub(super) fn ring_bytes(&self) -> usize {
+        self.ring_bytes
+    }
+
+    /// Counts `tokens` more positions: full layers have them already, and the rings take theirs
+    /// from `staged`.
+    pub(super) fn keep(&mut self, pool: &Pool, tokens: usize, staged: &[u8]) {
+        let start = self.len;
+        pool.always(&mut self.layers, |layer| {
+            if layer.is_ring {
+                layer.commit(&staged[layer.staged_at(tokens)], start);
+            }
+        });
         self.len += tokens;
-        self.high = self.high.max(self.len);
+        self.oldest = self.oldest.max(self.len.saturating_sub(self.ring));
     }
 
     /// Forgets positions from `len` on.
@@ -160,15 +187,74 @@ impl KvCache {
     /// # Errors
     /// The least possible length, if a ring has overwritten what the next query would see.
     pub(crate) fn truncate(&mut self, len: usize) -> Result<(), usize> {
-        let oldest = if self.has_rings { self.high.saturating_sub(self.ring) } else { 0 };
-        if len > 0 && oldest > 0 && len + 1 < oldest + self.window {
-            return Err(oldest + self.window - 1);
+        if len > 0 && len < self.least() {
+            return Err(self.least());
         }
         self.len = self.len.min(len);
         if len == 0 {
-            self.high = 0;
+            self.oldest = 0;
         }
         Ok(())
+    }
+
+    /// The shortest length but 0 that the cache can be cut to.
+    pub(crate) fn least(&self) -> usize {
+        match self.has_rings && self.oldest > 0 {
+            true => self.oldest + self.window - 1,
+            false => 1,
+        }
+    }
+
+    /// What the rings hold of the positions that the query at position `at` sees, which is one that
+    /// the cache can be cut to.
+    pub(crate) fn snapshot(&self, at: usize) -> Result<Snapshot, MemoryError> {
+        let positions = at.saturating_sub(self.window - 1).max(self.oldest)..at;
+        let mut pages = Pages::zeroed("a snapshot", positions.len() * self.ring_bytes)?;
+        let mut rest = &mut pages[..];
+        for layer in self.layers.iter().filter(|layer| layer.is_ring) {
+            for run in layer.runs(positions.clone()) {
+                let (out, others) = rest.split_at_mut(run.len());
+                out.copy_from_slice(&layer.pages[run]);
+                rest = others;
+            }
+        }
+        Ok(Snapshot { positions, pages })
+    }
+
+    /// Goes back to where a snapshot was taken. The full layers hold their positions as long as the
+    /// cache was never shorter since.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
+        let Snapshot { positions, pages } = snapshot;
+        let mut rest = &pages[..];
+        for layer in self.layers.iter_mut().filter(|layer| layer.is_ring) {
+            for run in layer.runs(positions.clone()) {
+                let (bytes, others) = rest.split_at(run.len());
+                layer.pages[run].copy_from_slice(bytes);
+                rest = others;
+            }
+        }
+        (self.len, self.oldest) = (positions.end, positions.start);
+    }
+}
+
+/// The positions of all rings that the query after them sees.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    positions: Range<usize>,
+    /// `[layers]`, and for each the runs of [`LayerKv::runs`].
+    pages: Pages,
+}
+
+impl Snapshot {
+    /// The most bytes that one takes.
+    pub(crate) fn bytes_max(config: &Config, limits: KvLimits) -> u64 {
+        let positions = config.window.saturating_sub(1).min(limits.context);
+        (positions * ring_bytes(config, limits)) as u64
+    }
+
+    /// The position of the query: the length of the cache then.
+    pub(crate) fn at(&self) -> usize {
+        self.positions.end
     }
 }
 
@@ -182,6 +268,10 @@ pub(crate) struct LayerKv {
     turning_pairs: Option<usize>,
     /// The number of positions that there is room for.
     positions: usize,
+    /// Whether it is the ring of a sliding layer.
+    is_ring: bool,
+    /// The bytes of one position in all rings before this one.
+    bytes_before: usize,
     pages: Pages,
 }
 
@@ -197,7 +287,12 @@ struct Plane {
 }
 
 impl LayerKv {
-    fn new(config: &Config, layer: &LayerConfig, limits: KvLimits) -> Result<Self, MemoryError> {
+    fn new(
+        config: &Config,
+        layer: &LayerConfig,
+        limits: KvLimits,
+        bytes_before: usize,
+    ) -> Result<Self, MemoryError> {
         let positions = positions(config, layer, limits);
         let bytes = positions * position_bytes(layer, limits);
         Ok(Self {
@@ -206,8 +301,16 @@ impl LayerKv {
             head_dim: layer.head_dim,
             turning_pairs: turning_pairs(layer, limits),
             positions,
+            is_ring: layer.kind == LayerKind::Sliding,
+            bytes_before,
             pages: Pages::zeroed("keys and values", bytes)?,
         })
+    }
+
+    /// Where a pass of `tokens` tokens stages the positions of this ring, among those of all rings.
+    pub(super) fn staged_at(&self, tokens: usize) -> Range<usize> {
+        let start = tokens * self.bytes_before;
+        start..start + tokens * self.token_bytes()
     }
 
     /// The bytes of one position, `[kv_heads][key]` and then `[kv_heads][value]`.
@@ -259,6 +362,21 @@ impl LayerKv {
                 }
             }
         }
+    }
+
+    /// Where the bytes of `positions` lie: for each head its keys and then its values, in two runs
+    /// where a ring begins anew between them.
+    fn runs(&self, positions: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let first = positions.start % self.positions;
+        let until_end = (self.positions - first).min(positions.len());
+        let slots = [first..first + until_end, 0..positions.len() - until_end];
+        let planes: Vec<_> =
+            (0..self.heads).flat_map(|head| [self.keys(head), self.values(head)]).collect();
+        let run = move |plane: Plane| {
+            let at = move |slot| plane.cached + slot * plane.vector;
+            slots.clone().map(|slots| at(slots.start)..at(slots.end))
+        };
+        planes.into_iter().flat_map(run)
     }
 
     fn keys(&self, head: usize) -> Plane {
@@ -364,6 +482,12 @@ fn positions(config: &Config, layer: &LayerConfig, limits: KvLimits) -> usize {
     }
 }
 
+/// The bytes of one position in all rings.
+pub(super) fn ring_bytes(config: &Config, limits: KvLimits) -> usize {
+    let rings = config.layers.iter().filter(|layer| layer.kind == LayerKind::Sliding);
+    rings.map(|layer| position_bytes(layer, limits)).sum()
+}
+
 fn turning_pairs(layer: &LayerConfig, limits: KvLimits) -> Option<usize> {
     limits.turning_pairs.filter(|_| layer.kind == LayerKind::Full)
 }
@@ -431,6 +555,8 @@ mod tests {
             head_dim: 12,
             turning_pairs,
             positions: 6,
+            is_ring: false,
+            bytes_before: 0,
             pages: Pages::zeroed("test", 0).expect("no memory"),
         };
         layer.pages = Pages::zeroed("test", 6 * layer.token_bytes()).expect("a page");

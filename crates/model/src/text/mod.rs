@@ -7,42 +7,44 @@ mod attention;
 mod feed_forward;
 pub(crate) mod kv_cache;
 pub(crate) mod rope;
+mod stream;
 
+use std::array;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use carat_kernels::GROUP_COLUMNS;
 
-use crate::TokenId;
 use crate::arena::{Frame, Need};
 use crate::config::{Config, LayerConfig, LayerKind};
+use crate::engine::Cancelled;
 use crate::model::Model;
 use crate::pool::{Activations, Pool, Product};
 use crate::weights::{Layer, Weights};
-use kv_cache::{KvCache, KvLimits, LayerKv};
+use kv_cache::{KvLimits, ring_bytes};
+pub(crate) use stream::{MediaKey, Placed, Stream};
 
-/// The positions of one forward pass.
-pub(crate) struct Span<'a> {
-    /// Position of the first token.
-    pub(crate) start: usize,
-    /// Number of tokens.
+/// What a stream of `tokens` tokens takes part in a pass with.
+#[derive(Clone, Copy)]
+pub(crate) struct Share {
+    pub(crate) limits: KvLimits,
     pub(crate) tokens: usize,
-    /// On sliding layers the token at position `q` sees positions below `visible(q)`: `q + 1` for
-    /// text, the end of its image for an image token.
-    pub(crate) visible: &'a (dyn Fn(usize) -> usize + Sync),
 }
 
-/// Scratch for passes of at most `tokens` tokens, residual stream included.
+/// Scratch for passes of one stream of at most `tokens` tokens.
 ///
 /// A few tokens share out their keys where many share out themselves, and may need more.
 pub(crate) fn need(config: &Config, limits: KvLimits, tokens: usize) -> Need {
     let few = 1..tokens.min(GROUP_COLUMNS + 1);
-    few.chain([tokens]).map(|n| pass_need(config, limits, n)).fold(Need::default(), Need::or)
+    let pass = |tokens| pass_need(config, &[Share { limits, tokens }]);
+    few.chain([tokens]).map(pass).fold(logits_need(config, GROUP_COLUMNS), Need::or)
 }
 
-/// Scratch for a pass of `tokens` tokens.
-fn pass_need(config: &Config, limits: KvLimits, tokens: usize) -> Need {
+/// Scratch for a pass of streams.
+pub(crate) fn pass_need(config: &Config, shares: &[Share]) -> Need {
+    let tokens: usize = shares.iter().map(|share| share.tokens).sum();
     let layer = |l: &LayerConfig| {
-        attention::need(config, l, limits, tokens).or(feed_forward::need(config, l, tokens))
+        attention::need(config, l, shares).or(feed_forward::need(config, l, tokens))
     };
     let layers = config.layers.iter().map(layer).fold(Need::default(), Need::or);
     let tables = [LayerKind::Sliding, LayerKind::Full].map(|kind| {
@@ -50,49 +52,116 @@ fn pass_need(config: &Config, limits: KvLimits, tokens: usize) -> Need {
         let table = Need::of::<f32>(tokens * dim / 2);
         table.and(table)
     });
+    let staged = |share: &Share| Need::of::<u8>(share.tokens * ring_bytes(config, share.limits));
+    let staged = shares.iter().map(staged).fold(Need::default(), Need::and);
     let hidden = Need::of::<f32>(tokens * config.hidden);
-    let forward = tables[0].and(tables[1]).and(hidden).and(layers);
-    hidden.and(forward.or(logits_need(config)))
+    let many = if shares.len() > 1 { GROUP_COLUMNS.min(shares.len()) } else { 0 };
+    let logits = logits_need(config, many.max(1)).and(Need::of::<f32>(many * config.hidden));
+    let logits = logits.and(Need::of::<f32>(many * config.vocab));
+    hidden.and(tables[0]).and(tables[1]).and(staged).and(hidden.and(layers).or(logits))
 }
 
-/// Fills `x` with the embeddings of `ids`, scaled by the square root of their length as the
-/// architecture has it for text.
-pub(crate) fn embed(model: &Model, pool: &Pool, ids: &[TokenId], x: &mut [f32]) {
+/// Fills `x` with the embeddings of a stream's tokens: those of words are scaled by the square root
+/// of their length as the architecture has it, those of media stand there as they are.
+fn embed(model: &Model, pool: &Pool, stream: &Stream<'_>, x: &mut [f32]) {
     let hidden = model.config().hidden;
     let embedding = model.weights().embedding.view();
     let scale = (hidden as f32).sqrt();
     pool.chunks(x, hidden, |t, row| {
-        embedding.dequantize_row(ids[t] as usize, row);
+        embedding.dequantize_row(stream.ids[t] as usize, row);
         pool.isa().scale(row, scale);
     });
+    stream.media.iter().for_each(|placed| placed.fill(stream.kv.len(), hidden, x));
 }
 
-/// Runs embedded tokens, `x` of `[tokens, hidden]`, through all layers in place, and appends their
-/// keys and values to the cache.
+/// Evaluates the tokens of all streams: fills their rows and logits, and appends their keys and
+/// values to their caches.
+///
+/// Nothing is kept of a pass that was stopped: what it did to the caches lies beyond their ends,
+/// and rows are as they were. So it is for a stream whose logits are no numbers, but for these.
 pub(crate) fn forward(
     model: &Model,
     pool: &Pool,
-    kv: &mut KvCache,
-    span: &Span<'_>,
-    x: &mut [f32],
+    streams: &mut [Stream<'_>],
+    mut frame: Frame<'_>,
+) -> Result<(), Cancelled> {
+    let config = model.config();
+    let (tokens, staged) = place(streams);
+    let x = frame.take(tokens * config.hidden); // [tokens, hidden]
+    for stream in &*streams {
+        embed(model, pool, stream, rows_mut(x, config.hidden, stream.rows_of_pass()));
+    }
+    let mut tables = |kind| Tables::new(model, kind, streams, tokens, &mut frame);
+    let (sliding, full) = (tables(LayerKind::Sliding), tables(LayerKind::Full));
+    let staged = frame.take(staged);
+    let pass = Pass { config, pool, sliding, full };
+    for i in 0..config.layers.len() {
+        layer(&pass, &model.weights().layers[i], i, streams, staged, x, frame.nested());
+    }
+    last_logits(model, pool, streams, x, frame);
+    if pool.is_stopped() {
+        return Err(Cancelled);
+    }
+    streams.iter_mut().filter(|stream| stream.is_finite).for_each(|stream| {
+        let end = stream.rows_of_pass().end * config.hidden;
+        stream.rows.copy_from_slice(&x[end - stream.rows.len()..end]);
+        stream.kv.keep(pool, stream.ids.len(), &staged[stream.staged.clone()]);
+    });
+    Ok(())
+}
+
+/// Says where each stream has its rows and its staged bytes; returns the number of all of them.
+fn place(streams: &mut [Stream<'_>]) -> (usize, usize) {
+    let (mut row, mut staged) = (0, 0);
+    for stream in streams {
+        let bytes = stream.ids.len() * stream.kv.ring_bytes();
+        (stream.row, stream.staged) = (row, staged..staged + bytes);
+        row += stream.ids.len();
+        staged += Need::of::<u8>(bytes).bytes();
+    }
+    (row, staged)
+}
+
+/// Fills the logits that are wanted, for up to [`GROUP_COLUMNS`] streams at a time.
+fn last_logits(
+    model: &Model,
+    pool: &Pool,
+    streams: &mut [Stream<'_>],
+    x: &[f32],
     mut frame: Frame<'_>,
 ) {
-    let mut tables = |kind| {
-        let frequencies = model.frequencies(kind);
-        let cos = frame.take(span.tokens * frequencies.len());
-        let sin = frame.take(span.tokens * frequencies.len());
-        rope::fill(frequencies, span.start, cos, sin);
-        Tables { cos, sin, half: frequencies.len() }
+    let (hidden, vocab) = (model.config().hidden, model.config().vocab);
+    let last = |stream: &Stream<'_>| {
+        let end = stream.rows_of_pass().end;
+        &x[(end - 1) * hidden..end * hidden]
     };
-    let sliding = tables(LayerKind::Sliding);
-    let full = tables(LayerKind::Full);
-    let context = kv.context();
-    let pass = Pass { config: model.config(), pool, span, context, sliding, full };
-    let layers = model.weights().layers.iter().zip(&model.config().layers);
-    for (i, (weights, config)) in layers.enumerate() {
-        layer(&pass, weights, config, kv.layer_mut(i), x, frame.nested());
+    if let [stream] = streams {
+        let x = last(stream);
+        if let Some(out) = &mut stream.logits {
+            stream.is_finite = logits(model, pool, x, out, frame);
+        }
+        return;
     }
-    kv.advance(span.tokens);
+    let mut wanting = streams.iter_mut().filter(|stream| stream.logits.is_some());
+    loop {
+        let mut group: [Option<&mut Stream<'_>>; GROUP_COLUMNS] =
+            array::from_fn(|_| wanting.next());
+        let count = group.iter().flatten().count();
+        if count == 0 {
+            return;
+        }
+        let mut frame = frame.nested();
+        let rows = frame.take(count * hidden); // [streams, hidden]
+        let out = frame.take(count * vocab); // [streams, vocab]
+        for (row, stream) in rows.chunks_exact_mut(hidden).zip(group.iter().flatten()) {
+            row.copy_from_slice(last(stream));
+        }
+        let are_finite = logits(model, pool, rows, out, frame);
+        for (out, stream) in out.chunks_exact(vocab).zip(group.iter_mut().flatten()) {
+            stream.is_finite = are_finite || pool.isa().is_finite(out);
+            stream.logits.iter_mut().for_each(|logits| logits.copy_from_slice(out));
+        }
+    }
 }
 
 /// Turns residual rows, `x` of at most [`GROUP_COLUMNS`] `[rows, hidden]`, into logits
@@ -126,18 +195,15 @@ pub(crate) fn logits(
     are_finite.into_inner()
 }
 
-fn logits_need(config: &Config) -> Need {
-    Need::of::<f32>(GROUP_COLUMNS * config.hidden)
-        .and(Activations::need(config.hidden, GROUP_COLUMNS))
+/// Scratch of [`logits`].
+fn logits_need(config: &Config, rows: usize) -> Need {
+    Need::of::<f32>(rows * config.hidden).and(Activations::need(config.hidden, rows))
 }
 
 /// What all layers of one forward pass share.
 struct Pass<'a> {
     config: &'a Config,
     pool: &'a Pool,
-    span: &'a Span<'a>,
-    /// Most positions of the session.
-    context: usize,
     sliding: Tables<'a>,
     full: Tables<'a>,
 }
@@ -149,7 +215,26 @@ struct Tables<'a> {
     half: usize,
 }
 
-impl Tables<'_> {
+impl<'a> Tables<'a> {
+    /// The tables for the positions of all streams, `tokens` in all.
+    fn new(
+        model: &Model,
+        kind: LayerKind,
+        streams: &[Stream<'_>],
+        tokens: usize,
+        frame: &mut Frame<'a>,
+    ) -> Self {
+        let frequencies = model.frequencies(kind);
+        let half = frequencies.len();
+        let (cos, sin) = (frame.take(tokens * half), frame.take(tokens * half));
+        for stream in streams {
+            let rows = stream.rows_of_pass();
+            let (cos, sin) = (rows_mut(cos, half, rows.clone()), rows_mut(sin, half, rows));
+            rope::fill(frequencies, stream.kv.len(), cos, sin);
+        }
+        Self { cos, sin, half }
+    }
+
     fn row(&self, token: usize) -> (&[f32], &[f32]) {
         let range = token * self.half..(token + 1) * self.half;
         (&self.cos[range.clone()], &self.sin[range])
@@ -159,14 +244,15 @@ impl Tables<'_> {
 fn layer(
     pass: &Pass<'_>,
     weights: &Layer,
-    config: &LayerConfig,
-    kv: &mut LayerKv,
+    i: usize,
+    streams: &mut [Stream<'_>],
+    staged: &mut [u8],
     x: &mut [f32], // [tokens, hidden]
     mut frame: Frame<'_>,
 ) {
     let h = frame.take(x.len()); // [tokens, hidden]
     pass.norm(h, x, &weights.attn_norm);
-    attention::attention(pass, weights, config, kv, h, frame.nested()); // h := attention(h)
+    attention::attention(pass, weights, i, streams, staged, h, frame.nested()); // h := attention(h)
     pass.add_normed(x, h, &weights.post_attention_norm, 1.0);
     pass.norm(h, x, &weights.ffn_norm);
     feed_forward::feed_forward(pass, weights, h, frame.nested()); // h := ffn(h)
@@ -200,6 +286,11 @@ impl Pass<'_> {
             }
         });
     }
+}
+
+/// Some of the rows of `x`, `[rows, width]`.
+fn rows_mut(x: &mut [f32], width: usize, rows: Range<usize>) -> &mut [f32] {
+    &mut x[rows.start * width..rows.end * width]
 }
 
 /// Element-wise work on a flat array is shared out in pieces of this length.

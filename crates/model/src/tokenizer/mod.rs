@@ -70,6 +70,19 @@ pub struct Tokenizer {
     suppressed: Vec<TokenId>,
 }
 
+/// What a token stands for.
+#[cfg(feature = "grammar")]
+pub(crate) enum Meaning<'t> {
+    /// Text, with U+2581 for spaces.
+    Text(&'t str),
+    /// One byte of a character.
+    Byte(u8),
+    /// Structure, with its text.
+    Special(&'t str),
+    /// Not to be generated.
+    Nothing,
+}
+
 #[derive(Debug)]
 enum Scheme {
     Bpe(Bpe),
@@ -254,6 +267,35 @@ impl Tokenizer {
     #[must_use]
     pub fn token(&self, token: TokenId) -> Option<&str> {
         self.vocab.get(token)
+    }
+
+    /// What a token stands for in generated text; nothing for one that text is never made of.
+    #[cfg(feature = "grammar")]
+    pub(crate) fn meaning(&self, token: TokenId) -> Meaning<'_> {
+        if self.suppressed.contains(&token) {
+            return Meaning::Nothing;
+        }
+        match (self.vocab.get(token), self.vocab.kinds.get(token as usize)) {
+            (Some(_), Some(Kind::Byte(byte))) => Meaning::Byte(*byte),
+            (Some(text), Some(Kind::Special)) => Meaning::Special(text),
+            (Some(text), Some(Kind::Text | Kind::UserDefined)) => Meaning::Text(text),
+            _ => Meaning::Nothing,
+        }
+    }
+
+    /// The tokens of text that continues other text: as [`Tokenizer::encode`], without the space
+    /// that some vocabularies put before a text.
+    #[cfg(feature = "grammar")]
+    pub(crate) fn encode_continued(&self, text: &str) -> Vec<TokenId> {
+        let mut encoding = Encoding::new(self, text.len());
+        encoding.text(text, false);
+        encoding.finish()
+    }
+
+    /// The token of one byte, if there is one.
+    #[cfg(feature = "grammar")]
+    pub(crate) fn byte(&self, byte: u8) -> Option<TokenId> {
+        Some(self.bytes[usize::from(byte)]).filter(|id| *id != NONE)
     }
 
     /// The special token with this text, such as `<|image|>`.

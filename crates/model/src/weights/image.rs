@@ -293,8 +293,9 @@ impl<'a> PlannedMatrix<'a> {
 /// Matrices begin at cache lines.
 const ALIGNMENT: usize = 64;
 
-/// Bytes of the file between two calls of progress.
-const PIECE_BYTES: usize = 16 << 20;
+/// Bytes of the file between two calls of progress, which may break off: a slow disk reads them in
+/// less than a tenth of a second.
+const PIECE_BYTES: usize = 4 << 20;
 
 /// Rows that a thread repacks at a time; a multiple of the container's eight.
 const UNIT_ROWS: usize = identity::GROUP_ROWS;

@@ -4,8 +4,9 @@ use std::io::Read;
 use std::path::Path;
 
 use super::{VideoConfig, VideoError, animation, ffmpeg, sampling};
+use crate::media::file;
 use crate::media::image::decode;
-use crate::media::{file, quiet};
+use crate::quiet;
 use crate::video::{Frame, NoFrames, Video};
 use crate::vision::Picture;
 

@@ -15,8 +15,9 @@ use super::heif::Coding;
 use super::ico::Chosen;
 use super::jpeg::{Jpeg, JpegError};
 use super::{ImageError, bmp, gif, heif, ico, orientation, png, pnm, tiff, webp};
+use crate::media::file;
 use crate::media::pixels::{PIXELS_MAX, check_sides};
-use crate::media::{file, quiet};
+use crate::quiet;
 
 /// A decoded picture: RGB, 8 bits, row-major, both sides positive.
 pub(crate) struct Rgb {

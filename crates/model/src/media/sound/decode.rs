@@ -23,7 +23,7 @@ use super::sink::{Sink, WHOLE, seconds};
 use super::view::{Piece, View};
 use super::wav::{self, Wav};
 use super::{AudioError, DecodeOptions, au, caf, flac, mp4, ogg, sniff};
-use crate::media::quiet;
+use crate::quiet;
 
 pub(crate) use super::sink::Decoded;
 

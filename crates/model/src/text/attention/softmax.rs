@@ -17,6 +17,7 @@ use crate::arena::{Frame, Need};
 use crate::config::{Config, GROUP_MAX, HEAD_DIM_MAX, LayerConfig, LayerKind};
 use crate::text::Pass;
 use crate::text::kv_cache::KvView;
+use crate::text::stream::Span;
 
 /// Scratch of [`softmax`].
 pub(super) fn need(config: &Config, layer: &LayerConfig, context: usize, tokens: usize) -> Need {
@@ -42,18 +43,19 @@ fn many_len(layer: &LayerConfig, tokens: usize) -> usize {
     2 * tokens.div_ceil(step) * layer.kv_heads * partial_len(step * layer.group(), layer.head_dim)
 }
 
-/// Attends all queries `q`, `[tokens, heads, head_dim]`, to the keys that their tokens see; `out`
+/// Attends all queries `q` of a stream, `[tokens, heads, head_dim]`, to the keys that their tokens see; `out`
 /// is shaped like `q`.
 pub(super) fn softmax(
     pass: &Pass<'_>,
     layer: &LayerConfig,
+    span: Span<'_>,
     kv: KvView<'_>,
     q: &[f32],
     out: &mut [f32],
     frame: Frame<'_>,
 ) {
-    let work = Softmax { pass, layer, kv, q, group: layer.group() };
-    if pass.span.tokens <= few_tokens(work.group) {
+    let work = Softmax { pass, layer, span, kv, q, group: layer.group() };
+    if span.tokens <= few_tokens(work.group) {
         work.by_splits(out, frame);
     } else {
         work.by_blocks(out, frame);
@@ -64,6 +66,7 @@ pub(super) fn softmax(
 struct Softmax<'a> {
     pass: &'a Pass<'a>,
     layer: &'a LayerConfig,
+    span: Span<'a>,
     kv: KvView<'a>,
     q: &'a [f32],
     /// Query heads that share a key head.
@@ -81,11 +84,11 @@ impl Softmax<'_> {
     /// One block; the units of work are splits and key heads.
     fn by_splits(self, out: &mut [f32], mut frame: Frame<'_>) {
         let (heads, kind) = (self.layer.kv_heads, self.layer.kind);
-        let block = Block { first: 0, tokens: self.pass.span.tokens };
+        let block = Block { first: 0, tokens: self.span.tokens };
         let keys = self.union(block);
         let splits = split_index(kind, keys.start)..split_index(kind, keys.end - 1) + 1;
         let width = partial_len(block.tokens * self.group, self.layer.head_dim);
-        let partials = frame.take(few_len(self.pass.config, self.layer, self.pass.context));
+        let partials = frame.take(few_len(self.pass.config, self.layer, self.span.context));
         let partials = &mut partials[..splits.len() * heads * width]; // [splits][heads][width]
         self.pass.pool.chunks(partials, width, |i, partial| {
             let keys = intersection(&split(kind, splits.start + i / heads), &keys);
@@ -100,7 +103,7 @@ impl Softmax<'_> {
 
     /// The units of work are blocks and key heads.
     fn by_blocks(self, out: &mut [f32], mut frame: Frame<'_>) {
-        let (heads, tokens, kind) = (self.layer.kv_heads, self.pass.span.tokens, self.layer.kind);
+        let (heads, tokens, kind) = (self.layer.kv_heads, self.span.tokens, self.layer.kind);
         let (step, head_dim) = (block_tokens(self.group), self.layer.head_dim);
         let width = partial_len(step * self.group, head_dim);
         let partials = frame.take(many_len(self.layer, tokens));
@@ -155,7 +158,7 @@ impl Softmax<'_> {
         let mut scores = [0.0; ROWS_MAX * TILE_POSITIONS_MAX];
         let scores = &mut scores[..rows * tile]; // [rows][tile]
         let mut at = keys.start;
-        while at < keys.end {
+        while at < keys.end && !self.pass.pool.is_stopped() {
             let start = at / tile * tile;
             let end = (start + tile).min(keys.end);
             let k = &mut keys_of_tile[..(end - at) * head_dim];
@@ -193,11 +196,11 @@ impl Softmax<'_> {
 
     /// Positions that a token of the pass sees.
     fn seen(self, token: usize) -> Range<usize> {
-        let at = self.pass.span.start + token;
+        let at = self.span.start + token;
         match self.layer.kind {
             LayerKind::Full => 0..at + 1,
             LayerKind::Sliding => {
-                (at + 1).saturating_sub(self.pass.config.window)..(self.pass.span.visible)(at)
+                (at + 1).saturating_sub(self.pass.config.window)..self.span.visible(at)
             }
         }
     }
