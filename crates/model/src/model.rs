@@ -8,12 +8,13 @@ use std::sync::Arc;
 #[cfg(feature = "grammar")]
 use std::sync::OnceLock;
 
-use carat_gguf::Source;
+use carat_gguf::{Gguf, Source};
 use carat_kernels::Isa;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::audio::Audio;
 use crate::cancel::Cancel;
+#[cfg(feature = "chat")]
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::engine::{Engine, Engines};
@@ -48,6 +49,7 @@ struct Shared {
     /// The vocabulary as grammars need it, made when the first one is compiled.
     #[cfg(feature = "grammar")]
     grammar_env: OnceLock<GrammarEnv>,
+    #[cfg(feature = "chat")]
     chat_template: Option<ChatTemplate>,
     projector: Option<Projector>,
     bytes: u64,
@@ -104,11 +106,10 @@ impl Model {
         let source = Source::open(path.as_ref())?;
         let origin = Origin::new(&source)?;
         let gguf = source.parse()?;
-        let metadata = gguf.metadata();
         let config = Config::from_gguf(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
-        let template = metadata.opt_string("tokenizer.chat_template")?;
-        let chat_template = template.map(ChatTemplate::new).transpose()?;
+        #[cfg(feature = "chat")]
+        let chat_template = template(&gguf)?;
 
         let mut silent = |_, _| ControlFlow::Continue(());
         let heard = options.progress.unwrap_or(&mut silent);
@@ -140,6 +141,7 @@ impl Model {
             tokenizer: Arc::new(tokenizer),
             #[cfg(feature = "grammar")]
             grammar_env: OnceLock::new(),
+            #[cfg(feature = "chat")]
             chat_template,
             projector,
             bytes,
@@ -175,9 +177,21 @@ impl Model {
         Ok(grammar_env.get_or_init(|| env))
     }
 
-    /// The template in the file, if there is one.
+    /// The template in the file, if there is one. Without the feature `chat` files with a template
+    /// open all the same, nobody looks at it, and [`Rendered`](crate::Rendered) is put together by
+    /// the program.
+    #[cfg(feature = "chat")]
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
         self.shared.chat_template.as_ref()
+    }
+
+    /// Bytes that the template takes.
+    pub(crate) fn template_bytes(&self) -> usize {
+        #[cfg(feature = "chat")]
+        let bytes = self.chat_template().map_or(0, |template| template.source().len());
+        #[cfg(not(feature = "chat"))]
+        let bytes = 0;
+        bytes
     }
 
     /// Bytes of all weights in memory, those of the projector among them.
@@ -272,6 +286,25 @@ impl Model {
             LayerKind::Full => &self.shared.frequencies_full,
         }
     }
+}
+
+/// The template in a file.
+#[cfg(feature = "chat")]
+fn template(gguf: &Gguf<'_>) -> Result<Option<ChatTemplate>> {
+    let source = gguf.metadata().opt_string("tokenizer.chat_template")?;
+    Ok(source.map(ChatTemplate::new).transpose()?)
+}
+
+/// Bytes that the template in a file will take.
+#[cfg(feature = "chat")]
+pub(crate) fn template_bytes(gguf: &Gguf<'_>) -> Result<usize> {
+    Ok(template(gguf)?.map_or(0, |template| template.source().len()))
+}
+
+/// The same where nobody looks at it.
+#[cfg(not(feature = "chat"))]
+pub(crate) fn template_bytes(_gguf: &Gguf<'_>) -> Result<usize> {
+    Ok(0)
 }
 
 /// Threads that repack weights and end with that.

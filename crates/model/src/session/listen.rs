@@ -61,8 +61,8 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz, or
-    /// there are not 1 to 64 channels.
+    /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz
+    /// (without the crate's feature `sound`: is not 16 kHz), or there are not 1 to 64 channels.
     pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_>> {
         self.model.audio()?;
         Ok(Listen {
@@ -108,7 +108,7 @@ impl Listen<'_> {
     pub fn finish(mut self) -> Result<()> {
         self.stream.finish(&mut self.samples)?;
         if self.samples.is_empty() && self.closed == 0 {
-            return Err(crate::audio::AudioError::NoSamples.into());
+            return Err(crate::audio::SamplesError::NoSamples.into());
         }
         self.split(true)?;
         match self.samples.is_empty() {
@@ -167,7 +167,7 @@ impl Listen<'_> {
         let from = self.heard();
         let samples = self.samples.len().min(to * FRAME);
         let media: Vec<Embedding> = match from < to {
-            true => vec![self.session.embed_samples(&self.samples[from * FRAME..samples])?],
+            true => vec![self.session.samples(&self.samples[from * FRAME..samples])?],
             false => Vec::new(),
         };
         let first = self.first.unwrap_or(self.session.tokens.len() + ids.len());
