@@ -40,6 +40,7 @@ pub enum Error {
     Cache(#[from] crate::weights::CacheError),
 
     /// A conversation that cannot be answered.
+    #[cfg(feature = "chat")]
     #[error(transparent)]
     Conversation(#[from] crate::conversation::ConversationError),
 

@@ -51,6 +51,7 @@ mod cancel;
 #[cfg(feature = "chat")]
 pub mod chat;
 mod config;
+#[cfg(feature = "chat")]
 pub mod conversation;
 mod engine;
 mod error;
@@ -83,6 +84,7 @@ pub use cancel::Cancel;
 #[cfg(feature = "chat")]
 pub use chat::{ChatTemplate, Tool, ToolCall, ToolChoice};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
+#[cfg(feature = "chat")]
 pub use conversation::{
     Answer, AnswerOptions, Chat, ChatConfig, Content, ConversationError, Done, Event, Finish,
     Message, Overflow, Reply, Role, Thinking, Timings, Usage,

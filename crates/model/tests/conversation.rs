@@ -46,7 +46,7 @@ fn text(events: &[Event]) -> String {
 fn picture(session: &mut Session) -> Medium {
     let budget = Budget::try_from(70).expect("a budget");
     let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-    Medium::Image(session.embed_picture(&picture).expect("a picture"))
+    session.embed_picture(&picture).expect("a picture")
 }
 
 fn sound(session: &mut Session) -> Medium {
