@@ -262,6 +262,8 @@ fn rate(tokens: usize, time: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -284,5 +286,30 @@ mod tests {
     #[test]
     fn speed_of_nothing_is_not_shown() {
         assert_eq!(Speed::default().line(), "prompt: 0 tokens; generated: 0 tokens");
+    }
+
+    #[test]
+    fn the_answer_is_what_stands_outside_of_thoughts_up_to_a_stop_string() {
+        let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data/tiny-s");
+        let source = carat_gguf::Source::open(&kit.join("text-f32.gguf")).expect("tiny-s");
+        let gguf = source.parse().expect("tiny-s parses");
+        let tokenizer = Tokenizer::from_gguf(&gguf).expect("a vocabulary");
+        let prompt = tokenizer.encode_prompt("<|turn>model\n<|channel>thought\nwell, ");
+        let stop = StopStrings::new(&["no"]).expect("a stop string");
+        let mut voice = Voice::new(&tokenizer, &prompt, stop);
+        let said = "no<channel|>yn<|channel>thought\no<channel|>n<|tool_call>f<tool_call|>n";
+        for token in tokenizer.encode_prompt(said) {
+            voice.say(token).unwrap();
+        }
+        assert_eq!((voice.text.as_str(), voice.is_stopped()), ("ynnf", false));
+        voice.finish().unwrap();
+        assert_eq!(voice.text, "ynnfn");
+        let said = "yes<|channel>thought\nno<channel|>no more";
+        for token in tokenizer.encode_prompt(said) {
+            voice.say(token).unwrap();
+        }
+        assert!(voice.is_stopped());
+        voice.finish().unwrap();
+        assert_eq!(voice.text, "ynnfnyes");
     }
 }
