@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             parameters: person.clone(),
         })
         .into();
-    let grammars: [(&str, &dyn Fn() -> Result<Grammar, carat::GrammarError>); 6] = [
+    let grammars: [(&str, Compile<'_>); 6] = [
         ("JSON by schema", &|| Grammar::json_schema_value(&env, &person)),
         ("any JSON object", &|| Grammar::json_object(&env)),
         ("one tool", &|| Grammar::tools(&env, &tools, &ToolChoice::Named("find".to_owned()))),
@@ -58,6 +58,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     Ok(())
 }
+
+type Compile<'a> = &'a dyn Fn() -> Result<Grammar, carat::GrammarError>;
 
 /// The time of each mask, and that of all accepted tokens together.
 fn times(
