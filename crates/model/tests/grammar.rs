@@ -366,3 +366,63 @@ fn texts_are_judged_as_their_schema_does() {
         }
     }
 }
+
+/// The end of a string is a token; its text, written by other tokens, would end it for a reader.
+#[test]
+fn strings_of_calls_do_not_hold_markers() {
+    let model = model("q4_0");
+    let tokenizer = model.tokenizer();
+    let tools = [Tool {
+        name: "f".to_owned(),
+        description: String::new(),
+        parameters: json!({"type": "object", "properties": {"a": {"type": "string"}}}),
+    }];
+    let grammar = Grammar::tools(env(&model), &tools, &ToolChoice::Required).expect("a grammar");
+    let start = tokenizer.encode_prompt("<|tool_call>call:f{a:<|\"|>");
+    for (text, wanted) in [
+        ("<|\"|", true),
+        ("<|\"|>", false),
+        ("a<|\"|>b", false),
+        ("<tool_call|>", false),
+        ("{\"a\": [1, 2]}\n<b>", true),
+    ] {
+        let mut constraint = Constraint::new(&grammar);
+        let mut ids = start.iter().copied().chain(tokenizer.encode(text));
+        assert_eq!(ids.all(|id| constraint.accept(id).is_ok()), wanted, "{text}");
+    }
+}
+
+/// Byte tokens make whole characters or none.
+#[test]
+fn bytes_that_are_no_text_are_forbidden() {
+    let model = model("q4_0");
+    let tokenizer = model.tokenizer();
+    let byte = |byte: u8| -> TokenId {
+        let text = format!("<0x{byte:02X}>");
+        let ids = 0..tokenizer.vocab_size() as TokenId;
+        ids.into_iter().find(|id| tokenizer.token(*id) == Some(&text)).expect("a byte token")
+    };
+    let json = Grammar::json_schema(env(&model), r#"{"type": "string"}"#).expect("a grammar");
+    let text = Grammar::tools(env(&model), &[], &ToolChoice::None).expect("a grammar");
+    for (grammar, start) in [(json, "\""), (text, "")] {
+        for (bytes, wanted) in [
+            (&[0xC3, 0xA9][..], true),
+            (&[0xF0, 0x9F, 0xA6, 0x8A], true),
+            (&[0xFF], false),
+            (&[0x80], false),
+            (&[0xC0, 0x80], false),
+            (&[0xED, 0xA0, 0x80], false),
+            (&[0xC3, 0x41], false),
+        ] {
+            let mut constraint = Constraint::new(&grammar);
+            let start = tokenizer.encode(start);
+            let mut ids = start.into_iter().chain(bytes.iter().map(|b| byte(*b)));
+            assert_eq!(ids.all(|id| constraint.accept(id).is_ok()), wanted, "{bytes:X?}");
+        }
+        let mut constraint = Constraint::new(&grammar);
+        for id in tokenizer.encode(start).into_iter().chain([byte(0xC3)]) {
+            constraint.accept(id).expect("an allowed token");
+        }
+        assert_eq!(constraint.is_accepting(), Ok(false), "a character is open");
+    }
+}
