@@ -275,6 +275,10 @@ fn forced_text_is_cut_as_in_a_prompt() {
         }
     }
     assert_eq!(tokens, model.tokenizer().encode_prompt("<|tool_call>call:now{}<tool_call|>"));
+
+    let text = "the quick  brown fox, naïve\n\n<b>";
+    let grammar = Grammar::regex(env(&model), &text.replace('.', "\\.")).expect("a grammar");
+    assert_eq!(Constraint::new(&grammar).forced(), model.tokenizer().encode(text));
 }
 
 #[test]
