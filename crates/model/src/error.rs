@@ -100,6 +100,13 @@ pub enum Error {
     #[error(transparent)]
     Grammar(#[from] crate::grammar::GrammarError),
 
+    /// A model that takes more memory than it may.
+    #[error(
+        "the model takes {wanted} bytes of memory and may take {most}: allow more, \
+         or open one with smaller weights"
+    )]
+    MaxMemory { wanted: u64, most: u64 },
+
     /// The system gave no memory.
     #[error(transparent)]
     Memory(#[from] crate::pages::MemoryError),

@@ -71,6 +71,11 @@ pub struct OpenOptions<'a> {
     /// The projector file (`mmproj`) that lets the model see and hear;
     /// [`projectors_beside`](crate::projectors_beside) finds those that lie beside a model.
     pub projector: Option<&'a Path>,
+    /// The projector in memory, if no file is named.
+    pub projector_bytes: Option<&'static [u8]>,
+    /// Most bytes that weights, projector and vocabulary may take; [`MemoryPlan`](crate::MemoryPlan)
+    /// tells beforehand what they and a session do.
+    pub max_memory: Option<u64>,
     /// A cache file: the repacked weights on disk. The first start writes it (it is as large as the
     /// model), the next ones map it, which takes a fraction of a second whatever the size of the
     /// model, and memory that the system can take back. Without one, weights are repacked into
@@ -100,16 +105,30 @@ impl Model {
     /// [`Model::open`] with options.
     ///
     /// # Errors
-    /// As [`Model::open`], [`Error::Cancelled`] if `progress` or `cancel` breaks off, and those of the projector
-    /// and the cache file.
+    /// As [`Model::open`], [`Error::Cancelled`] if `progress` or `cancel` breaks off,
+    /// [`Error::MaxMemory`], and those of the projector and the cache file.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions<'_>) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
         let origin = Origin::new(&source)?;
-        let gguf = source.parse()?;
-        let config = Config::from_gguf(&gguf)?;
-        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        Self::load(&source.parse()?, origin, options)
+    }
+
+    /// Opens a GGUF file that is in memory, such as one that the program brings along. Vectors of
+    /// numbers and matrices are repacked as from a file, and nothing else is copied; a cache file
+    /// is not looked at. With [`OpenOptions::projector_bytes`] the projector may be in memory, too.
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    pub fn from_bytes(bytes: &'static [u8], options: OpenOptions<'_>) -> Result<Self> {
+        let options = OpenOptions { cache: None, ..options };
+        Self::load(&Gguf::parse(bytes)?, Origin::memory(bytes), options)
+    }
+
+    fn load(gguf: &Gguf<'_>, origin: Origin, options: OpenOptions<'_>) -> Result<Self> {
+        let config = Config::from_gguf(gguf)?;
+        let tokenizer = Tokenizer::from_gguf(gguf)?;
         #[cfg(feature = "chat")]
-        let chat_template = template(&gguf)?;
+        let chat_template = template(gguf)?;
 
         let mut silent = |_, _| ControlFlow::Continue(());
         let heard = options.progress.unwrap_or(&mut silent);
@@ -119,12 +138,21 @@ impl Model {
             false => heard(done, total),
         };
         let pool = loading_threads(options.threads)?;
-        let bytes = crate::weights::check(&gguf, &config)?;
-        let open = |path| Projector::open(path, config.hidden, &tokenizer, &pool);
-        let projector = options.projector.map(open).transpose()?;
+        let bytes = crate::weights::check(gguf, &config)?;
+        let most = options.max_memory.unwrap_or(u64::MAX);
+        check_memory(bytes + tokenizer.bytes() as u64, most)?;
+        let projector = match (options.projector, options.projector_bytes) {
+            (Some(path), _) => Some(Projector::open(path, config.hidden, &tokenizer, &pool)?),
+            (None, Some(bytes)) => {
+                Some(Projector::from_bytes(bytes, config.hidden, &tokenizer, &pool)?)
+            }
+            (None, None) => None,
+        };
+        let sensed = projector.as_ref().map_or(0, |projector| projector.shape.bytes);
+        check_memory(bytes + tokenizer.bytes() as u64 + sensed, most)?;
         let OpenOptions { cache, verify_cache, .. } = options;
         let loading = Loading { pool: &pool, progress, cache, verify_cache };
-        let Loaded { weights, identity, cache_refused } = Weights::load(&gguf, &config, loading)?;
+        let Loaded { weights, identity, cache_refused } = Weights::load(gguf, &config, loading)?;
 
         let frequencies = |kind, divisors| {
             let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
@@ -135,7 +163,7 @@ impl Model {
         let shared = Shared {
             frequencies_sliding,
             frequencies_full,
-            turning_pairs: turning_pairs(&gguf, &config)?,
+            turning_pairs: turning_pairs(gguf, &config)?,
             config,
             weights,
             tokenizer: Arc::new(tokenizer),
@@ -305,6 +333,11 @@ pub(crate) fn template_bytes(gguf: &Gguf<'_>) -> Result<usize> {
 #[cfg(not(feature = "chat"))]
 pub(crate) fn template_bytes(_gguf: &Gguf<'_>) -> Result<usize> {
     Ok(0)
+}
+
+/// Refuses what takes more memory than it may.
+fn check_memory(wanted: u64, most: u64) -> Result<()> {
+    if wanted <= most { Ok(()) } else { Err(Error::MaxMemory { wanted, most }) }
 }
 
 /// Threads that repack weights and end with that.

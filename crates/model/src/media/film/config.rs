@@ -1,10 +1,9 @@
 //! How videos are read.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::cancel::Cancel;
 use crate::vision::Budget;
 
 /// How videos are read.
@@ -22,10 +21,10 @@ pub struct VideoConfig {
     pub ffprobe: PathBuf,
     /// How long the two may take, together, for the frames of one video or for its sound.
     pub patience: Duration,
-    /// Once this is true, set by another thread, the two are killed and
+    /// Once this is cancelled, by another thread, the two are killed and
     /// [`VideoError::Cancelled`](super::VideoError::Cancelled) is returned.
     #[cfg_attr(feature = "serde", serde(skip))]
-    pub cancel: Option<Arc<AtomicBool>>,
+    pub cancel: Option<Cancel>,
 }
 
 impl Default for VideoConfig {

@@ -4,12 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::cancel::Cancel;
 use crate::video::Video;
 
 /// A folder with a film, `ffmpeg` and `ffprobe`. Scripts are written and started by one test at a
@@ -147,7 +147,7 @@ fn a_program_that_does_not_end_is_stopped() {
 #[test]
 fn a_program_is_stopped_when_the_caller_cancels() {
     let mut stage = Stage::new(&film(2), "echo $$ > pid; exec sleep 60");
-    let cancel = Arc::new(AtomicBool::new(false));
+    let cancel = Cancel::new();
     stage.config.cancel = Some(cancel.clone());
     let pid = stage.folder.path().join("pid");
     let seen = pid.clone();
@@ -155,7 +155,7 @@ fn a_program_is_stopped_when_the_caller_cancels() {
         while fs::read_to_string(&seen).unwrap_or_default().is_empty() {
             thread::sleep(Duration::from_millis(5));
         }
-        cancel.store(true, Ordering::Relaxed);
+        cancel.cancel();
     });
     assert!(matches!(stage.open(), Err(VideoError::Cancelled)));
     canceller.join().unwrap();

@@ -9,20 +9,19 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{VideoConfig, VideoError};
+use crate::cancel::Cancel;
 
 /// When programs are stopped: after a time that they share, or when the caller cancels.
 #[derive(Clone)]
 pub(super) struct Deadline {
     patience: Duration,
     started: Instant,
-    cancel: Option<Arc<AtomicBool>>,
+    cancel: Option<Cancel>,
 }
 
 impl Deadline {
@@ -38,7 +37,7 @@ impl Deadline {
 
     /// Whether the caller wants no more.
     fn is_cancelled(&self) -> bool {
-        self.cancel.as_ref().is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+        self.cancel.as_ref().is_some_and(Cancel::is_cancelled)
     }
 }
 
