@@ -15,6 +15,8 @@
 //! value times `w`, by the very multiplication that made them. In the 12B these are 640 values a
 //! position instead of 1024.
 
+mod snapshot;
+
 use std::ops::Range;
 
 use carat_kernels::Isa;
@@ -24,6 +26,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use crate::config::{Config, LayerConfig, LayerKind};
 use crate::pages::{MemoryError, Pages};
 use crate::pool::Pool;
+pub(crate) use snapshot::Snapshot;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,58 +197,6 @@ impl KvCache {
             self.oldest = 0;
         }
         Ok(())
-    }
-
-    /// What the rings hold of the positions that the next query sees.
-    pub(crate) fn snapshot(&self) -> Result<Snapshot, MemoryError> {
-        let start = self.len.saturating_sub(self.window - 1).max(self.oldest);
-        let positions = start..self.len;
-        let mut pages = Pages::zeroed("a snapshot", positions.len() * self.ring_bytes)?;
-        let mut rest = &mut pages[..];
-        for layer in self.layers.iter().filter(|layer| layer.is_ring) {
-            for run in layer.runs(positions.clone()) {
-                let (out, others) = rest.split_at_mut(run.len());
-                out.copy_from_slice(&layer.pages[run]);
-                rest = others;
-            }
-        }
-        Ok(Snapshot { positions, pages })
-    }
-
-    /// Goes back to where a snapshot was taken. The full layers hold their positions as long as the
-    /// cache was never shorter since.
-    pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
-        let Snapshot { positions, pages } = snapshot;
-        let mut rest = &pages[..];
-        for layer in self.layers.iter_mut().filter(|layer| layer.is_ring) {
-            for run in layer.runs(positions.clone()) {
-                let (bytes, others) = rest.split_at(run.len());
-                layer.pages[run].copy_from_slice(bytes);
-                rest = others;
-            }
-        }
-        (self.len, self.oldest) = (positions.end, positions.start);
-    }
-}
-
-/// The positions of all rings that the query after them sees.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    positions: Range<usize>,
-    /// `[layers]`, and for each the runs of [`LayerKv::runs`].
-    pages: Pages,
-}
-
-impl Snapshot {
-    /// The most bytes that one takes.
-    pub(crate) fn bytes_max(config: &Config, limits: KvLimits) -> u64 {
-        let positions = config.window.saturating_sub(1).min(limits.context);
-        (positions * ring_bytes(config, limits)) as u64
-    }
-
-    /// The position of the query: the length of the cache then.
-    pub(crate) fn at(&self) -> usize {
-        self.positions.end
     }
 }
 
