@@ -40,12 +40,8 @@ impl Session {
     /// Samples a token from the logits after the last one, which are there, and appends it; `None`
     /// where generation ends, and [`Session::stop`] says why.
     pub(super) fn choose(&mut self, sampler: &mut Sampler) -> Result<Option<TokenId>> {
+        self.suppress();
         let tokenizer = self.model.tokenizer();
-        for id in tokenizer.suppressed() {
-            if let Some(logit) = self.logits.get_mut(*id as usize) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
         let id = sampler.sample(&self.logits)?;
         if tokenizer.is_eog(id) {
             self.stop = Some(Stop::EndOfGeneration(id));
@@ -58,6 +54,15 @@ impl Session {
         sampler.accept(id);
         self.tokens.push(id);
         Ok(Some(id))
+    }
+
+    /// Makes the tokens impossible that the model must never say.
+    pub(super) fn suppress(&mut self) {
+        for id in self.model.tokenizer().suppressed() {
+            if let Some(logit) = self.logits.get_mut(*id as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! position instead of 1024.
 
 mod snapshot;
+mod stored;
 
 use std::ops::Range;
 
@@ -27,6 +28,7 @@ use crate::config::{Config, LayerConfig, LayerKind};
 use crate::pages::{MemoryError, Pages};
 use crate::pool::Pool;
 pub(crate) use snapshot::Snapshot;
+pub(crate) use stored::skip;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -228,6 +230,14 @@ struct Plane {
     staged: usize,
 }
 
+impl Plane {
+    /// The bytes of some slots in the cache.
+    fn bytes(self, slots: Range<usize>) -> Range<usize> {
+        let at = |slot| self.cached + slot * self.vector;
+        at(slots.start)..at(slots.end)
+    }
+}
+
 impl LayerKv {
     fn new(
         config: &Config,
@@ -309,16 +319,21 @@ impl LayerKv {
     /// Where the bytes of `positions` lie: for each head its keys and then its values, in two runs
     /// where a ring begins anew between them.
     fn runs(&self, positions: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let slots = self.slots(positions);
+        let run = move |plane: Plane| slots.clone().map(|slots| plane.bytes(slots));
+        self.planes().into_iter().flat_map(run)
+    }
+
+    /// The slots of `positions`, in two runs where a ring begins anew between them.
+    fn slots(&self, positions: Range<usize>) -> [Range<usize>; 2] {
         let first = positions.start % self.positions;
         let until_end = (self.positions - first).min(positions.len());
-        let slots = [first..first + until_end, 0..positions.len() - until_end];
-        let planes: Vec<_> =
-            (0..self.heads).flat_map(|head| [self.keys(head), self.values(head)]).collect();
-        let run = move |plane: Plane| {
-            let at = move |slot| plane.cached + slot * plane.vector;
-            slots.clone().map(|slots| at(slots.start)..at(slots.end))
-        };
-        planes.into_iter().flat_map(run)
+        [first..first + until_end, 0..positions.len() - until_end]
+    }
+
+    /// For each head its keys and then its values.
+    fn planes(&self) -> Vec<Plane> {
+        (0..self.heads).flat_map(|head| [self.keys(head), self.values(head)]).collect()
     }
 
     fn keys(&self, head: usize) -> Plane {

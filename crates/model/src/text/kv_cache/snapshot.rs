@@ -9,9 +9,9 @@ use crate::pages::{MemoryError, Pages};
 /// The positions of all rings that the query after them sees.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    positions: Range<usize>,
+    pub(super) positions: Range<usize>,
     /// `[layers]`, and for each the runs of `LayerKv::runs`.
-    pages: Pages,
+    pub(super) pages: Pages,
 }
 
 impl KvCache {
@@ -57,5 +57,15 @@ impl Snapshot {
     /// The position of the query: the length of the cache then.
     pub(crate) fn at(&self) -> usize {
         self.positions.end
+    }
+
+    /// All of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.pages
+    }
+
+    /// All of it, to be filled.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.pages
     }
 }
