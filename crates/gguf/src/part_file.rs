@@ -71,6 +71,17 @@ impl PartFile {
         Ok(())
     }
 
+    /// [`PartFile::persist`] of a file that a loss of power must not take: what was written to it
+    /// and its name are on the disk when this returns. A file that has the name stays until then.
+    ///
+    /// # Errors
+    /// If the system refuses; the file is removed, unless it has its name already.
+    pub fn persist_synced(self, place: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.persist(place)?;
+        sync_folder(folder(place))
+    }
+
     /// Lets others read the file where a lock keeps them from it (Windows).
     ///
     /// # Errors
@@ -189,6 +200,22 @@ fn folder(path: &Path) -> &Path {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     }
+}
+
+/// Puts the names in a folder on the disk.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // A file system whose folders cannot be synced keeps their order by itself.
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        other => other,
+    }
+}
+
+/// Folders cannot be opened here, and names are kept in a journal.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {

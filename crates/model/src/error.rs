@@ -48,6 +48,10 @@ pub enum Error {
     #[error(transparent)]
     Session(#[from] crate::session::SessionError),
 
+    /// A saved session that cannot be written, read or gone on with.
+    #[error(transparent)]
+    SavedSession(#[from] crate::session::SavedSessionError),
+
     /// The progress callback asked to stop.
     #[error("cancelled after {done} of {total}")]
     Cancelled { done: u64, total: u64 },

@@ -3,7 +3,7 @@
 //! [`Model`] is a handle of the weights, the tokeniser, the threads and the scratch memory, which
 //! are shared; [`Session`] owns one conversation: its tokens and their keys and values. Several
 //! sessions take turns, or are evaluated together by [`step`]; [`Cancel`] ends what is under way.
-//! Nothing here is global but the list of cache files that are being written
+//! Nothing here is global but the list of files that are being written
 //! ([`PartFile`](carat_gguf::PartFile)), no environment variable is read, and every thread belongs
 //! to the sessions of a model, or to a loading one, and ends soon after them.
 //!
@@ -102,7 +102,8 @@ pub use rendered::Rendered;
 pub use sampler::{Sampler, SamplerConfig, TokenMask};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
-    PromptUsage, Seat, Session, SessionConfig, SessionError, Step, Stop, evaluate, step,
+    PromptUsage, SavedSessionError, Seat, Session, SessionConfig, SessionError, Step, Stop,
+    evaluate, step,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

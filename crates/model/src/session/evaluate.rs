@@ -124,6 +124,9 @@ impl Session {
         match result {
             Ok(true) => {
                 self.logits_at = self.kv.len();
+                if self.stop.is_some() {
+                    self.suppress(); // as the generation left them that ended here
+                }
                 Ok(())
             }
             Ok(false) => Err(not_finite(&self.logits, self.logits.len()).into()),

@@ -46,12 +46,8 @@ impl Session {
         sampler: &mut Sampler,
         allowed: Option<&TokenMask<'_>>,
     ) -> Result<Option<TokenId>> {
+        self.suppress();
         let tokenizer = self.model.tokenizer();
-        for id in tokenizer.suppressed() {
-            if let Some(logit) = self.logits.get_mut(*id as usize) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
         let id = match allowed {
             Some(allowed) => sampler.sample_masked(&self.logits, allowed)?,
             None => sampler.sample(&self.logits)?,
@@ -69,6 +65,15 @@ impl Session {
         sampler.accept(id);
         self.tokens.push(id);
         Ok(Some(id))
+    }
+
+    /// Makes the tokens impossible that the model must never say.
+    pub(super) fn suppress(&mut self) {
+        for id in self.model.tokenizer().suppressed() {
+            if let Some(logit) = self.logits.get_mut(*id as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Marks {
 }
 
 #[derive(Debug)]
-struct Mark {
+pub(super) struct Mark {
     snapshot: Snapshot,
     /// The residual row of the token before, `[hidden]`; empty where it was not there any more.
     hidden: Vec<f32>,
@@ -33,9 +33,38 @@ impl Marks {
         self.most
     }
 
+    /// The number of them.
+    pub(super) fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Mark> {
+        self.marks.iter()
+    }
+
+    /// Adds a mark behind the others; its row is empty where it is not known.
+    pub(super) fn push(&mut self, snapshot: Snapshot, hidden: Vec<f32>) {
+        self.marks.push(Mark { snapshot, hidden });
+    }
+
     /// Drops those that are not true of a conversation any more that went back to `len` tokens.
     fn forget(&mut self, len: usize) {
         self.marks.retain(|mark| mark.snapshot.at() <= len);
+    }
+}
+
+impl Mark {
+    pub(super) fn at(&self) -> usize {
+        self.snapshot.at()
+    }
+
+    /// The residual row of the token before, or none.
+    pub(super) fn row(&self) -> &[f32] {
+        &self.hidden
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 }
 

@@ -15,6 +15,9 @@
 //! value times `w`, by the very multiplication that made them. In the 12B these are 640 values a
 //! position instead of 1024.
 
+mod snapshot;
+mod stored;
+
 use std::ops::Range;
 
 use carat_kernels::Isa;
@@ -24,6 +27,8 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use crate::config::{Config, LayerConfig, LayerKind};
 use crate::pages::{MemoryError, Pages};
 use crate::pool::Pool;
+pub(crate) use snapshot::Snapshot;
+pub(crate) use stored::skip;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,58 +209,6 @@ impl KvCache {
             false => 1,
         }
     }
-
-    /// What the rings hold of the positions that the query at position `at` sees, which is one that
-    /// the cache can be cut to.
-    pub(crate) fn snapshot(&self, at: usize) -> Result<Snapshot, MemoryError> {
-        let positions = at.saturating_sub(self.window - 1).max(self.oldest)..at;
-        let mut pages = Pages::zeroed("a snapshot", positions.len() * self.ring_bytes)?;
-        let mut rest = &mut pages[..];
-        for layer in self.layers.iter().filter(|layer| layer.is_ring) {
-            for run in layer.runs(positions.clone()) {
-                let (out, others) = rest.split_at_mut(run.len());
-                out.copy_from_slice(&layer.pages[run]);
-                rest = others;
-            }
-        }
-        Ok(Snapshot { positions, pages })
-    }
-
-    /// Goes back to where a snapshot was taken. The full layers hold their positions as long as the
-    /// cache was never shorter since.
-    pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
-        let Snapshot { positions, pages } = snapshot;
-        let mut rest = &pages[..];
-        for layer in self.layers.iter_mut().filter(|layer| layer.is_ring) {
-            for run in layer.runs(positions.clone()) {
-                let (bytes, others) = rest.split_at(run.len());
-                layer.pages[run].copy_from_slice(bytes);
-                rest = others;
-            }
-        }
-        (self.len, self.oldest) = (positions.end, positions.start);
-    }
-}
-
-/// The positions of all rings that the query after them sees.
-#[derive(Debug)]
-pub(crate) struct Snapshot {
-    positions: Range<usize>,
-    /// `[layers]`, and for each the runs of [`LayerKv::runs`].
-    pages: Pages,
-}
-
-impl Snapshot {
-    /// The most bytes that one takes.
-    pub(crate) fn bytes_max(config: &Config, limits: KvLimits) -> u64 {
-        let positions = config.window.saturating_sub(1).min(limits.context);
-        (positions * ring_bytes(config, limits)) as u64
-    }
-
-    /// The position of the query: the length of the cache then.
-    pub(crate) fn at(&self) -> usize {
-        self.positions.end
-    }
 }
 
 /// Keys and values of one layer, `[kv_heads][positions][key]` and `[kv_heads][positions][value]`.
@@ -284,6 +237,14 @@ struct Plane {
     cached: usize,
     /// The offset in the staged bytes of one position.
     staged: usize,
+}
+
+impl Plane {
+    /// The bytes of some slots in the cache.
+    fn bytes(self, slots: Range<usize>) -> Range<usize> {
+        let at = |slot| self.cached + slot * self.vector;
+        at(slots.start)..at(slots.end)
+    }
 }
 
 impl LayerKv {
@@ -367,16 +328,21 @@ impl LayerKv {
     /// Where the bytes of `positions` lie: for each head its keys and then its values, in two runs
     /// where a ring begins anew between them.
     fn runs(&self, positions: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let slots = self.slots(positions);
+        let run = move |plane: Plane| slots.clone().map(|slots| plane.bytes(slots));
+        self.planes().into_iter().flat_map(run)
+    }
+
+    /// The slots of `positions`, in two runs where a ring begins anew between them.
+    fn slots(&self, positions: Range<usize>) -> [Range<usize>; 2] {
         let first = positions.start % self.positions;
         let until_end = (self.positions - first).min(positions.len());
-        let slots = [first..first + until_end, 0..positions.len() - until_end];
-        let planes: Vec<_> =
-            (0..self.heads).flat_map(|head| [self.keys(head), self.values(head)]).collect();
-        let run = move |plane: Plane| {
-            let at = move |slot| plane.cached + slot * plane.vector;
-            slots.clone().map(|slots| at(slots.start)..at(slots.end))
-        };
-        planes.into_iter().flat_map(run)
+        [first..first + until_end, 0..positions.len() - until_end]
+    }
+
+    /// For each head its keys and then its values.
+    fn planes(&self) -> Vec<Plane> {
+        (0..self.heads).flat_map(|head| [self.keys(head), self.values(head)]).collect()
     }
 
     fn keys(&self, head: usize) -> Plane {
