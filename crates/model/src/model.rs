@@ -73,8 +73,8 @@ pub struct OpenOptions<'a> {
     pub projector: Option<&'a Path>,
     /// The projector in memory, if no file is named.
     pub projector_bytes: Option<&'static [u8]>,
-    /// Most bytes that weights, projector and vocabulary may take; [`MemoryPlan`](crate::MemoryPlan)
-    /// tells beforehand what they and a session do.
+    /// Most bytes that weights, projector and vocabulary may take;
+    /// [`MemoryPlan`](crate::MemoryPlan) tells beforehand what they and a session do.
     pub max_memory: Option<u64>,
     /// A cache file: the repacked weights on disk. The first start writes it (it is as large as the
     /// model), the next ones map it, which takes a fraction of a second whatever the size of the

@@ -27,7 +27,7 @@ fn with_media(model: &Model) -> Session {
     let mut session = session(model, KvType::F16);
     let budget = Budget::try_from(70).expect("a budget");
     let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-    let picture = carat::Medium::Image(session.embed_picture(&picture).expect("a picture"));
+    let picture = session.embed_picture(&picture).expect("a picture");
     let clip = Clip::open(kit().join("audio.wav")).expect("a clip");
     let sound = session.embed_clip(&clip, LongClip::Split).expect("sound");
     let parts = [carat::Part::Medium(&picture), carat::Part::Medium(&sound)];

@@ -21,8 +21,8 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    /// Reads `schema`, whose values must be objects if `object` says so. Strings that have a pattern
-    /// must also match `expression`.
+    /// Reads `schema`, whose values must be objects if `object` says so. Strings that have a
+    /// pattern must also match `expression`.
     pub(super) fn new(
         schema: &Value,
         object: bool,
