@@ -29,34 +29,50 @@ fn closing(model: &Model, tokens: &[TokenId], mask: &[u32]) -> Option<TokenId> {
     end.or_else(|| ends.iter().find_map(id))
 }
 
-/// The tokens of one generation, without its end.
+/// The tokens of one generation of a model, without its end.
 fn generate(session: &mut Session, grammar: &Grammar, seed: u64) -> Vec<TokenId> {
     let model = session.model().clone();
     session.truncate(0).expect("the beginning");
     session.push(Input::Text("the fox")).expect("a push");
+    let mut logits = |new: &[TokenId]| {
+        if !new.is_empty() {
+            session.push(Input::Tokens(new)).expect("a push");
+        }
+        session.logits().expect("logits").to_vec()
+    };
+    walk(&model, grammar, seed, &mut logits)
+}
+
+/// The tokens that are drawn by the logits that follow them, without the end.
+fn walk(
+    model: &Model,
+    grammar: &Grammar,
+    seed: u64,
+    logits: &mut dyn FnMut(&[TokenId]) -> Vec<f32>,
+) -> Vec<TokenId> {
     let mut constraint = Constraint::new(grammar);
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let mut tokens = Vec::new();
+    let mut tokens: Vec<TokenId> = Vec::new();
+    let mut seen = 0;
     while !constraint.is_finished() {
         let forced = constraint.forced();
+        for id in &forced {
+            constraint.accept(*id).expect("what is forced is allowed");
+        }
+        tokens.extend(&forced);
         if !forced.is_empty() {
-            for id in &forced {
-                constraint.accept(*id).expect("what is forced is allowed");
-            }
-            session.push(Input::Tokens(&forced)).expect("a push");
-            tokens.extend(forced);
             continue;
         }
         let mask = constraint.mask().expect("a mask");
-        let mut id = draw(session.logits().expect("logits"), mask, &mut random);
+        let mut id = draw(&logits(&tokens[seen..]), mask, &mut random);
+        seen = tokens.len();
         if tokens.len() > 120 {
-            id = closing(&model, &tokens, mask).unwrap_or(id);
+            id = closing(model, &tokens, mask).unwrap_or(id);
         }
         let text = || model.tokenizer().decode(&tokens, false);
         assert!(tokens.len() < 900, "a generation comes to its end: {}", text());
         constraint.accept(id).expect("an allowed token");
         if !model.tokenizer().is_eog(id) {
-            session.push(Input::Tokens(&[id])).expect("a push");
             tokens.push(id);
         }
     }
@@ -428,5 +444,69 @@ fn bytes_that_are_no_text_are_forbidden() {
             constraint.accept(id).expect("an allowed token");
         }
         assert_eq!(constraint.is_accepting(), Ok(false), "a character is open");
+    }
+}
+
+/// A schema that nobody wrote: keywords of all kinds, in each other, some in contradiction.
+fn wild_schema(random: &mut Random, depth: usize) -> Value {
+    let mut pick = |n: usize| ((random.unit() * n as f32) as usize).min(n - 1);
+    let kind = pick(if depth == 0 { 5 } else { 10 });
+    let (low, high) = (pick(7) as i64 - 3, pick(5) as i64);
+    let pattern = ["a+", "^[bc]*$", "x|^y$"][high as usize % 3];
+    let key = ["a", "b", "é"][high as usize % 3];
+    let mut inner = || wild_schema(random, depth - 1);
+    match kind {
+        0 => json!({"type": "integer", "minimum": low, "maximum": low + high}),
+        1 => json!({"type": "number", "exclusiveMinimum": low, "maximum": low as f64 + 0.25}),
+        2 => json!({"type": ["string", "null"], "minLength": high, "maxLength": 3}),
+        3 => json!({"enum": [low, high, "a", null, true, {"k": low}]}),
+        4 => json!({"type": "string", "pattern": pattern}),
+        5 => json!({"type": "array", "items": inner(), "minItems": high % 3, "maxItems": 2}),
+        6 => json!({"type": "array", "prefixItems": [inner(), inner()], "items": inner(),
+            "maxItems": 3}),
+        7 => json!({"type": "object", "properties": {"a": inner(), "b": inner(), "é": inner()},
+            "required": [key]}),
+        8 => json!({"anyOf": [inner(), inner(), inner()]}),
+        _ => json!({"allOf": [inner(), {"anyOf": [inner(), inner()]}], "anyOf": [inner(), true]}),
+    }
+}
+
+#[test]
+fn wild_schemas_are_satisfied_or_refused() {
+    let model = model("q4_0");
+    let even = vec![0.0; model.tokenizer().vocab_size()];
+    let (mut satisfied, mut contradictions) = (0, Vec::new());
+    let mut values = vec![Value::Null, json!([]), json!({}), json!(0), json!("")];
+    for seed in 0..300 {
+        let schema = wild_schema(&mut Random(seed), 1 + seed as usize % 3);
+        let grammar = match Grammar::json_schema_value(env(&model), &schema) {
+            Ok(grammar) => grammar,
+            Err(GrammarError::Unsatisfiable { .. }) => {
+                contradictions.push(schema);
+                continue;
+            }
+            Err(GrammarError::Unsupported { hint, .. }) if hint.contains("lists and objects") => {
+                continue;
+            }
+            Err(error) => panic!("{schema}: {error}"),
+        };
+        let validator = validator(&schema);
+        for round in 0..3 {
+            let tokens = walk(&model, &grammar, seed * 10 + round, &mut |_| even.clone());
+            let text = model.tokenizer().decode(&tokens, true);
+            let value: Value =
+                serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+            assert!(validator.is_valid(&value), "{schema}: {text}");
+            values.push(value);
+        }
+        satisfied += 1;
+    }
+    assert!(satisfied > 150 && contradictions.len() > 10, "{satisfied} {}", contradictions.len());
+    // None of the values that satisfied the others satisfies what was refused.
+    for schema in contradictions {
+        let validator = validator(&schema);
+        if let Some(value) = values.iter().find(|value| validator.is_valid(value)) {
+            panic!("{schema} is satisfied by {value}");
+        }
     }
 }

@@ -221,5 +221,5 @@ fn everything_can_be_sent() {
     fn is_shared<T: Send + Sync>() {}
     is_send::<Constraint>();
     is_shared::<GrammarEnv>();
-    is_send::<Grammar>();
+    is_shared::<Grammar>();
 }
