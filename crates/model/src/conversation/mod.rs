@@ -34,6 +34,8 @@
 
 mod answer;
 mod event;
+#[cfg(feature = "extract")]
+mod extract;
 mod guide;
 mod message;
 mod options;
@@ -95,6 +97,17 @@ pub enum ConversationError {
     /// A format and tools at once.
     #[error("an answer has a format or calls tools: set tool_choice to none, or drop the format")]
     FormatAndTools,
+
+    /// An answer that was to be a value and ended before it was one.
+    #[error(
+        "the answer ended ({reason}) before it was a whole value, with {text:?}: \
+         allow more tokens or a larger context"
+    )]
+    Unfinished { reason: String, text: String },
+
+    /// A value that its type does not take, though its schema does.
+    #[error("the answer {text:?} is no such value: {reason}")]
+    Value { text: String, reason: String },
 
     /// More stop strings, or more likeliest tokens, than there may be.
     #[error("{setting} is {found}, at most {most} is possible")]
