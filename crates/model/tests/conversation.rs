@@ -228,7 +228,7 @@ fn what_cannot_be_answered_is_told_before_anything_is_read() {
     let model = model("q4_0");
     let config = ChatConfig { tools: vec![weather()], ..settings() };
     let mut chat = Chat::new(&model, config).expect("a chat");
-    let refused = |chat: &mut Chat, options| chat.reply(options).err().expect("an error");
+    let refused = |chat: &mut Chat, options| chat.reply(options).expect_err("an error");
     let error = refused(&mut chat, options(1));
     assert!(matches!(error, Error::Conversation(ConversationError::NoMessage)), "{error}");
     chat.push(Message::system("alone"));
@@ -271,7 +271,7 @@ fn a_full_context_is_an_error_or_costs_the_oldest_turns() {
         if turn == 11 {
             // By default the numbers are told, and nothing has changed.
             chat.push(Message::user("word ".repeat(300)));
-            match chat.reply(options.clone()).err().expect("too long") {
+            match chat.reply(options.clone()).expect_err("too long") {
                 Error::Session(SessionError::ContextFull { wanted, context: 300 }) => {
                     assert!(wanted > 300);
                 }
@@ -279,7 +279,7 @@ fn a_full_context_is_an_error_or_costs_the_oldest_turns() {
             }
             // A single turn that does not fit cannot be helped by dropping others.
             options.overflow = Overflow::DropOldest;
-            let error = chat.reply(options.clone()).err().expect("too long");
+            let error = chat.reply(options.clone()).expect_err("too long");
             assert!(matches!(error, Error::Session(SessionError::ContextFull { .. })), "{error}");
             assert_eq!(chat.messages().len(), before + 1);
             chat.undo();
@@ -303,7 +303,7 @@ fn answers_together_are_the_answers_alone() {
     let model = model("q4_0");
     let make = |i: usize| {
         let session = SessionConfig {
-            kv: if i % 2 == 0 { KvType::F16 } else { KvType::F32 },
+            kv: if i.is_multiple_of(2) { KvType::F16 } else { KvType::F32 },
             ..settings().session
         };
         let tools = if i == 2 { vec![weather()] } else { Vec::new() };
@@ -367,7 +367,7 @@ fn an_answer_that_is_dropped_or_cancelled_stays_as_far_as_it_came() {
     );
     assert_eq!(chat.messages().last().expect("an answer").role, Role::Assistant);
     chat.push(Message::user("and now"));
-    let error = chat.reply(options(1)).err().expect("it stays cancelled");
+    let error = chat.reply(options(1)).expect_err("it stays cancelled");
     assert!(matches!(error, Error::Cancelled { .. }), "{error}");
     assert_eq!(chat.messages().last().expect("the question").role, Role::User);
     cancel.reset();
