@@ -176,7 +176,7 @@ fn opening_is_cancelled() {
     let cache = dir.path().join("model.carat");
     cancel.cancel();
     for cache in [None, Some(&*cache)] {
-        let error = open(cache).err().expect("an error");
+        let error = open(cache).expect_err("an error");
         assert!(matches!(error, Error::Cancelled { .. }), "{error}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0, "nothing is left");
