@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, fs, process};
 
-use carat::{Input, Isa, KvType, Medium, Model, OpenOptions, Part, Session, SessionConfig};
+use carat::{Input, Isa, KvType, Model, OpenOptions, Part, Session, SessionConfig};
 use carat_gguf::{Endian, Source, Writer};
 
 /// Restores the session in `data`, and goes on with it where there is one.
@@ -49,17 +49,17 @@ pub fn session_seeds() -> Vec<Vec<u8>> {
     let new = |settings| Session::new(model(), settings).expect("a session");
     let mut sessions: Vec<Session> = (0..5).map(|_| new(settings())).collect();
     let push = |session: &mut Session, ids: &[u32]| session.push(Input::Tokens(ids)).expect("room");
+    let mark = |session: &mut Session| session.mark(session.len()).expect("memory");
     push(&mut sessions[1], &ids[..3]);
     push(&mut sessions[2], &ids[..9]);
-    sessions[2].mark().expect("memory");
+    mark(&mut sessions[2]);
     push(&mut sessions[2], &ids[9..15]);
-    sessions[2].mark().expect("memory");
+    mark(&mut sessions[2]);
     push(&mut sessions[2], &ids[15..20]);
     sessions[2].truncate(18).expect("within the rollback");
     for (i, is_evaluated) in [(3, true), (4, false)] {
         let session = &mut sessions[i];
         let sound = session.embed_samples(&[0.25; 1500]).expect("sound");
-        let sound = Medium::Audio(vec![sound]);
         let parts = [Part::Medium(&sound)];
         push(session, &ids[..2]);
         let input = Input::Parts(&parts);
