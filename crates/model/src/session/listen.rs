@@ -85,7 +85,8 @@ impl Listen<'_> {
     /// # Errors
     /// For samples that are not finite (then nothing of the piece is taken), if the context cannot
     /// hold the sound, or it exceeds 30 s where that is refused. The session is best truncated to
-    /// where the sound began then.
+    /// where the sound began then. After [`Error::Cancelled`](crate::Error::Cancelled) the piece is
+    /// taken, and the next one, which may be empty, goes on with it.
     pub fn push(&mut self, interleaved: &[f32]) -> Result<()> {
         self.stream.push(interleaved, &mut self.samples)?;
         self.split(false)?;
@@ -173,19 +174,22 @@ impl Listen<'_> {
         let first = self.first.unwrap_or(self.session.tokens.len() + ids.len());
         ids.extend(std::iter::repeat_n(tokens.soft, to - from));
         ids.extend(ends.then_some(tokens.end));
-        self.session.append(None, &ids, &media, &mut |_| ControlFlow::Continue(()))?;
+        let result = self.session.append(None, &ids, &media, &mut |_| ControlFlow::Continue(()));
+        if self.session.tokens.len() >= first {
+            self.first = Some(first); // of what was cancelled the first chunks were heard
+        }
         // What is not closed has no key of its own: it is not known what it will be.
-        let key = MediaKey::sound(if ends { &self.samples[..samples] } else { &[] });
-        self.session.join_sound(key);
-        self.first = Some(first);
-        Ok(())
+        let is_closed = ends && result.is_ok();
+        let key = MediaKey::sound(if is_closed { &self.samples[..samples] } else { &[] });
+        self.session.join_sound(first, key);
+        result
     }
 }
 
 impl Session {
     /// Makes one medium of the last two, where the second goes on with the sound of the first, and
-    /// gives it its key.
-    fn join_sound(&mut self, key: MediaKey) {
+    /// gives it its key. Its first frame is at `first`.
+    fn join_sound(&mut self, first: usize, key: MediaKey) {
         if let [.., last, next] = &mut self.media[..]
             && !last.is_image
             && !next.is_image
@@ -194,7 +198,7 @@ impl Session {
             last.at.end = next.at.end;
             self.media.pop();
         }
-        if let Some(last) = self.media.last_mut() {
+        if let Some(last) = self.media.last_mut().filter(|last| last.at.start == first) {
             last.key = key;
         }
     }
