@@ -31,9 +31,8 @@
 //! 1. *Layers*, for each `u32` 0 sliding or 1 full, `u32` key heads, `u32` values of a head.
 //! 2. *Tokens*, `u32` each.
 //! 3. *Media*, for each `u32` 0 picture or 1 sound, `u32` 1 if its rows follow, `u64` position of
-//!    its first token and `u64` of the one after its last, 32 bytes of its key; then its rows, H
-//!    f32 for each token, which are there if and only if not all of them are among the first N
-//!    tokens.
+//!    its first token and `u64` of the one after its last, 32 bytes of its key; then its rows,
+//!    H f32 for each token, which are there if one of these is not among the first N tokens.
 //! 4. *Keys and values*: the residual row, if it is here, H f32; then layer by layer, and in each
 //!    head by head, the keys and then the values of positions 0..N on full layers and O..N on
 //!    sliding ones, as `KvType` stores a vector.
