@@ -155,7 +155,7 @@ fn many_at_once_are_answered_or_told_to_come_later() {
         let ask = |i: usize| {
             let server = &server;
             scope.spawn(move || {
-                let fields = json!({ "seed": i, "max_tokens": 120, "stream": i % 2 == 0 });
+                let fields = json!({ "seed": i, "max_tokens": 120, "stream": i.is_multiple_of(2) });
                 let answer = server.chat(&fields);
                 if answer.status == 429 {
                     let after = answer.head.split("retry-after: ").nth(1).expect("a time");
