@@ -10,7 +10,7 @@ use carat::vision::{Budget, Picture};
 use carat::{
     Answer, AnswerOptions, Cancel, Chat, ChatConfig, ConversationError, Done, Error, Event, Finish,
     Grammar, KvType, Medium, Message, Model, Overflow, Role, Session, SessionConfig, SessionError,
-    Thinking, Tool, ToolChoice,
+    Thinking, Tool, ToolChoice, conversation,
 };
 use common::{bits, config, kit, model, seeing_model};
 use serde_json::{Value, json};
@@ -295,6 +295,31 @@ fn a_full_context_is_an_error_or_costs_the_oldest_turns() {
         assert_eq!(chat.messages()[1].role, Role::User);
     }
     assert!(dropped > 4, "{dropped}");
+}
+
+/// Whoever chooses a session by its prompt sees the tokens that the answer will begin with.
+#[test]
+fn a_prompt_is_what_the_session_will_hold() {
+    let model = seeing_model("q4_0");
+    let config = ChatConfig { tools: vec![weather()], ..settings() };
+    let template = model.chat_template().expect("a template");
+    for thinking in [Thinking::Off, Thinking::On] {
+        let mut chat = Chat::new(&model, config.clone()).expect("a chat");
+        let prompt = |chat: &Chat| {
+            conversation::prompt(&model, template, chat.tools(), chat.messages(), thinking)
+        };
+        chat.push(Message::system("be brief"));
+        let error = prompt(&chat).expect_err("nobody has asked anything");
+        assert!(matches!(error, Error::Conversation(ConversationError::NoMessage)), "{error}");
+        let media = vec![picture(chat.session_mut())];
+        chat.push(Message::showing(media, "what is it?"));
+        let wanted = prompt(&chat).expect("a prompt");
+        let mut stop = options(1);
+        (stop.max_tokens, stop.thinking) = (Some(0), thinking);
+        answer(&mut chat, stop);
+        assert_eq!(chat.session().tokens(), wanted.ids);
+        assert_eq!(wanted.media.len(), 1);
+    }
 }
 
 /// What a service does: one pass for all of them, with the answers that each has alone.

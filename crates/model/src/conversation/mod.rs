@@ -53,6 +53,7 @@ pub use answer::Answer;
 pub use event::{Done, Event, Finish, Timings, Usage};
 pub use message::{Content, Message, Role};
 pub use options::{AnswerOptions, Overflow, Thinking};
+pub use render::prompt;
 pub use reply::Reply;
 
 /// How a [`Chat`] is made.
