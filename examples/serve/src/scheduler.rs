@@ -41,7 +41,6 @@ impl Scheduler {
             Ok::<_, Error>(Slot::new(session))
         };
         let slots = (0..slots).map(slot).collect::<Result<Vec<_>, _>>()?;
-        metrics.busy(0, slots.len());
         Ok(Self { model, config, slots, desk, metrics, begun: 0 })
     }
 
@@ -64,16 +63,10 @@ impl Scheduler {
                 }
             }
             self.guarded(Self::pass);
-            self.count_busy();
             if self.slots.iter().all(|slot| !slot.is_free() && slot.id().is_none()) {
                 return; // no session is left
             }
         }
-    }
-
-    fn count_busy(&self) {
-        let busy = self.slots.iter().filter(|slot| slot.id().is_some()).count();
-        self.metrics.busy(busy, self.slots.len());
     }
 
     /// Does `work`, of which a panic ends the answers under way and not the server: what the
@@ -106,7 +99,6 @@ impl Scheduler {
         if self.slots.iter().all(|slot| slot.id() != Some(id)) {
             self.desk.done(id);
         }
-        self.count_busy();
     }
 
     fn try_begin(&mut self, mut job: Job) -> Result<(), Error> {
