@@ -213,7 +213,7 @@ mod tests {
         assert!(json(b"[0,0,0]").is_ok());
     }
 
-    /// Long texts are refused without the scheduler, together and alone; short ones are not counted.
+    /// Long texts are refused without the scheduler, together and alone.
     #[test]
     fn what_cannot_fit_is_refused_early() {
         let model = kit();
