@@ -72,7 +72,12 @@ fn main() -> ExitCode {
 fn run(args: Args) -> anyhow::Result<()> {
     // The model lives as long as the process, and answers borrow its vocabulary.
     let model: &'static Model = Box::leak(Box::new(open(&args)?));
-    let context = args.ctx.unwrap_or_else(|| model.config().context.min(CONTEXT));
+    let most = model.config().context;
+    let context = match args.ctx {
+        Some(0) => most,
+        Some(tokens) => tokens,
+        None => most.min(CONTEXT),
+    };
     let slots = usize::from(args.slots);
     let (metrics, bytes) = (Arc::new(Metrics::default()), usize::from(args.max_body) << 20);
     let desk = Arc::new(Desk::new(args.queue, slots, Arc::clone(&metrics)));
