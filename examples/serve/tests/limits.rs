@@ -207,9 +207,8 @@ fn slow_clients_are_given_up() {
         })
     };
     let (head, late) = (trickle(5), trickle(whole.len() - body.len() + 3));
-    let begun = Instant::now();
     assert_eq!(server.chat(&json!({})).status, 200);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(!head.is_finished() && !late.is_finished(), "they are slower than the others");
     head.join().expect("the head is given up");
     let said = late.join().expect("the body is given up");
     assert!(said.starts_with("HTTP/1.1 408"), "{said}");
