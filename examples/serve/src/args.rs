@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Answers that are given at once; each has a context of its own
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) slots: u16,
-    /// Tokens of each context [default: 8192, or the model's if that is less]
+    /// Tokens of each context; 0 is the model's own [default: 8192, or the model's if that is less]
     #[arg(long, value_name = "TOKENS")]
     pub(crate) ctx: Option<usize>,
     /// Requests that wait for a slot; more get status 429

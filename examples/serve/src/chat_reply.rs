@@ -66,8 +66,7 @@ impl Form for ChatReply {
                 self.tokens.push(token);
                 Vec::new()
             }
-            // A call of a tool that nobody offered, or one that was cut off, is what the model
-            // said.
+            // A call of a tool that nobody offered, or one that was cut off, is what was said.
             Event::Text(text) | Event::InvalidToolCall { text, .. } => {
                 let logprobs = self.logprobs();
                 vec![self.chunk(&json!({ "content": text }), &logprobs, None)]

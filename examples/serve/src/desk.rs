@@ -114,6 +114,7 @@ impl Desk {
     /// A desk on which up to `most` requests wait for `slots` places.
     pub(crate) fn new(most: usize, slots: usize, metrics: Arc<Metrics>) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
+        metrics.slots(slots);
         Self { most, slots, metrics, state, changed, cancel: Cancel::new() }
     }
 
@@ -130,7 +131,7 @@ impl Desk {
         state.last += 1;
         let id = state.last;
         state.waiting.push_back(Job { id, ask, updates: sender });
-        self.metrics.waiting(state.waiting.len());
+        self.count(&state);
         self.changed.notify_all();
         Ok(Running { id, desk: Arc::clone(self), updates })
     }
@@ -153,7 +154,7 @@ impl Desk {
         loop {
             if let Some(job) = state.waiting.pop_front() {
                 state.answering.push((job.id, false));
-                self.metrics.waiting(state.waiting.len());
+                self.count(&state);
                 return Next::Job(Box::new(job));
             }
             if !may_wait {
@@ -168,12 +169,16 @@ impl Desk {
 
     /// Says that a request is answered.
     pub(crate) fn done(&self, id: u64) {
-        self.lock().answering.retain(|(other, _)| *other != id);
+        let mut state = self.lock();
+        state.answering.retain(|(other, _)| *other != id);
+        self.count(&state);
     }
 
     /// Says that nothing is being answered any more.
     pub(crate) fn forget(&self) {
-        self.lock().answering.clear();
+        let mut state = self.lock();
+        state.answering.clear();
+        self.count(&state);
     }
 
     /// Prepares a pass: the numbers of those for whom it need not be, the flag that ends it early,
@@ -182,6 +187,7 @@ impl Desk {
         let mut state = self.lock();
         let gone = state.answering.extract_if(.., |(_, is_gone)| *is_gone).map(|(id, _)| id);
         let gone = gone.collect();
+        self.count(&state);
         self.cancel.reset();
         (gone, &self.cancel, state.is_over)
     }
@@ -193,7 +199,7 @@ impl Desk {
         for job in state.waiting.drain(..) {
             let _ = job.updates.send(Err(ApiError::closing()));
         }
-        self.metrics.waiting(0);
+        self.count(&state);
         self.changed.notify_all();
     }
 
@@ -208,13 +214,17 @@ impl Desk {
     fn leave(&self, id: u64) {
         let mut state = self.lock();
         state.waiting.retain(|job| job.id != id);
-        self.metrics.waiting(state.waiting.len());
+        self.count(&state);
         if let Some((_, is_gone)) = state.answering.iter_mut().find(|(other, _)| *other == id) {
             *is_gone = true;
             if state.answering.iter().all(|(_, is_gone)| *is_gone) {
                 self.cancel.cancel();
             }
         }
+    }
+
+    fn count(&self, state: &State) {
+        self.metrics.busy(state.waiting.len(), state.answering.len());
     }
 
     /// What the lock guards is whole whenever it is given back.

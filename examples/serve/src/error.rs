@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use carat::{Error, SessionError};
+use carat::{ConversationError, Error, SessionError};
 use serde_json::{Value, json};
 
 /// Why a request was not answered.
@@ -82,6 +82,11 @@ impl From<Error> for ApiError {
             Error::Session(SessionError::ContextFull { wanted, context }) => {
                 return Self::too_long(wanted, *context);
             }
+            Error::Conversation(ConversationError::NoTemplate) => {
+                let message = "the model was not tuned to talk (it has no chat template): send its \
+                    text to /v1/completions, or start the server with a model that was";
+                return Self::new(StatusCode::BAD_REQUEST, message);
+            }
             Error::Sampler(SamplerError::NotFinite { .. } | SamplerError::NoCandidate { .. }) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -124,4 +129,25 @@ pub(crate) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
         next = cause.source();
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_clients_are_told_from_those_of_the_server() {
+        let full = SessionError::ContextFull { wanted: 300, context: 200 };
+        let error = ApiError::from(Error::from(full));
+        assert_eq!((error.status.as_u16(), error.code), (400, Some("context_length_exceeded")));
+        assert!(error.message.contains("300") && error.message.contains("200"));
+        let error = ApiError::from(Error::from(ConversationError::NoTemplate));
+        assert!(error.status.as_u16() == 400 && error.message.contains("/v1/completions"));
+        let broken = carat::sampler::SamplerError::NotFinite { token: 1, logit: f32::NAN };
+        let error = ApiError::from(Error::from(broken));
+        assert_eq!(
+            (error.status.as_u16(), &error.body()["error"]["type"]),
+            (500, &json!("server_error"))
+        );
+    }
 }

@@ -2,9 +2,9 @@
 //! one model.
 //!
 //! A request goes this way: `server` accepts the connection, `routes` finds the handler, `body`
-//! reads it, `request` with `messages`, `options` and `media` makes an [`desk::Ask`] of it. It
-//! waits on the `desk` until `scheduler`, the one thread that owns all sessions, has a free `slot`.
-//! What happens there comes back as events, which `answer` turns into a response in the `form` of
+//! reads it, `request` with `messages`, `options` and `media` makes a [`desk::Ask`] of it. It waits
+//! on the `desk` until `scheduler`, the one thread that owns all sessions, has a free `slot`. What
+//! happens there comes back as events, which `answer` turns into a response in the `form` of
 //! `chat_reply`, `completion_reply` or `transcription`.
 
 use std::net::SocketAddr;
@@ -72,7 +72,12 @@ fn main() -> ExitCode {
 fn run(args: Args) -> anyhow::Result<()> {
     // The model lives as long as the process, and answers borrow its vocabulary.
     let model: &'static Model = Box::leak(Box::new(open(&args)?));
-    let context = args.ctx.unwrap_or_else(|| model.config().context.min(CONTEXT));
+    let most = model.config().context;
+    let context = match args.ctx {
+        Some(0) => most,
+        Some(tokens) => tokens,
+        None => most.min(CONTEXT),
+    };
     let slots = usize::from(args.slots);
     let (metrics, bytes) = (Arc::new(Metrics::default()), usize::from(args.max_body) << 20);
     let desk = Arc::new(Desk::new(args.queue, slots, Arc::clone(&metrics)));

@@ -42,6 +42,31 @@ impl Piece {
     }
 }
 
+/// How much of the context the media of a request have left.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Tokens of the whole context.
+    context: usize,
+    used: usize,
+}
+
+impl Room {
+    /// All of a context.
+    pub(crate) fn new(context: usize) -> Self {
+        Self { context, used: 0 }
+    }
+
+    /// Takes what a medium needs. Many small files would take much memory, decoded: reading ends
+    /// with the first one that does not fit.
+    pub(crate) fn take(&mut self, piece: Piece) -> Result<Piece, ApiError> {
+        self.used += piece.media_tokens();
+        match self.used > self.context {
+            true => Err(ApiError::too_long(format!("at least {}", self.used), self.context)),
+            false => Ok(piece),
+        }
+    }
+}
+
 /// The picture of a data URL. `detail` is OpenAI's: how many tokens the picture may take.
 pub(crate) fn picture(url: &str, detail: Option<&str>, at: &str) -> Result<Picture, ApiError> {
     let budget = match detail {
@@ -59,18 +84,19 @@ pub(crate) fn picture(url: &str, detail: Option<&str>, at: &str) -> Result<Pictu
 }
 
 /// Sound as base64, or as a data URL.
-pub(crate) fn sound(data: &str, at: &str, context: usize) -> Result<Clip, ApiError> {
+pub(crate) fn sound(data: &str, at: &str, room: &Room) -> Result<Clip, ApiError> {
     let bytes = match data.starts_with("data:") {
         true => data_url(data, at)?,
         false => base64(data, at)?,
     };
-    clip(&bytes, at, context)
+    clip(&bytes, at, room)
 }
 
 /// The sound in a file, which must fit into the context.
-pub(crate) fn clip(bytes: &[u8], at: &str, context: usize) -> Result<Clip, ApiError> {
+pub(crate) fn clip(bytes: &[u8], at: &str, room: &Room) -> Result<Clip, ApiError> {
     // A second takes 25 tokens.
-    let options = DecodeOptions { duration_max: Duration::from_secs(context as u64 / 25 + 1) };
+    let seconds = room.context as u64 / 25 + 1;
+    let options = DecodeOptions { duration_max: Duration::from_secs(seconds) };
     Clip::decode_with(bytes, &options).map_err(|error| ApiError::invalid(at, sentence(&error)))
 }
 

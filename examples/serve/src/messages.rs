@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong};
-use crate::media::{self, Piece};
+use crate::media::{self, Piece, Room};
 
 /// A message whose media are not embedded yet.
 #[derive(Clone, Debug)]
@@ -24,15 +24,19 @@ impl Turn {
     }
 }
 
-/// Reads `messages`. No sound may be longer than `context` tokens.
+/// Reads `messages`, whose media must fit into `context` tokens.
 pub(crate) fn read(request: &Fields<'_>, context: usize) -> Result<Vec<Turn>, ApiError> {
     request.need("messages")?;
     let list = request.list("messages")?.unwrap_or_default();
-    let turn = |(i, value)| turn(&Fields::of(value, format!("messages[{i}]"))?, context);
+    if list.len() > context {
+        return Err(ApiError::too_long(format!("{} messages", list.len()), context));
+    }
+    let mut room = Room::new(context);
+    let turn = |(i, value)| turn(&Fields::of(value, format!("messages[{i}]"))?, &mut room);
     list.iter().enumerate().map(turn).collect()
 }
 
-fn turn(fields: &Fields<'_>, context: usize) -> Result<Turn, ApiError> {
+fn turn(fields: &Fields<'_>, room: &mut Room) -> Result<Turn, ApiError> {
     let role = match fields.need_text("role")? {
         "system" | "developer" => Role::System,
         "user" => Role::User,
@@ -59,24 +63,24 @@ fn turn(fields: &Fields<'_>, context: usize) -> Result<Turn, ApiError> {
     if role == Role::Tool {
         message.tool_call_id = Some(fields.need_text("tool_call_id")?.to_owned());
     }
-    Ok(Turn { message, pieces: content(fields, role, context)? })
+    Ok(Turn { message, pieces: content(fields, role, room)? })
 }
 
 /// A text, or a list of parts.
-fn content(fields: &Fields<'_>, role: Role, context: usize) -> Result<Vec<Piece>, ApiError> {
+fn content(fields: &Fields<'_>, role: Role, room: &mut Room) -> Result<Vec<Piece>, ApiError> {
     let at = fields.at("content");
     match fields.get("content") {
         None => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![Piece::Text(text.clone())]),
         Some(Value::Array(parts)) => {
-            let part = |(i, value)| part(&Fields::of(value, format!("{at}[{i}]"))?, role, context);
+            let part = |(i, value)| part(&Fields::of(value, format!("{at}[{i}]"))?, role, room);
             parts.iter().enumerate().map(part).collect()
         }
         Some(other) => Err(wrong(&at, other, "a string or a list of parts")),
     }
 }
 
-fn part(fields: &Fields<'_>, role: Role, context: usize) -> Result<Piece, ApiError> {
+fn part(fields: &Fields<'_>, role: Role, room: &mut Room) -> Result<Piece, ApiError> {
     match fields.need_text("type")? {
         "text" => Ok(Piece::Text(fields.need_text("text")?.to_owned())),
         "refusal" if role == Role::Assistant => {
@@ -87,16 +91,16 @@ fn part(fields: &Fields<'_>, role: Role, context: usize) -> Result<Piece, ApiErr
             let at = fields.at("image_url");
             // Some clients write the URL where the object should be.
             if let Some(Value::String(url)) = fields.get("image_url") {
-                return Ok(Piece::Picture(media::picture(url, None, &at)?));
+                return room.take(Piece::Picture(media::picture(url, None, &at)?));
             }
             let image = Fields::of(fields.need("image_url")?, at.clone())?;
             let (url, detail) = (image.need_text("url")?, image.text("detail")?);
-            Ok(Piece::Picture(media::picture(url, detail, &at)?))
+            room.take(Piece::Picture(media::picture(url, detail, &at)?))
         }
         "input_audio" if role == Role::User => {
             let audio = Fields::of(fields.need("input_audio")?, fields.at("input_audio"))?;
-            let clip = media::sound(audio.need_text("data")?, &audio.at("data"), context)?;
-            Ok(Piece::Sound(clip))
+            let clip = media::sound(audio.need_text("data")?, &audio.at("data"), room)?;
+            room.take(Piece::Sound(clip))
         }
         other => {
             let at = fields.at("type");

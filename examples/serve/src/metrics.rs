@@ -54,14 +54,14 @@ impl Metrics {
         counts.prompt_seconds += prompt.as_secs_f64();
     }
 
-    /// So many requests wait now.
-    pub(crate) fn waiting(&self, requests: usize) {
-        self.waiting.store(requests, Ordering::Relaxed);
+    /// So many requests wait now, and so many are being answered.
+    pub(crate) fn busy(&self, waiting: usize, busy: usize) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// So many of the slots are busy now.
-    pub(crate) fn busy(&self, busy: usize, slots: usize) {
-        self.busy.store(busy, Ordering::Relaxed);
+    /// So many may be answered at once.
+    pub(crate) fn slots(&self, slots: usize) {
         self.slots.store(slots, Ordering::Relaxed);
     }
 

@@ -26,10 +26,31 @@ pub(crate) struct Shape {
 
 /// The value of a body. Nesting beyond serde_json's 128 levels is an error.
 pub(crate) fn json(body: &[u8]) -> Result<Value, ApiError> {
+    let found = values(body);
+    if found > VALUES_MAX {
+        let message =
+            format!("the body has {found} values, at most {VALUES_MAX} are read: send fewer");
+        return Err(ApiError { param: None, ..ApiError::invalid("", message) });
+    }
     serde_json::from_slice(body).map_err(|error| {
         let message = format!("the body is no JSON ({error}): send a JSON object");
         ApiError { param: None, ..ApiError::invalid("", message) }
     })
+}
+
+/// About how many values a JSON text has: in memory one takes many times the bytes of its text.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b',' | b'[' | b'{' if !is_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Reads a request to `/v1/chat/completions`, for a context of so many tokens.
@@ -151,6 +172,9 @@ pub(crate) fn check_length(ask: &Ask, model: &Model, context: usize) -> Result<(
     }
 }
 
+/// Most values of a body: some hundred megabytes.
+const VALUES_MAX: usize = 1_000_000;
+
 /// What is encoded at once to count tokens.
 const SAMPLE_BYTES: usize = 1 << 16;
 
@@ -165,3 +189,51 @@ const MAX_TOKENS: usize = 16;
 
 /// The template of a text that is continued as it stands.
 const AS_IT_STANDS: &str = "{{ messages[0]['content'] }}";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn kit() -> Model {
+        let kit =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/model/tests/data/tiny-s");
+        Model::open(kit.join("text-q4_0.gguf")).expect("the kit")
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        assert_eq!(values(br#"{"a": [1, 2], "b": "x,[{\\"}"#), 4);
+        assert_eq!(values(br#"["\"", ","]"#), 2);
+        let many = format!("[{}0]", "0,".repeat(VALUES_MAX));
+        assert_eq!(json(many.as_bytes()).expect_err("too many").status.as_u16(), 400);
+        assert!(json(b"[0,0,0]").is_ok());
+    }
+
+    /// Long texts are refused without the scheduler, together and alone.
+    #[test]
+    fn what_cannot_fit_is_refused_early() {
+        let model = kit();
+        let ask = |messages: Value| {
+            let body = json!({ "messages": messages }).to_string();
+            chat(body.as_bytes(), &model, 200)
+        };
+        let user = |text: &str| json!({ "role": "user", "content": text });
+        let count = |text: &str| model.tokenizer().encode(text).len();
+        let half = (1..).map(|n| "word ".repeat(n)).find(|text| count(text.trim()) >= 150);
+        let half = half.expect("150 tokens");
+        assert!(ask(json!([user(&half)])).is_ok());
+        let error = ask(json!([user(&half), user(&half)])).expect_err("too long");
+        assert_eq!(error.code, Some("context_length_exceeded"));
+        let many: Vec<_> = (0..201).map(|_| user("")).collect();
+        assert_eq!(ask(many.into()).expect_err("too many").code, error.code);
+        let long = json!({ "a": "x".repeat(200 * BYTES_A_TOKEN) }).to_string();
+        let function = json!({ "name": "f", "arguments": long });
+        let call = json!({ "id": "a", "function": function });
+        let called = json!({ "role": "assistant", "tool_calls": [call] });
+        assert_eq!(ask(json!([user("x"), called])).expect_err("too long").code, error.code);
+    }
+}

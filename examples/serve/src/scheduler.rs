@@ -41,7 +41,6 @@ impl Scheduler {
             Ok::<_, Error>(Slot::new(session))
         };
         let slots = (0..slots).map(slot).collect::<Result<Vec<_>, _>>()?;
-        metrics.busy(0, slots.len());
         Ok(Self { model, config, slots, desk, metrics, begun: 0 })
     }
 
@@ -64,16 +63,10 @@ impl Scheduler {
                 }
             }
             self.guarded(Self::pass);
-            self.count_busy();
             if self.slots.iter().all(|slot| !slot.is_free() && slot.id().is_none()) {
                 return; // no session is left
             }
         }
-    }
-
-    fn count_busy(&self) {
-        let busy = self.slots.iter().filter(|slot| slot.id().is_some()).count();
-        self.metrics.busy(busy, self.slots.len());
     }
 
     /// Does `work`, of which a panic ends the answers under way and not the server: what the
@@ -106,7 +99,6 @@ impl Scheduler {
         if self.slots.iter().all(|slot| slot.id() != Some(id)) {
             self.desk.done(id);
         }
-        self.count_busy();
     }
 
     fn try_begin(&mut self, mut job: Job) -> Result<(), Error> {
@@ -169,4 +161,60 @@ fn embed(turns: Vec<Turn>, session: &mut Session) -> Result<Vec<Message>, Error>
         Ok(message)
     };
     turns.into_iter().map(message).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use carat::{AnswerOptions, Event};
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::answer::all;
+    use crate::desk::{Ask, Update};
+    use crate::media::Piece;
+
+    fn ask() -> Ask {
+        let mut options = AnswerOptions::default();
+        options.max_tokens = Some(4);
+        Ask {
+            turns: vec![Turn::user(vec![Piece::Text("hello".to_owned())])],
+            tools: Vec::new(),
+            one_call: false,
+            options,
+            template: None,
+        }
+    }
+
+    /// A panic ends the answers under way with an error; the next ones are given as ever.
+    #[test]
+    fn a_panic_ends_answers_and_not_the_server() {
+        let kit =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/model/tests/data/tiny-s");
+        let model = Box::leak(Box::new(Model::open(kit.join("text-q4_0.gguf")).expect("the kit")));
+        let metrics = Arc::new(Metrics::default());
+        let desk = Arc::new(Desk::new(4, 2, Arc::clone(&metrics)));
+        let config = SessionConfig { context: 256, threads: 1, ..Default::default() };
+        let scheduler = Scheduler::new(model, config, 2, Arc::clone(&desk), metrics);
+        let mut scheduler = scheduler.expect("a scheduler");
+        let runtime = Builder::new_current_thread().build().expect("a runtime");
+
+        let mut lost = desk.enqueue(ask()).expect("on the desk");
+        let Next::Job(job) = desk.next(false) else { panic!("it waits") };
+        scheduler.guarded(|scheduler| scheduler.begin(*job));
+        let begun = runtime.block_on(lost.next()).expect("it has begun");
+        assert!(matches!(begun, Update::Begun));
+        scheduler.guarded(|_| panic!("on purpose"));
+        let error = runtime.block_on(lost.next()).expect_err("it is lost");
+        assert_eq!(error.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(scheduler.slots.iter().all(Slot::is_free));
+
+        let next = desk.enqueue(ask()).expect("on the desk");
+        let thread = std::thread::spawn(|| scheduler.run());
+        let events = runtime.block_on(all(next)).expect("an answer");
+        assert!(matches!(events.last(), Some(Event::Done(done)) if done.usage.prompt_tokens > 0));
+        desk.close();
+        thread.join().expect("it ends");
+    }
 }

@@ -120,8 +120,7 @@ impl Slot {
         }
         let updates = busy.job.updates.clone();
         if let Some(Event::Done(done)) = events.last() {
-            let done = done.clone();
-            self.free(&done, desk, metrics);
+            self.free(Some(done), desk, metrics);
         }
         for event in events {
             let _ = updates.send(Ok(Update::Event(event)));
@@ -137,18 +136,18 @@ impl Slot {
             Event::Done(done) => Some(done),
             _ => None,
         });
-        if let Some(done) = done {
-            self.free(&done, desk, metrics);
-        }
+        self.free(done.as_ref(), desk, metrics);
         if let Some(error) = error {
             let _ = updates.send(Err(error));
         }
     }
 
-    fn free(&mut self, done: &Done, desk: &Desk, metrics: &Metrics) {
+    fn free(&mut self, done: Option<&Done>, desk: &Desk, metrics: &Metrics) {
         let Some(busy) = self.busy.take() else { return };
-        let is_cancelled = done.reason == Finish::Cancelled;
-        metrics.answer(done.usage, busy.begun.elapsed(), done.timings.prompt, is_cancelled);
+        if let Some(done) = done {
+            let is_cancelled = done.reason == Finish::Cancelled;
+            metrics.answer(done.usage, busy.begun.elapsed(), done.timings.prompt, is_cancelled);
+        }
         desk.done(busy.id);
         self.session = Some(busy.chat.into_session());
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::desk::Ask;
 use crate::error::ApiError;
 use crate::form::tokens;
-use crate::media::{self, Piece};
+use crate::media::{self, Piece, Room};
 use crate::messages::Turn;
 use crate::request::check_length;
 
@@ -80,7 +80,7 @@ impl Upload {
 
     /// The conversation that asks for the words.
     pub(crate) fn ask(self, model: &carat::Model, context: usize) -> Result<Ask, ApiError> {
-        let clip = media::clip(&self.file, "file", context)?;
+        let clip = media::clip(&self.file, "file", &Room::new(context))?;
         let mut text = match &self.language {
             Some(language) => {
                 format!(
