@@ -7,6 +7,7 @@ use carat::audio::LongClip;
 use carat::{Isa, KvType, OpenOptions, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::answer::AnswerArgs;
 use crate::bench::args::BenchArgs;
 use crate::examples;
 use crate::media::{self, Reading, Source};
@@ -82,9 +83,6 @@ pub(crate) struct RunArgs {
     /// Instructions that stand before the message
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub(crate) system: Option<String>,
-    /// Let the model think first; its thoughts go to standard error
-    #[arg(long, requires = "chat")]
-    pub(crate) think: bool,
     /// Stop after N tokens; -1 is no limit but the end of the answer or the context
     #[arg(short = 'n', long, value_name = "N", default_value = "-1",
           allow_negative_numbers = true, value_parser = limit)]
@@ -92,6 +90,8 @@ pub(crate) struct RunArgs {
     /// Print instruction set, threads, memory, load time and seed as well
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
@@ -109,9 +109,6 @@ pub(crate) struct ChatArgs {
     /// Instructions that stand before the conversation
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// Let the model think first; its thoughts go to standard error
-    #[arg(long)]
-    pub(crate) think: bool,
     /// Stop every answer after N tokens; -1 is no limit but the end of the answer or the context
     #[arg(short = 'n', long, value_name = "N", default_value = "-1",
           allow_negative_numbers = true, value_parser = limit)]
@@ -121,6 +118,8 @@ pub(crate) struct ChatArgs {
     pub(crate) verbose: bool,
     #[command(flatten)]
     pub(crate) senses: SenseArgs,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]

@@ -210,6 +210,60 @@ fn ctrl_c_is_heard_at_once_and_figures_are_of_what_was_done() {
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
 }
 
+/// A program hears of it as well, and a file has what came: all of an answer so far, and nothing of
+/// a message that was only read.
+#[test]
+fn ctrl_c_keeps_what_was_said() {
+    let folder = Folder::new();
+    let (file, model) = (folder.path("talk"), tiny());
+    let args = ["run", "--chat", "--json", "-m", &model, "-t", "1", "--session", &file];
+    let done = |out: &str| {
+        let last = out.lines().last().expect("a line");
+        serde_json::from_str::<serde_json::Value>(last).expect("JSON")
+    };
+    let start = |more: &[&str], input: File| {
+        let mut command = carat();
+        command.args(args).args(more).stdin(input);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+    };
+    let message = File::open(folder.file("message", "hello")).expect("it was written");
+    // No end but the context's: the answer repeats nothing.
+    let endless = ["--temp", "9", "--top-k", "0", "--top-p", "1", "--seed", "1", "--ctx", "4000"];
+    let eog = ["--logit-bias", "1=-inf", "--logit-bias", "106=-inf", "--logit-bias", "50=-inf"];
+    let mut child = start(&[&endless[..], &eog].concat(), message);
+    let mut out = child.stdout.take().expect("it is piped");
+    out.read_exact(&mut [0]).expect("a first byte");
+    interrupt(&child);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).expect("the pipe ends");
+    let ended = ran(child.wait_with_output().expect("it ends"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.starts_with("stopping…\n"), "{}", ended.err);
+    let first = done(&rest);
+    assert_eq!(first["reason"], "cancelled");
+    let said = first["usage"]["completion_tokens"].as_u64().expect("a number");
+    let prompt = first["usage"]["prompt_tokens"].as_u64().expect("a number");
+    assert!(said > 0 && said < 3900, "{first}");
+    let before = std::fs::read(&file).expect("it was saved");
+    let long = folder.file("long", "the rain in the house ".repeat(90));
+    let long = File::open(long).expect("it was written");
+    let mut child = start(&["-v", "--chunk", "1", "--ctx", "4096", "-n", "1"], long);
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    while !lines.next().expect("a line").expect("text").starts_with("temperature ") {}
+    sleep(Duration::from_millis(50));
+    interrupt(&child);
+    let told: Vec<_> = lines.map(|line| line.expect("text")).collect();
+    let ended = ran(child.wait_with_output().expect("it ends"));
+    assert_eq!((ended.code, told[0].as_str()), (1, "stopping…"), "{told:?}");
+    let second = done(&ended.out);
+    assert_eq!((&second["reason"], ended.out.lines().count()), (&"cancelled".into(), 1));
+    assert_eq!(second["usage"]["completion_tokens"], 0);
+    // Words of an answer may be cut otherwise when they are read again, never what came before.
+    assert!(second["usage"]["cached_tokens"].as_u64().is_some_and(|n| n + 16 > prompt), "{second}");
+    assert!(second["usage"]["prompt_tokens"].as_u64().is_some_and(|n| n > prompt + 300));
+    assert!(std::fs::read(&file).expect("it is there") == before, "the file stays as it was");
+}
+
 /// A command that waits for ffmpeg ends with the first Ctrl-C, and ffmpeg with it.
 #[test]
 fn ctrl_c_ends_ffmpeg() {
