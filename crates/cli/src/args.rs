@@ -23,7 +23,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Continue a text, or answer one message with --chat
+    /// Answer one message, or continue a text with --raw
     #[command(after_help = examples::RUN)]
     Run(RunArgs),
     /// Talk with the model, turn by turn
@@ -70,18 +70,21 @@ pub(crate) struct RunArgs {
     /// Model file (GGUF; the first part of a split one)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: PathBuf,
-    /// Text to continue, after what is piped in; `-` or nothing is standard input alone
+    /// Message to answer, after what is piped in; `-` or nothing is standard input alone
     pub(crate) prompt: Option<String>,
     #[command(flatten)]
     pub(crate) media: MediaArgs,
-    /// Treat the prompt as a message and wrap it in the file's chat template
-    #[arg(long)]
+    /// Continue the prompt as text, as is done where the file has no chat template
+    #[arg(long, conflicts_with_all = ["chat", "chat_template", "system"])]
+    pub(crate) raw: bool,
+    /// Refuse a file without a chat template, instead of continuing the prompt as text
+    #[arg(long, hide = true)]
     pub(crate) chat: bool,
     /// Jinja template to use instead of the file's
-    #[arg(long, value_name = "FILE", requires = "chat")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) chat_template: Option<PathBuf>,
     /// Instructions that stand before the message
-    #[arg(long, value_name = "TEXT", requires = "chat")]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// Stop after N tokens; -1 is no limit but the end of the answer or the context
     #[arg(short = 'n', long, value_name = "N", default_value = "-1",

@@ -17,7 +17,13 @@ use crate::reply::too_long;
 ///
 /// # Errors
 /// If the prompt is too long, the context is longer than the model's, or the file is no model.
-pub(crate) fn check(args: &RunArgs, wanted: &Wanted, text: &str, media: &[Read]) -> Result<()> {
+pub(crate) fn check(
+    args: &RunArgs,
+    is_chat: bool,
+    wanted: &Wanted,
+    text: &str,
+    media: &[Read],
+) -> Result<()> {
     let shown: usize = media.iter().map(Read::tokens_min).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len);
     // Words are never more tokens than bytes.
@@ -38,6 +44,7 @@ pub(crate) fn check(args: &RunArgs, wanted: &Wanted, text: &str, media: &[Read])
         return Ok(());
     }
     let tokenizer = Tokenizer::from_gguf(&gguf).map_err(|e| opened(e.into()))?;
+    let wanted = is_chat.then_some(wanted);
     let Some(tokens) = written(args, wanted, &gguf, &tokenizer, text, media) else { return Ok(()) };
     // One token stands for each medium.
     let tokens = (tokens + shown).saturating_sub(media.len());
@@ -47,19 +54,19 @@ pub(crate) fn check(args: &RunArgs, wanted: &Wanted, text: &str, media: &[Read])
     Ok(())
 }
 
-/// The tokens of the prompt, with one for each medium.
+/// The tokens of the prompt, with one for each medium. `wanted` is there for a message.
 fn written(
     args: &RunArgs,
-    wanted: &Wanted,
+    wanted: Option<&Wanted>,
     gguf: &Gguf<'_>,
     tokenizer: &Tokenizer,
     text: &str,
     media: &[Read],
 ) -> Option<usize> {
-    if !args.chat {
+    let Some(wanted) = wanted else {
         let bos = usize::from(tokenizer.add_bos());
         return Some(bos + tokenizer.encode(text).len() + media.len());
-    }
+    };
     let template = gguf.metadata().string("tokenizer.chat_template").ok()?;
     let template = ChatTemplate::new(template).ok()?;
     let system = args.system.as_ref().map(|text| json!({ "role": "system", "content": text }));

@@ -19,9 +19,6 @@ use crate::voice::{Ended, Voice};
 use crate::{Usage, load, prompt, room};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    if let Some(option) = args.answer.of_conversations().filter(|_| !args.chat) {
-        bail!(Usage(format!("{option} belongs to conversations: add --chat")));
-    }
     let template = load::chat_template(args.chat_template.as_deref())?;
     let (sources, reading) = (args.media.sources(), args.media.senses.reading()?);
     let is_stdin_taken = media::check_stdin(&sources, args.prompt.as_deref())?;
@@ -29,6 +26,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     args.sampling.stop()?;
     let file = args.answer.session.as_deref();
     let saved = file.map(|file| talk::saved(file, args.engine.ctx)).transpose()?.flatten();
+    let is_chat = is_chat(args)?;
     let wanted = args.answer.read(&args.model)?;
     interrupt::install()?;
     let begun = Instant::now();
@@ -39,7 +37,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         true => None,
         false => Some(media::projector(&args.model, args.media.senses.mmproj.as_deref())?),
     };
-    room::check(args, &wanted, &text, &media)?;
+    room::check(args, is_chat, &wanted, &text, &media)?;
     let cache = args.engine.cache(&args.model);
     let model = load::model(&args.model, args.engine.open(projector.as_deref(), cache.as_deref()))?;
     let shown: usize = media.iter().map(media::Read::tokens).sum();
@@ -48,9 +46,35 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let held = saved.map_or(0, |saved| saved.tokens);
     let tokens = [said, shown, room, held].into_iter().fold(0, usize::saturating_add);
     let given = Given { text, media, reading, read, loaded: begun.elapsed(), tokens };
-    match args.chat {
+    match is_chat {
         true => answer(args, &model, template, &wanted, given, saved.is_some()),
         false => continued(args, &model, given),
+    }
+}
+
+/// Whether the prompt is a message, which is known before the weights are read.
+///
+/// # Errors
+/// If it is not, and an option makes sense for messages only.
+fn is_chat(args: &RunArgs) -> Result<bool> {
+    let option = args.answer.of_conversations();
+    let option = option.or(args.system.as_ref().map(|_| "--system"));
+    if args.raw {
+        return match option {
+            Some(option) => bail!(Usage(format!("{option} needs a message: leave --raw out"))),
+            None => Ok(false),
+        };
+    }
+    if args.chat_template.is_some() || load::has_chat_template(&args.model)? {
+        return Ok(true);
+    }
+    match option.or(args.chat.then_some("--chat")) {
+        None => Ok(false),
+        Some(option) => bail!(
+            "{} has no chat template (tokenizer.chat_template): give one with --chat-template \
+             FILE, or continue text without {option}",
+            args.model.display()
+        ),
     }
 }
 

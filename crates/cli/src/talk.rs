@@ -71,7 +71,7 @@ impl Beginning<'_> {
         }
         bail!(
             "{} has no chat template (tokenizer.chat_template): give one with --chat-template \
-             FILE, or continue text with `carat run` and without --chat",
+             FILE, or continue text with `carat run --raw`",
             self.path.display()
         )
     }

@@ -49,7 +49,7 @@ fn joined(lines: &[Value], kind: &str) -> String {
 
 fn asked(options: &[&str]) -> Ran {
     let model = tiny();
-    let base = ["run", "--chat", "-m", &model, "-t", "1"];
+    let base = ["run", "-m", &model, "-t", "1"];
     let seed = if options.contains(&"--greedy") { &[][..] } else { &["--seed", "3"] };
     ran(carat().args(base).args(seed).args(options).output().expect("the program starts"))
 }
@@ -120,8 +120,8 @@ fn log_probabilities_are_those_of_the_tokens() {
         }
         assert!(likeliest < 10, "dice choose others, too");
     }
-    run(&format!("run --chat -m {} --json --logprobs 65 hi", tiny())).fails(2, &["at most 64"]);
-    run(&format!("run --chat -m {} --logprobs 1 hi", tiny())).fails(2, &["--json"]);
+    run(&format!("run -m {} --json --logprobs 65 hi", tiny())).fails(2, &["at most 64"]);
+    run(&format!("run -m {} --logprobs 1 hi", tiny())).fails(2, &["--json"]);
 }
 
 /// Without a limit but the context, since white space between tokens of JSON has none.
@@ -135,7 +135,7 @@ fn answers_have_the_format_that_was_asked_for() {
         let options = ["--temp", "1", "--top-k", "0", "--seed", seed, "--json"];
         let said = |format: &[&str]| {
             let model = tiny();
-            let base = ["run", "--chat", "-m", &model, "-t", "1"];
+            let base = ["run", "-m", &model, "-t", "1"];
             let args = [&base[..], &options, format, &["hello"]].concat();
             let lines = lines(&ran(carat().args(args).output().expect("it starts")).ok());
             let is_whole = lines.last().expect("the end")["reason"] == "stop";
@@ -215,7 +215,7 @@ fn thoughts_have_a_budget() {
     let options = ["--temp", "1", "--top-k", "0", "--json", "-n", "60"];
     let model = tiny();
     let thought = |think: &str, seed: &str| {
-        let args = ["run", "--chat", "-m", &model, "-t", "1", "--seed", seed, think, "hello"];
+        let args = ["run", "-m", &model, "-t", "1", "--seed", seed, think, "hello"];
         let args = [&args[..], &bias, &options].concat();
         let lines = lines(&ran(carat().args(args).output().expect("it starts")).ok());
         let usage = &lines.last().expect("the end")["usage"];
@@ -251,7 +251,7 @@ fn what_cannot_be_is_told_before_the_model_is_loaded() {
     let lark = folder.file("g.lark", "start: nothing\n");
     let session = folder.file("session", "prose");
     let nowhere = folder.path("nowhere/session");
-    for command in ["run --chat hi", "chat"] {
+    for command in ["run hi", "chat"] {
         let with = |options: &str| run(&format!("{command} -m {model} {options}"));
         with("--think").fails(1, &["no tensors"]);
         with(&format!("--schema {schema}")).fails(1, &["no tensors"]);
@@ -282,9 +282,12 @@ fn what_cannot_be_is_told_before_the_model_is_loaded() {
             with(&options).fails(code, &[words]);
         }
     }
-    for options in ["--think", "--regex a", "--session s", "--drop-oldest"] {
+    // A text that is continued has no form.
+    let plain = folder.tiny_without("tokenizer.chat_template", false);
+    for options in ["--think", "--regex a", "--session s", "--drop-oldest", "--system s"] {
         let name = options.split(' ').next().expect("a name");
-        run(&format!("run -m {model} {options} hi")).fails(2, &[name, "--chat"]);
+        run(&format!("run --raw -m {model} {options} hi")).fails(2, &[name, "--raw"]);
+        run(&format!("run -m {plain} {options} hi")).fails(1, &[&plain, "no chat template", name]);
     }
 }
 
@@ -324,7 +327,7 @@ fn a_full_context_is_told_with_what_helps() {
     let ends = out.lines().filter(|line| line.contains("\"type\":\"done\"")).count();
     assert!(told > 0 && ends == 6, "{told} {ends}");
     // An answer that fills the context to the end.
-    let args = format!("run --chat -m {} --greedy --ctx 40 --json hello", tiny());
+    let args = format!("run -m {} --greedy --ctx 40 --json hello", tiny());
     let end = run(&args);
     assert!(end.err.contains("the context of 40 tokens is full"), "{}", end.err);
     assert_eq!(lines(&end.ok()).last().expect("the end")["reason"], "context");

@@ -23,7 +23,7 @@ fn usage(out: &str, key: &str) -> u64 {
 fn runs_go_on_with_a_conversation_as_a_chat_does() {
     let folder = Folder::new();
     let file = folder.path("talk");
-    let args = format!("run --chat -m {} {OPTIONS} --system be@brief", tiny());
+    let args = format!("run -m {} {OPTIONS} --system be@brief", tiny());
     let says = ["hello", "the rain", "and then"];
     let whole = chat("--system be@brief", "hello\nthe rain\nand then\n").ok();
     let mut said = String::new();
@@ -61,7 +61,7 @@ fn pictures_of_a_saved_conversation_stay() {
     let folder = Folder::new();
     // An empty file is as good as none.
     let (file, image) = (folder.file("talk", ""), text(&kit("image.png")));
-    let args = format!("run --chat -m {} {OPTIONS} --session {file}", tiny());
+    let args = format!("run -m {} {OPTIONS} --session {file}", tiny());
     let whole = chat("", &format!("/image {image}\nhello\nthe rain\n")).ok();
     let first = run(&format!("{args} --image {image} hello")).ok();
     let second = run(&format!("{args} the@rain")).ok();
@@ -78,7 +78,7 @@ fn tools_of_a_saved_conversation_stay() {
     let file = folder.path("talk");
     let tools = folder.file("t.json", r#"[{"name": "now", "description": "the time"}]"#);
     let options = OPTIONS.replace("-n 8", "-n 60");
-    let args = format!("run --chat -m {} {options} --json --session {file}", tiny());
+    let args = format!("run -m {} {options} --json --session {file}", tiny());
     let name = |out: &str| {
         let called = out.lines().find(|line| line.contains("\"tool_call\"")).expect("a call");
         serde_json::from_str::<Value>(called).expect("JSON")["name"].clone()
