@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod gguf;
 pub mod jpeg;
 pub mod picture;
+pub mod session;
 pub mod sound;
 pub mod template;
 pub mod tokenizer;
@@ -27,7 +28,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "gguf", run: gguf::gguf, seeds: gguf::gguf_seeds },
     Target { name: "tokenizer", run: tokenizer::tokenizer, seeds: tokenizer::tokenizer_seeds },
     Target { name: "template", run: template::template, seeds: template::template_seeds },
@@ -37,6 +38,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "wav", run: sound::wav, seeds: sound::wav_seeds },
     Target { name: "mp4", run: sound::mp4, seeds: sound::mp4_seeds },
     Target { name: "jpeg", run: jpeg::jpeg, seeds: jpeg::jpeg_seeds },
+    Target { name: "session", run: session::session, seeds: session::session_seeds },
 ];
 
 /// The file name of the seed that code makes at `index`; seeds that were found have other names.

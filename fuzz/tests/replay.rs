@@ -58,6 +58,11 @@ fn jpeg_holds_on_seeds_and_damaged_seeds() {
 }
 
 #[test]
+fn session_holds_on_seeds_and_damaged_seeds() {
+    replay("session");
+}
+
+#[test]
 fn seed_files_are_what_the_code_makes() {
     for target in TARGETS {
         let made = (target.seeds)();

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use carat::vision::{Budget, ImageError, Picture};
+use carat::vision::{Budget, Picture};
 use carat::{Error, Input, Medium, Part, Progress, Session};
 
 use super::{Bench, Kind, Task, Test, VERIFY_DEPTH, VERIFY_PASSES, VERIFY_TOKENS, WARM_UP};
@@ -101,16 +101,12 @@ impl Bench<'_, '_> {
 
     fn run_image(&mut self) -> Result<(), Error> {
         let picture = picture()?;
-        self.run_medium(Kind::Image, picture.tokens(), |session| {
-            session.embed_picture(&picture).map(Medium::Image)
-        })
+        self.run_medium(Kind::Image, picture.tokens(), |session| session.embed_picture(&picture))
     }
 
     fn run_audio(&mut self) -> Result<(), Error> {
         let samples = sound();
-        self.run_medium(Kind::Audio, AUDIO_TOKENS, |session| {
-            session.embed_samples(&samples).map(|sound| Medium::Audio(vec![sound]))
-        })
+        self.run_medium(Kind::Audio, AUDIO_TOKENS, |session| session.embed_samples(&samples))
     }
 
     /// Embeds a medium and evaluates it, alone in the session.
@@ -257,7 +253,7 @@ fn kv_name(kv: carat::KvType) -> &'static str {
 }
 
 /// A slope of colours with noise; 4 to 3, as cameras make them.
-fn picture() -> Result<Picture, ImageError> {
+fn picture() -> Result<Picture, Error> {
     let (width, height) = (960u32, 720u32);
     let mut random = Xorshift::default();
     let mut pixels = Vec::with_capacity((3 * width * height) as usize);
@@ -267,7 +263,7 @@ fn picture() -> Result<Picture, ImageError> {
             pixels.extend([x * 192 / width, y * 192 / height, 96].map(|c| (c + noise) as u8));
         }
     }
-    Picture::from_rgb(width, height, &pixels, Budget::try_from(IMAGE_TOKENS)?)
+    Ok(Picture::from_rgb(width, height, &pixels, Budget::try_from(IMAGE_TOKENS)?)?)
 }
 
 /// A tone of 440 Hz with noise.

@@ -413,7 +413,7 @@ const SYNC_BYTES: u64 = 128 << 20;
 #[cfg(test)]
 mod tests {
     use carat::vision::{Budget, Picture};
-    use carat::{Input, Medium, Model, OpenOptions, Part, Session, SessionConfig};
+    use carat::{Input, Model, OpenOptions, Part, Session, SessionConfig};
 
     use super::*;
 
@@ -458,7 +458,7 @@ mod tests {
         let picture = Picture::from_rgb(96, 96, &[128; 96 * 96 * 3], Budget::default());
         let seen = session.embed_picture(&picture.expect("a picture")).expect("an embedding");
         let heard = session.embed_samples(&[0.25; 1280]).expect("an embedding");
-        let media = [Medium::Image(seen), Medium::Audio(vec![heard])];
+        let media = [seen, heard];
         for medium in &media {
             session.truncate(0).expect("a session from the start");
             session.push(Input::Parts(&[Part::Medium(medium)])).expect("a push");

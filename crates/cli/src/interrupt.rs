@@ -6,10 +6,11 @@
 use std::error::Error;
 use std::fmt;
 use std::process;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result, bail};
+use carat::Cancel;
 use carat_gguf::PartFile;
 
 use crate::progress;
@@ -66,7 +67,10 @@ fn handle(signal: i32) {
         exit_by(signal);
     }
     let is_awaited = ANSWERING.load(Ordering::SeqCst);
-    let is_second = is_awaited && STOP.swap(true, Ordering::SeqCst);
+    let is_second = is_awaited && STOP.is_cancelled();
+    if is_awaited {
+        STOP.cancel();
+    }
     match heard(is_awaited, is_second, STAYS.load(Ordering::SeqCst)) {
         Heard::Nothing => {}
         Heard::Stop => progress::interject("stopping…"),
@@ -111,14 +115,14 @@ fn exit_by(signal: i32) -> ! {
 impl Guard {
     /// An answer begins.
     pub(crate) fn new() -> Self {
-        STOP.store(false, Ordering::SeqCst);
+        STOP.reset();
         ANSWERING.store(true, Ordering::SeqCst);
         Self(())
     }
 
     /// Whether Ctrl-C was pressed since the answer began.
     pub(crate) fn stopped(&self) -> bool {
-        STOP.load(Ordering::SeqCst)
+        STOP.is_cancelled()
     }
 
     /// An error if so.
@@ -136,14 +140,14 @@ impl Drop for Guard {
     }
 }
 
-/// Becomes true with the first Ctrl-C while a [`Guard`] lives.
-pub(crate) fn stop() -> Arc<AtomicBool> {
+/// Is cancelled by the first Ctrl-C while a [`Guard`] lives.
+pub(crate) fn stop() -> Cancel {
     STOP.clone()
 }
 
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 static STAYS: AtomicBool = AtomicBool::new(false);
-static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+static STOP: LazyLock<Cancel> = LazyLock::new(Cancel::new);
 
 /// The number that POSIX gives it.
 const SIGINT: i32 = 2;

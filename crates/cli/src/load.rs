@@ -32,7 +32,7 @@ pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
 /// for `config.context` tokens.
 pub(crate) fn session(model: &Model, config: SessionConfig) -> Result<Session> {
     let mut session = Session::new(model, config).context("cannot start a session")?;
-    session.set_cancel(interrupt::stop().into());
+    session.set_cancel(interrupt::stop());
     Ok(session)
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use carat::audio::{AudioError, Clip, LongClip};
+use carat::audio::{AudioError, Clip, LongClip, SamplesError};
 use carat::video::{self, Video, VideoConfig, VideoError};
 use carat::vision::{Budget, ImageError, Picture};
 use carat::{Medium, Session, projectors_beside};
@@ -70,7 +70,7 @@ fn picture_by_ffmpeg(path: &Path, refused: ImageError, budget: Budget) -> Result
             bail!("{refused}, or install ffmpeg, which is then used for it")
         }
         // ffmpeg, or its version, has no decoder for it either.
-        Err(VideoError::Failed { .. } | VideoError::NoFrames) => Err(refused.into()),
+        Err(VideoError::Failed { .. } | VideoError::NoFrames(_)) => Err(refused.into()),
         Err(e) => bail!("{refused}; ffmpeg was asked: {e}"),
     }
 }
@@ -100,8 +100,9 @@ fn sound(path: &Path, config: &VideoConfig) -> Result<Clip> {
 
 /// Whether another decoder might take what ours `refused`.
 fn is_foreign(refused: &AudioError) -> bool {
-    use AudioError::{Empty, Io, NotFinite, TooLong};
-    !matches!(refused, Io(_) | Empty | NotFinite { .. } | TooLong { .. })
+    use AudioError::{Empty, Io, Samples, TooLong};
+    use SamplesError::NotFinite;
+    !matches!(refused, Io(_) | Empty | TooLong { .. } | Samples(NotFinite { .. }))
 }
 
 fn by_ffmpeg(path: &Path, refused: AudioError, config: &VideoConfig) -> Result<Clip> {
@@ -155,7 +156,7 @@ fn film(path: &Path, reading: Reading, config: &VideoConfig) -> Result<(Video, O
 /// The frames of a video: of a file, or of a folder at a rate.
 pub(crate) fn frames(path: &Path, rate: f64, config: &VideoConfig) -> Result<Video> {
     let video = match path.is_dir() {
-        true => Video::from_folder(path, rate, config),
+        true => Video::open_folder(path, rate, config),
         false => Video::open(path, config),
     };
     let video = video.with_context(|| format!("cannot show {}", name(path)))?;
@@ -285,17 +286,14 @@ impl Read {
     pub(crate) fn tokens_min(&self) -> usize {
         match self {
             Self::Image(picture) => picture.tokens(),
-            Self::Audio(clip) => clip.frames(),
-            Self::Video(video, clip) => {
-                let frames = video.frames.iter().map(|frame| frame.picture.tokens());
-                frames.sum::<usize>() + clip.as_ref().map_or(0, Clip::frames)
-            }
+            Self::Audio(clip) => clip.tokens(),
+            Self::Video(video, clip) => video.tokens() + clip.as_ref().map_or(0, Clip::tokens),
         }
     }
 
     /// Tokens it takes, about: what stands between and around is counted generously.
     pub(crate) fn tokens(&self) -> usize {
-        let sound = |clip: &Clip| clip.frames() + 2 * (1 + clip.frames() / 100);
+        let sound = |clip: &Clip| clip.tokens() + 2 * (1 + clip.tokens() / 100);
         match self {
             Self::Image(picture) => picture.tokens() + 2,
             Self::Audio(clip) => sound(clip),
@@ -313,7 +311,7 @@ impl Read {
         long: LongClip,
     ) -> Result<Medium, carat::Error> {
         match self {
-            Self::Image(picture) => Ok(Medium::Image(session.embed_picture(picture)?)),
+            Self::Image(picture) => session.embed_picture(picture),
             Self::Audio(clip) => session.embed_clip(clip, long),
             Self::Video(video, sound) => session.embed_video(video, sound.as_ref()),
         }

@@ -241,6 +241,10 @@ fn rate(tokens: usize, time: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use carat::Tokenizer;
+
     use super::*;
 
     fn ended(prompt: usize, cached: usize, evaluated: usize, tokens: usize) -> Ended {
@@ -267,5 +271,31 @@ mod tests {
     #[test]
     fn speed_of_nothing_is_not_shown() {
         assert_eq!(speed_line(&ended(7, 7, 0, 0)), "prompt: 0 tokens; generated: 0 tokens");
+    }
+
+    #[test]
+    fn the_answer_is_what_stands_outside_of_thoughts_up_to_a_stop_string() {
+        let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data/tiny-s");
+        let source = carat_gguf::Source::open(&kit.join("text-f32.gguf")).expect("tiny-s");
+        let gguf = source.parse().expect("tiny-s parses");
+        let tokenizer = Tokenizer::from_gguf(&gguf).expect("a vocabulary");
+        let prompt = tokenizer.encode_prompt("<|turn>model\n<|channel>thought\nwell, ");
+        let stops = ["no".to_owned()];
+        let words = |said: &str| {
+            let mut voice = Voice::new(&tokenizer, false);
+            let stop = StopStrings::new(&stops).expect("a stop string");
+            let mut words = Words { stop, strings: &stops, voice: &mut voice };
+            let mut splitter = Splitter::after(&tokenizer, &prompt);
+            for token in tokenizer.encode_prompt(said) {
+                words.say(splitter.push(token)).unwrap();
+            }
+            let is_stopped = words.stopped().is_some();
+            words.finish(splitter.finish()).unwrap();
+            (voice.said().to_owned(), is_stopped)
+        };
+        let said = "no<channel|>yn<|channel>thought\no<channel|>n<|tool_call>f<tool_call|>n";
+        assert_eq!(words(said), ("ynnfn".to_owned(), false));
+        let said = "no<channel|>yes<|channel>thought\nno<channel|>no more";
+        assert_eq!(words(said), ("yes".to_owned(), true));
     }
 }

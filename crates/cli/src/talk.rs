@@ -79,7 +79,7 @@ impl Beginning<'_> {
 
 /// The conversation, which Ctrl-C ends during an answer.
 fn hearing(mut chat: Chat) -> Chat {
-    chat.session_mut().set_cancel(interrupt::stop().into());
+    chat.session_mut().set_cancel(interrupt::stop());
     chat
 }
 

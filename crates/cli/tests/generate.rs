@@ -93,29 +93,28 @@ fn a_seed_makes_sampling_repeatable() {
 #[test]
 fn a_stop_string_ends_the_answer_before_it() {
     let (model, prompt) = (tiny(), "the rain");
-    let run = |command: &[&str], stops: &[&str]| {
+    let run = |command: &[&str], tokens: usize, stops: &[&str]| {
+        let tokens = tokens.to_string();
         let stops = stops.iter().flat_map(|stop| ["--stop", stop]);
-        let args = ["run", "-m", &model, "--greedy", "-n", "12"].into_iter().chain(stops);
+        let args = ["run", "-m", &model, "--greedy", "-n", &tokens].into_iter().chain(stops);
         ran(carat().args(args).args(command).arg(prompt).output().unwrap())
     };
     for command in [&["--raw"][..], &[]] {
-        let whole = run(command, &[]).ok();
-        let places: Vec<usize> = whole.char_indices().map(|(at, _)| at).collect();
-        assert!(places.len() > 12, "{whole}");
+        let whole: Vec<String> = (0..=12).map(|tokens| run(command, tokens, &[]).ok()).collect();
+        let places: Vec<usize> = whole[12].char_indices().map(|(at, _)| at).collect();
+        assert!(places.len() > 12, "{whole:?}");
         for pair in [[1, 3], [4, 9], [2, 12]] {
-            let stop = &whole[places[pair[0]]..places[pair[1]]];
-            let ran = run(command, &["not in there", stop]);
-            let tokens =
-                ran.err.split("generated: ").nth(1).and_then(|rest| rest.split(' ').next());
-            let tokens: usize = tokens.expect("the speed line").parse().expect("a number");
-            assert!((1..=12).contains(&tokens));
-            assert_eq!(ran.ok(), whole[..whole.find(stop).expect("it is a part")], "{stop:?}");
+            let stop = &whole[12][places[pair[0]]..places[pair[1]]];
+            let ran = run(command, 12, &["not in there", stop]);
+            let tokens = whole.iter().position(|text| text.contains(stop)).expect("it is a part");
+            assert!(ran.err.contains(&format!("generated: {tokens} tokens")), "{}", ran.err);
+            assert_eq!(ran.ok(), whole[12][..whole[12].find(stop).expect("a part")], "{stop:?}");
         }
         // The beginning of one is text if the rest does not come.
-        let last = &whole[places[places.len() - 1]..];
-        assert_eq!(run(command, &[&format!("{last} and more")]).ok(), whole);
+        let last = &whole[12][places[places.len() - 1]..];
+        assert_eq!(run(command, 12, &[&format!("{last} and more")]).ok(), whole[12]);
     }
-    let whole = run(&[], &[]).ok();
+    let whole = run(&[], 12, &[]).ok();
     let stop = whole.chars().nth(3).expect("a character").to_string();
     let input = format!("{prompt}\n");
     let answer = run_in(&format!("chat -m {model} --greedy -n 12 --stop {stop}"), &input).ok();

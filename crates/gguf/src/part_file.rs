@@ -257,6 +257,15 @@ mod tests {
         PartFile::create(&place).expect("a part").persist(&place).expect("a name");
         assert_eq!(names(folder.path()), ["x.cache"]);
         assert_eq!(fs::read(&place).expect("a file"), b"");
+
+        let part = PartFile::create(&place).expect("a part");
+        fs::write(part.path(), "after").expect("room");
+        part.persist_synced(&place).expect("a name");
+        assert_eq!(names(folder.path()), ["x.cache"]);
+        assert_eq!(fs::read(&place).expect("a file"), b"after");
+        let part = PartFile::create(&place).expect("a part");
+        part.persist_synced(&folder.path().join("none/x")).expect_err("no such folder");
+        assert_eq!(names(folder.path()), ["x.cache"]);
     }
 
     #[test]

@@ -1,5 +1,20 @@
 //! From a conversation to a prompt, by the Jinja template in the model file.
 //!
+//! ```
+//! use carat::ChatTemplate;
+//! use serde_json::json;
+//!
+//! # fn main() -> Result<(), carat::chat::ChatError> {
+//! let source = "{% for m in messages %}<|turn>{{ m.role }}\n{{ m.content }}<turn|>\n{% endfor %}";
+//! let template = ChatTemplate::new(source)?;
+//! let conversation = json!({ "messages": [{ "role": "user", "content": "Hello" }] });
+//! let prompt = template.render(&conversation)?;
+//! assert_eq!(prompt.text(), "<|turn>user\nHello<turn|>\n");
+//! assert_eq!(prompt.trusted().count(), 2); // all but "Hello"
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What the user writes stays text
 //!
 //! A rendered prompt is one string in which the template's `<|turn>` and a user's `<|turn>` look
@@ -47,7 +62,6 @@ mod text;
 mod tool;
 mod value;
 
-use std::ops::Range;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -57,6 +71,7 @@ use ast::Parsed;
 use budget::{Budget, Builder, Fault};
 use text::Ch;
 
+pub use crate::rendered::Rendered;
 #[cfg(feature = "grammar")]
 pub(crate) use call::QUOTE;
 pub use call::{CallError, ToolCall, parse_call};
@@ -73,14 +88,6 @@ pub use tool::{Tool, ToolChoice, ToolError};
 pub struct ChatTemplate {
     source: String,
     parsed: Parsed,
-}
-
-/// A prompt, and which of its characters come from the template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rendered {
-    text: String,
-    /// In bytes, ascending, with something between them.
-    trusted: Vec<Range<usize>>,
 }
 
 /// Why a template cannot be used or a conversation not be rendered.
@@ -203,41 +210,18 @@ impl ChatTemplate {
         let steps = pairs.saturating_add(held as u64).saturating_add(STEPS_MAX);
         heap.limit(steps, bytes);
         match eval::render(&self.parsed, &heap, &names, now) {
-            Ok(out) => Ok(Rendered::new(&out)),
+            Ok(out) => Ok(rendered(&out)),
             Err(failure) => Err(error(failure.fault, failure.line, steps, bytes)),
         }
     }
 }
 
-impl Rendered {
-    fn new(out: &Builder<Ch>) -> Self {
-        let mut text = String::with_capacity(out.len());
-        let mut trusted: Vec<Range<usize>> = Vec::new();
-        for c in out.items() {
-            let start = text.len();
-            text.push(c.char());
-            if !c.is_trusted() {
-                continue;
-            }
-            match trusted.last_mut() {
-                Some(span) if span.end == start => span.end = text.len(),
-                _ => trusted.push(start..text.len()),
-            }
-        }
-        Self { text, trusted }
+fn rendered(out: &Builder<Ch>) -> Rendered {
+    let mut rendered = Rendered::default();
+    for c in out.items() {
+        rendered.push(c.char(), c.is_trusted());
     }
-
-    /// The prompt as the model's template has it.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The spans of [`Rendered::text`], in bytes, in which special tokens count: ascending, without
-    /// overlap, and without any character of the conversation.
-    pub fn trusted(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        self.trusted.iter().cloned()
-    }
+    rendered
 }
 
 /// Runs `work` on a thread with a stack for the deepest template that the limits allow.

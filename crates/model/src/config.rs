@@ -23,6 +23,8 @@ use keys::Keys;
 
 /// A family of models that share a computation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Architecture {
     /// Gemma 4 "unified".
     Gemma4,
@@ -32,6 +34,8 @@ pub enum Architecture {
 
 /// What a layer's attention sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum LayerKind {
     /// The last [`Config::window`] positions.
     Sliding,
@@ -41,6 +45,7 @@ pub enum LayerKind {
 
 /// The shape of a text decoder. All lengths are numbers of f32 values unless they say otherwise.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Config {
     /// The family.
     pub architecture: Architecture,
@@ -70,6 +75,7 @@ pub struct Config {
 
 /// The shape of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct LayerConfig {
     /// What its attention sees.
     pub kind: LayerKind,
@@ -88,6 +94,7 @@ pub struct LayerConfig {
 /// Pair `i` of `head_dim / 2` turns by `position · base^(−2i / head_dim) / divisor`; pairs from
 /// `pairs` on do not turn ("proportional" RoPE: the spacing is that of the whole head).
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Rope {
     /// Base of the geometric series of frequencies.
     pub base: f32,

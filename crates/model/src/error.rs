@@ -23,6 +23,7 @@ pub enum Error {
     Tokenizer(#[from] TokenizerError),
 
     /// The file's chat template does not compile.
+    #[cfg(feature = "chat")]
     #[error("the chat template in the file cannot be used")]
     Chat(#[from] crate::chat::ChatError),
 
@@ -39,6 +40,7 @@ pub enum Error {
     Cache(#[from] crate::weights::CacheError),
 
     /// A conversation that cannot be answered.
+    #[cfg(feature = "chat")]
     #[error(transparent)]
     Conversation(#[from] crate::conversation::ConversationError),
 
@@ -62,15 +64,38 @@ pub enum Error {
     #[error("the model takes no {what}: {hint}")]
     NoProjector { what: &'static str, hint: &'static str },
 
-    /// A picture that cannot be used.
+    /// Pixels that are no picture.
+    #[error(transparent)]
+    Pixels(#[from] crate::vision::PixelsError),
+
+    /// A picture file that cannot be used.
+    #[cfg(feature = "image")]
     #[error(transparent)]
     Image(#[from] crate::vision::ImageError),
 
-    /// Sound that cannot be used.
+    /// A picture that does not fit the model.
+    #[error(transparent)]
+    Vision(#[from] crate::vision::VisionError),
+
+    /// Samples that are no sound.
+    #[error(transparent)]
+    Samples(#[from] crate::audio::SamplesError),
+
+    /// A sound file that cannot be used.
+    #[cfg(feature = "sound")]
     #[error(transparent)]
     Audio(#[from] crate::audio::AudioError),
 
-    /// A video that cannot be used.
+    /// A sound that is too long to be heard at once.
+    #[error(transparent)]
+    OverOneSegment(#[from] crate::audio::OverOneSegment),
+
+    /// A video without pictures.
+    #[error(transparent)]
+    NoFrames(#[from] crate::video::NoFrames),
+
+    /// A video file that cannot be used.
+    #[cfg(feature = "film")]
     #[error(transparent)]
     Video(#[from] crate::video::VideoError),
 
@@ -78,6 +103,13 @@ pub enum Error {
     #[cfg(feature = "grammar")]
     #[error(transparent)]
     Grammar(#[from] crate::grammar::GrammarError),
+
+    /// A model that takes more memory than it may.
+    #[error(
+        "the model takes {wanted} bytes of memory and may take {most}: allow more, \
+         or open one with smaller weights"
+    )]
+    MaxMemory { wanted: u64, most: u64 },
 
     /// The system gave no memory.
     #[error(transparent)]

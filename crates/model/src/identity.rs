@@ -24,6 +24,13 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity([u8; 32]);
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Identity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Identity {
     /// As a number of 256 bits.
     pub fn bytes(&self) -> &[u8; 32] {
@@ -92,10 +99,26 @@ pub enum IdentityError {
 /// where it is asked for, since that takes as long as reading the file.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    path: PathBuf,
-    /// Of when it was opened.
-    stamp: Option<Stamp>,
+    place: Place,
     identity: OnceLock<Identity>,
+}
+
+enum Place {
+    File {
+        path: PathBuf,
+        /// Of when it was opened.
+        stamp: Option<Stamp>,
+    },
+    Memory(&'static [u8]),
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => write!(f, "{path:?}"),
+            Self::Memory(bytes) => write!(f, "{} bytes", bytes.len()),
+        }
+    }
 }
 
 impl Origin {
@@ -103,7 +126,13 @@ impl Origin {
     pub(crate) fn new(source: &Source) -> Result<Self> {
         let path = source.paths().first().map_or(Path::new(""), PathBuf::as_path);
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Self { path, stamp: source.stamp()?, identity: OnceLock::new() })
+        let place = Place::File { path, stamp: source.stamp()? };
+        Ok(Self { place, identity: OnceLock::new() })
+    }
+
+    /// The origin of a model that is about to be read from memory.
+    pub(crate) fn memory(bytes: &'static [u8]) -> Self {
+        Self { place: Place::Memory(bytes), identity: OnceLock::new() }
     }
 
     /// The same with its identity, if that is known.
@@ -116,12 +145,19 @@ impl Origin {
         if let Some(identity) = self.identity.get() {
             return Ok(*identity);
         }
-        let source = Source::open(&self.path)?;
-        let identity =
-            Identity::read(&source.parse()?, &pool()?, &mut |_, _| ControlFlow::Continue(()))?;
-        if source.stamp()? != self.stamp {
-            return Err(IdentityError::Changed { path: self.path.clone() }.into());
-        }
+        let read =
+            |gguf: &Gguf<'_>| Identity::read(gguf, &pool()?, &mut |_, _| ControlFlow::Continue(()));
+        let identity = match &self.place {
+            Place::Memory(bytes) => read(&Gguf::parse(bytes)?)?,
+            Place::File { path, stamp } => {
+                let source = Source::open(path)?;
+                let identity = read(&source.parse()?)?;
+                if source.stamp()? != *stamp {
+                    return Err(IdentityError::Changed { path: path.clone() }.into());
+                }
+                identity
+            }
+        };
         Ok(*self.identity.get_or_init(|| identity))
     }
 }

@@ -28,25 +28,47 @@
 //!
 //! Results do not depend on how a prompt is cut into chunks nor on the number of threads: both
 //! give the same bits.
+//!
+//! # Features
+//!
+//! All are on by default. Without any, text, pixels ([`vision::Picture::from_rgb`]), samples at
+//! 16 kHz ([`audio::Clip::from_pcm`], [`Session::listen`]) and frames
+//! ([`video::Video::from_frames`]) still go in, and prompts are put together as [`Rendered`].
+//!
+//! - `image`: picture files, by `vision::Picture::open` and `decode`.
+//! - `sound`: sound files, by `audio::Clip::open` and `decode`, and samples at any rate.
+//! - `film`: animations and, by way of ffmpeg, films, by `video::Video::open` and `video::sound`.
+//!   It takes `image` and `sound` with it.
+//! - `chat`: the chat template in a model file, by `Model::chat_template`. A file that has one
+//!   opens without the feature, too.
+//! - `serde`: settings are read and written ([`SessionConfig`], [`SamplerConfig`], [`KvType`],
+//!   budgets, how media are read), and what the library tells is written ([`Config`], [`Memory`],
+//!   [`Progress`], [`Stop`], [`Identity`]).
 
 mod arena;
 pub mod audio;
 mod cancel;
+#[cfg(feature = "chat")]
 pub mod chat;
 mod config;
+#[cfg(feature = "chat")]
 pub mod conversation;
 mod engine;
 mod error;
 #[cfg(feature = "grammar")]
 pub mod grammar;
 mod identity;
-mod media_file;
+#[cfg(feature = "serde")]
+mod isa_name;
+mod media;
 mod model;
 mod model_file;
 mod pages;
 mod pool;
 mod projector;
+#[cfg(any(feature = "image", feature = "sound", feature = "grammar"))]
 mod quiet;
+mod rendered;
 pub mod reply;
 pub mod sampler;
 mod session;
@@ -59,8 +81,10 @@ mod weights;
 pub use carat_kernels::Isa;
 
 pub use cancel::Cancel;
-pub use chat::{ChatTemplate, Rendered, Tool, ToolCall, ToolChoice};
+#[cfg(feature = "chat")]
+pub use chat::{ChatTemplate, Tool, ToolCall, ToolChoice};
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
+#[cfg(feature = "chat")]
 pub use conversation::{
     Answer, AnswerOptions, Chat, ChatConfig, Content, ConversationError, Done, Event, Finish,
     Message, Overflow, Reply, Role, Thinking, Timings, Usage,
@@ -74,6 +98,7 @@ pub use model_file::ModelFileError;
 pub use pages::MemoryError;
 pub use pool::{ThreadsError, threads_max};
 pub use projector::beside as projectors_beside;
+pub use rendered::Rendered;
 pub use sampler::{Sampler, SamplerConfig, TokenMask};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,

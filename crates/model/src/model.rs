@@ -8,12 +8,13 @@ use std::sync::Arc;
 #[cfg(feature = "grammar")]
 use std::sync::OnceLock;
 
-use carat_gguf::Source;
+use carat_gguf::{Gguf, Source};
 use carat_kernels::Isa;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::audio::Audio;
 use crate::cancel::Cancel;
+#[cfg(feature = "chat")]
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
 use crate::engine::{Engine, Engines};
@@ -48,6 +49,7 @@ struct Shared {
     /// The vocabulary as grammars need it, made when the first one is compiled.
     #[cfg(feature = "grammar")]
     grammar_env: OnceLock<GrammarEnv>,
+    #[cfg(feature = "chat")]
     chat_template: Option<ChatTemplate>,
     projector: Option<Projector>,
     bytes: u64,
@@ -69,6 +71,11 @@ pub struct OpenOptions<'a> {
     /// The projector file (`mmproj`) that lets the model see and hear;
     /// [`projectors_beside`](crate::projectors_beside) finds those that lie beside a model.
     pub projector: Option<&'a Path>,
+    /// The projector in memory, if no file is named.
+    pub projector_bytes: Option<&'static [u8]>,
+    /// Most bytes that weights, projector and vocabulary may take;
+    /// [`MemoryPlan`](crate::MemoryPlan) tells beforehand what they and a session do.
+    pub max_memory: Option<u64>,
     /// A cache file: the repacked weights on disk. The first start writes it (it is as large as the
     /// model), the next ones map it, which takes a fraction of a second whatever the size of the
     /// model, and memory that the system can take back. Without one, weights are repacked into
@@ -98,17 +105,30 @@ impl Model {
     /// [`Model::open`] with options.
     ///
     /// # Errors
-    /// As [`Model::open`], [`Error::Cancelled`] if `progress` or `cancel` breaks off, and those of the projector
-    /// and the cache file.
+    /// As [`Model::open`], [`Error::Cancelled`] if `progress` or `cancel` breaks off,
+    /// [`Error::MaxMemory`], and those of the projector and the cache file.
     pub fn open_with(path: impl AsRef<Path>, options: OpenOptions<'_>) -> Result<Self> {
         let source = Source::open(path.as_ref())?;
         let origin = Origin::new(&source)?;
-        let gguf = source.parse()?;
-        let metadata = gguf.metadata();
-        let config = Config::from_gguf(&gguf)?;
-        let tokenizer = Tokenizer::from_gguf(&gguf)?;
-        let template = metadata.opt_string("tokenizer.chat_template")?;
-        let chat_template = template.map(ChatTemplate::new).transpose()?;
+        Self::load(&source.parse()?, origin, options)
+    }
+
+    /// Opens a GGUF file that is in memory, such as one that the program brings along. Vectors of
+    /// numbers and matrices are repacked as from a file, and nothing else is copied; a cache file
+    /// is not looked at. With [`OpenOptions::projector_bytes`] the projector may be in memory, too.
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    pub fn from_bytes(bytes: &'static [u8], options: OpenOptions<'_>) -> Result<Self> {
+        let options = OpenOptions { cache: None, ..options };
+        Self::load(&Gguf::parse(bytes)?, Origin::memory(bytes), options)
+    }
+
+    fn load(gguf: &Gguf<'_>, origin: Origin, options: OpenOptions<'_>) -> Result<Self> {
+        let config = Config::from_gguf(gguf)?;
+        let tokenizer = Tokenizer::from_gguf(gguf)?;
+        #[cfg(feature = "chat")]
+        let chat_template = template(gguf)?;
 
         let mut silent = |_, _| ControlFlow::Continue(());
         let heard = options.progress.unwrap_or(&mut silent);
@@ -118,12 +138,21 @@ impl Model {
             false => heard(done, total),
         };
         let pool = loading_threads(options.threads)?;
-        let bytes = crate::weights::check(&gguf, &config)?;
-        let open = |path| Projector::open(path, config.hidden, &tokenizer, &pool);
-        let projector = options.projector.map(open).transpose()?;
+        let bytes = crate::weights::check(gguf, &config)?;
+        let most = options.max_memory.unwrap_or(u64::MAX);
+        check_memory(bytes + tokenizer.bytes() as u64, most)?;
+        let projector = match (options.projector, options.projector_bytes) {
+            (Some(path), _) => Some(Projector::open(path, config.hidden, &tokenizer, &pool)?),
+            (None, Some(bytes)) => {
+                Some(Projector::from_bytes(bytes, config.hidden, &tokenizer, &pool)?)
+            }
+            (None, None) => None,
+        };
+        let sensed = projector.as_ref().map_or(0, |projector| projector.shape.bytes);
+        check_memory(bytes + tokenizer.bytes() as u64 + sensed, most)?;
         let OpenOptions { cache, verify_cache, .. } = options;
         let loading = Loading { pool: &pool, progress, cache, verify_cache };
-        let Loaded { weights, identity, cache_refused } = Weights::load(&gguf, &config, loading)?;
+        let Loaded { weights, identity, cache_refused } = Weights::load(gguf, &config, loading)?;
 
         let frequencies = |kind, divisors| {
             let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
@@ -134,12 +163,13 @@ impl Model {
         let shared = Shared {
             frequencies_sliding,
             frequencies_full,
-            turning_pairs: turning_pairs(&gguf, &config)?,
+            turning_pairs: turning_pairs(gguf, &config)?,
             config,
             weights,
             tokenizer: Arc::new(tokenizer),
             #[cfg(feature = "grammar")]
             grammar_env: OnceLock::new(),
+            #[cfg(feature = "chat")]
             chat_template,
             projector,
             bytes,
@@ -175,9 +205,21 @@ impl Model {
         Ok(grammar_env.get_or_init(|| env))
     }
 
-    /// The template in the file, if there is one.
+    /// The template in the file, if there is one. Without the feature `chat` files with a template
+    /// open all the same, nobody looks at it, and [`Rendered`](crate::Rendered) is put together by
+    /// the program.
+    #[cfg(feature = "chat")]
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
         self.shared.chat_template.as_ref()
+    }
+
+    /// Bytes that the template takes.
+    pub(crate) fn template_bytes(&self) -> usize {
+        #[cfg(feature = "chat")]
+        let bytes = self.chat_template().map_or(0, |template| template.source().len());
+        #[cfg(not(feature = "chat"))]
+        let bytes = 0;
+        bytes
     }
 
     /// Bytes of all weights in memory, those of the projector among them.
@@ -272,6 +314,30 @@ impl Model {
             LayerKind::Full => &self.shared.frequencies_full,
         }
     }
+}
+
+/// The template in a file.
+#[cfg(feature = "chat")]
+fn template(gguf: &Gguf<'_>) -> Result<Option<ChatTemplate>> {
+    let source = gguf.metadata().opt_string("tokenizer.chat_template")?;
+    Ok(source.map(ChatTemplate::new).transpose()?)
+}
+
+/// Bytes that the template in a file will take.
+#[cfg(feature = "chat")]
+pub(crate) fn template_bytes(gguf: &Gguf<'_>) -> Result<usize> {
+    Ok(template(gguf)?.map_or(0, |template| template.source().len()))
+}
+
+/// The same where nobody looks at it.
+#[cfg(not(feature = "chat"))]
+pub(crate) fn template_bytes(_gguf: &Gguf<'_>) -> Result<usize> {
+    Ok(0)
+}
+
+/// Refuses what takes more memory than it may.
+fn check_memory(wanted: u64, most: u64) -> Result<()> {
+    if wanted <= most { Ok(()) } else { Err(Error::MaxMemory { wanted, most }) }
 }
 
 /// Threads that repack weights and end with that.

@@ -93,6 +93,19 @@ impl Projector {
             .map_err(|source| Error::Projector { path: path.to_owned(), source: Box::new(source) })
     }
 
+    /// [`Projector::open`] of a file in memory.
+    pub(crate) fn from_bytes(
+        bytes: &'static [u8],
+        hidden: usize,
+        tokenizer: &Tokenizer,
+        pool: &ThreadPool,
+    ) -> Result<Self> {
+        let file = ProjectorFile { gguf: &Gguf::parse(bytes)?, pool };
+        Self::load(&file, hidden, tokenizer, Origin::memory(bytes)).map_err(|source| {
+            Error::Projector { path: PathBuf::from("in memory"), source: Box::new(source) }
+        })
+    }
+
     fn load(
         file: &ProjectorFile<'_>,
         hidden: usize,

@@ -1,4 +1,4 @@
-//! Panics of foreign decoders, made errors: nothing unwinds into the caller, nothing is printed.
+//! Panics of foreign code, made errors: nothing unwinds into the caller, nothing is printed.
 //!
 //! A panic hook belongs to the whole process and prints before anything is caught. The hook that
 //! is installed here, once and with the first decoder, calls the one that it found unless the

@@ -14,6 +14,18 @@
 //! seed and on how many tokens were accepted before, not on how often was drawn: a token that was
 //! drafted and one that is verified later are drawn with the same number. Every buffer is sized in
 //! `new`; `sample` and `accept` allocate nothing.
+//!
+//! ```
+//! use carat::{Sampler, SamplerConfig};
+//!
+//! # fn main() -> Result<(), carat::Error> {
+//! let mut greedy = Sampler::new(SamplerConfig::default(), 3)?;
+//! let token = greedy.sample(&[0.5, 2.0, -1.0])?;
+//! greedy.accept(token);
+//! assert_eq!(token, 1);
+//! # Ok(())
+//! # }
+//! ```
 
 mod adjust;
 mod choose;

@@ -20,11 +20,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::cancel::Cancel;
-use crate::chat::Rendered;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::Model;
 use crate::pages::MemoryError;
+use crate::rendered::Rendered;
 use crate::text::Placed;
 use crate::text::kv_cache::{KvCache, KvLimits};
 use crate::{Isa, Sampler, TokenId};
@@ -75,6 +75,7 @@ pub enum Input<'a> {
 
 /// The progress of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Progress {
     /// The number of tokens evaluated so far.
     pub done: usize,

@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 use std::time::{Duration, Instant};
 
-use carat::audio::{AudioError, Clip, DecodeOptions, LongClip, Stream};
+use carat::audio::{AudioError, Clip, DecodeOptions, LongClip, SamplesError, Stream};
 
 #[path = "common/emulated.rs"]
 mod emulated;
@@ -211,30 +211,35 @@ fn senseless_headers_are_refused() {
     let tone = [0u8; 64];
     for rate in [0, 1, 999, 768_001, u32::MAX] {
         let (error, text) = refusal(&wav(Coding::Pcm(16), rate, 1, &tone));
-        assert!(matches!(error, AudioError::SampleRate { found } if found == rate), "{text}");
-        assert!(matches!(Stream::new(rate, 1), Err(AudioError::SampleRate { .. })));
+        assert!(
+            matches!(error, AudioError::Samples(SamplesError::SampleRate { found }) if found == rate),
+            "{text}"
+        );
+        assert!(matches!(Stream::new(rate, 1), Err(SamplesError::SampleRate { .. })));
     }
     for channels in [0, 65, 1000, u16::MAX] {
         let (error, text) = refusal(&wav(Coding::Pcm(16), 16_000, channels, &tone));
-        let wanted =
-            matches!(error, AudioError::Channels { found } if found == usize::from(channels));
+        let wanted = matches!(error, AudioError::Samples(SamplesError::Channels { found }) if found == usize::from(channels));
         assert!(wanted, "{channels}: {text}");
         let pushed = Stream::new(16_000, channels.into());
-        assert!(matches!(pushed, Err(AudioError::Channels { .. })));
+        assert!(matches!(pushed, Err(SamplesError::Channels { .. })));
     }
 }
 
 #[test]
 fn no_samples_is_an_error_and_one_is_a_frame() {
-    assert!(matches!(refusal(&wav(Coding::Pcm(16), 16_000, 1, &[])).0, AudioError::NoSamples));
-    assert!(matches!(Clip::from_pcm(&[], 44_100, 2), Err(AudioError::NoSamples)));
+    assert!(matches!(
+        refusal(&wav(Coding::Pcm(16), 16_000, 1, &[])).0,
+        AudioError::Samples(SamplesError::NoSamples)
+    ));
+    assert!(matches!(Clip::from_pcm(&[], 44_100, 2), Err(SamplesError::NoSamples)));
     for rate in [8_000, 16_000] {
         let clip = Clip::decode(&wav(Coding::Pcm(16), rate, 1, &[0, 64])).unwrap();
-        assert_eq!((clip.samples().len(), clip.frames()), (16_000 / rate as usize, 1));
+        assert_eq!((clip.samples().len(), clip.tokens()), (16_000 / rate as usize, 1));
         assert!(clip.samples()[0] != 0.0);
     }
     // Less than half an output sample is none.
-    assert!(matches!(Clip::from_pcm(&[0.5], 48_000, 1), Err(AudioError::NoSamples)));
+    assert!(matches!(Clip::from_pcm(&[0.5], 48_000, 1), Err(SamplesError::NoSamples)));
 }
 
 #[test]
@@ -242,7 +247,7 @@ fn silence_is_heard_as_zeros() {
     for rate in [16_000, 44_100] {
         let clip = Clip::from_pcm(&vec![0.0; 2 * rate as usize], rate, 2).unwrap();
         assert_eq!(clip.samples(), vec![0.0; 16_000]);
-        assert_eq!(clip.frames(), 25);
+        assert_eq!(clip.tokens(), 25);
     }
 }
 
@@ -253,12 +258,13 @@ fn what_is_not_finite_never_gets_in() {
         pcm[1234] = bad;
         let bytes: Vec<u8> = pcm.iter().flat_map(|s| s.to_le_bytes()).collect();
         let (error, text) = refusal(&wav(Coding::Float(32), 44_100, 2, &bytes));
-        assert!(matches!(error, AudioError::NotFinite { at: 1234, .. }), "{text}");
+        let AudioError::Samples(error) = error else { panic!("{text}") };
+        assert!(matches!(error, SamplesError::NotFinite { at: 1234, .. }), "{text}");
         let mut stream = Stream::new(44_100, 2).unwrap();
         let mut out = Vec::new();
         stream.push(&pcm[..1000], &mut out).unwrap();
         let error = stream.push(&pcm[1000..], &mut out).unwrap_err();
-        assert!(matches!(error, AudioError::NotFinite { at: 1234, .. }), "{error}");
+        assert!(matches!(error, SamplesError::NotFinite { at: 1234, .. }), "{error}");
         stream.push(&vec![0.25; 2000], &mut out).expect("the stream stays usable");
         stream.finish(&mut out).unwrap();
         assert_eq!(out, Clip::from_pcm(&vec![0.25; 3000], 44_100, 2).unwrap().samples());
@@ -268,7 +274,7 @@ fn what_is_not_finite_never_gets_in() {
 #[test]
 fn channels_must_have_equally_many_samples() {
     let error = Clip::from_pcm(&[0.0; 5], 16_000, 2).unwrap_err();
-    assert!(matches!(error, AudioError::Interleaving { samples: 5, channels: 2 }), "{error}");
+    assert!(matches!(error, SamplesError::Interleaving { samples: 5, channels: 2 }), "{error}");
 }
 
 #[test]
@@ -322,7 +328,10 @@ fn a_file_that_breaks_off_gives_what_it_has() {
     assert!(!Clip::decode(&file).unwrap().is_complete(), "damaged in the middle");
     let flac = fixture("stereo.flac");
     let nothing = refusal(&flac[..flac.len() * 4 / 5]).0;
-    assert!(matches!(nothing, AudioError::NoSamples), "all of it is one packet: {nothing}");
+    assert!(
+        matches!(nothing, AudioError::Samples(SamplesError::NoSamples)),
+        "all of it is one packet: {nothing}"
+    );
     let file = wav_of(16_000, 1, &triangle(16_000, 1, 1.0));
     let part = Clip::decode(&file[..44 + 2 * 1000]).unwrap();
     assert_eq!(part.samples().len(), 1000);
@@ -470,7 +479,7 @@ fn a_stream_lags_little() {
 #[test]
 fn long_clips_are_split_or_refused() {
     let clip = Clip::from_pcm(&tone(16_000, 200.0, 70.0), 16_000, 1).unwrap();
-    assert_eq!(clip.frames(), 1750);
+    assert_eq!(clip.tokens(), 1750);
     let parts = clip.segments(LongClip::Split).unwrap();
     assert_eq!(parts.iter().map(ExactSizeIterator::len).sum::<usize>(), clip.samples().len());
     assert!(parts.iter().all(|part| part.len() <= 750 * 640));

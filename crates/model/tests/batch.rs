@@ -82,9 +82,9 @@ fn media_in_one_pass_have_the_bits_they_have_alone() {
         let sound = session.embed_samples(clip.samples()).expect("sound");
         let image = session.embed_picture(&picture).expect("a picture");
         match name {
-            "audio" => vec![sound],
-            "image" => vec![image],
-            _ => vec![sound, image],
+            "audio" => sound.into_embeddings(),
+            "image" => image.into_embeddings(),
+            _ => [sound, image].map(carat::Medium::into_embeddings).concat(),
         }
     };
     let settings = || SessionConfig { prefill_chunk: 20, ..config() };
@@ -159,17 +159,17 @@ fn what_is_wrong_with_one_is_told_in_its_place() {
     let (mut empty, mut sound, mut poisoned) = (make(), make(), make());
     sound.session.enqueue(Input::Tokens(&tokens(5))).expect("room");
     // Rows of a huge size overflow in the first product.
-    let loud = poisoned.session.embed_samples(&[1.0; 640]).expect("sound");
+    let loud = poisoned.session.embed_samples(&[1.0; 640]).expect("sound").into_embeddings();
     let soft = |session: &Session| -> TokenId {
         let ids = carat::MediaPrompt::from_parts(
             session.model(),
-            &[carat::Part::Medium(&carat::Medium::Audio(vec![loud.clone()]))],
+            &[carat::Part::Medium(&carat::Medium::Audio(loud.clone()))],
         );
         ids.expect("a prompt").ids[1]
     };
     let soft = soft(&poisoned.session);
-    assert!(loud.rows().iter().all(|x| x.is_finite()));
-    poisoned.session.enqueue(Input::Filled { ids: &[soft], media: &[loud] }).expect("room");
+    assert!(loud[0].rows().iter().all(|x| x.is_finite()));
+    poisoned.session.enqueue(Input::Filled { ids: &[soft], media: &loud }).expect("room");
     let seats = [&mut empty, &mut sound, &mut poisoned];
     let mut seats = seats.map(|Talk { session, sampler }| Seat { session, sampler });
     let steps = step(&mut seats, &Cancel::new()).expect("a step");

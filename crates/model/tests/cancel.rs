@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use carat::audio::{Clip, LongClip};
 use carat::vision::{Budget, Picture};
 use carat::{
     Cancel, Error, Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig,
@@ -165,6 +166,69 @@ fn what_begins_after_a_cancel_does_not_run_until_it_is_reset() {
     push(&mut session, &[300]);
 }
 
+/// Each piece is cancelled at random moments until it is heard.
+#[test]
+fn a_sound_cancelled_at_random_has_the_bits_of_one_that_was_not() {
+    let model = seeing_model("q4_0");
+    let pcm: Vec<f32> =
+        (0..16_000 * 12_u64).map(|i| (i * i % 977) as f32 / 2000.0 - 0.25).collect();
+    let settings = || SessionConfig { prefill_chunk: 7, rollback: 250, ..settings() };
+    let listen = |session: &mut Session, is_harassed: bool| {
+        push(session, &tokens(9));
+        let cancel = session.cancel_handle();
+        let done = Arc::new(AtomicBool::new(!is_harassed));
+        let tormentor = {
+            let (cancel, done) = (cancel.clone(), Arc::clone(&done));
+            thread::spawn(move || {
+                for i in 0.. {
+                    if done.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    thread::sleep(Duration::from_micros(i % 7 * 150));
+                    cancel.cancel();
+                }
+            })
+        };
+        let mut listen = session.listen(16_000, 1, LongClip::Split).expect("it hears");
+        let mut cancelled = 0;
+        for piece in pcm.chunks(9_999) {
+            let mut piece = piece;
+            while let Err(error) = listen.push(piece) {
+                assert!(matches!(error, Error::Cancelled { .. }), "{error}");
+                cancelled += 1;
+                piece = &[];
+                cancel.reset();
+                if cancelled % 50 == 49 {
+                    thread::sleep(Duration::from_millis(2));
+                    cancel.reset();
+                }
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+        tormentor.join().expect("no panic");
+        cancel.reset();
+        listen.finish().expect("an end");
+        (session.tokens().to_vec(), bits(session.logits().expect("logits")), cancelled)
+    };
+    let mut whole = Session::new(&model, settings()).expect("a session");
+    let (tokens, logits, _) = listen(&mut whole, false);
+    let mut session = Session::new(&model, settings()).expect("a session");
+    let (found, bits, cancelled) = listen(&mut session, true);
+    assert_eq!(found, tokens);
+    assert!(bits == logits);
+    assert!(cancelled > 5, "{cancelled}");
+    // It is the same sound, too.
+    let clip = Clip::from_pcm(&pcm, 16_000, 1).expect("a clip");
+    let medium = session.embed_clip(&clip, LongClip::Split).expect("sound");
+    let mut prompt =
+        carat::MediaPrompt::from_parts(&model, &[carat::Part::Medium(&medium)]).expect("a prompt");
+    prompt.ids.splice(0..0, common::tokens(9));
+    prompt.ids.push(300);
+    let go_on = &mut |_| std::ops::ControlFlow::Continue(());
+    let usage = session.prompt(&prompt, go_on).expect("room");
+    assert_eq!(usage.computed, 1, "{usage:?}");
+}
+
 #[test]
 fn opening_is_cancelled() {
     let cancel = Cancel::new();
@@ -176,7 +240,7 @@ fn opening_is_cancelled() {
     let cache = dir.path().join("model.carat");
     cancel.cancel();
     for cache in [None, Some(&*cache)] {
-        let error = open(cache).err().expect("an error");
+        let error = open(cache).expect_err("an error");
         assert!(matches!(error, Error::Cancelled { .. }), "{error}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0, "nothing is left");

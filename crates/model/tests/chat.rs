@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use carat::chat::{ChatError, Rendered};
-use carat::{ChatTemplate, Tokenizer};
+use carat::{ChatTemplate, Tokenizer, Tool};
 use carat_gguf::{Endian, Gguf, Source, Writer};
 use serde_json::{Value, json};
 
@@ -258,4 +258,21 @@ fn control_tokens_without_brackets_cannot_be_forged() {
             Ok(())
         })
         .expect("no text forges a token");
+}
+
+/// The template declares a tool that was read and written as it declares the client's own JSON.
+#[test]
+fn tools_are_declared_as_clients_wrote_them() {
+    let cases = cases();
+    let list = cases["cases"].as_array().expect("a list");
+    let with_tools: Vec<&Value> =
+        list.iter().filter(|case| case["input"]["tools"].is_array()).collect();
+    assert!(with_tools.len() > 2);
+    for case in with_tools {
+        let mut input = case["input"].clone();
+        let tools: Vec<Tool> = serde_json::from_value(input["tools"].take()).expect("tools");
+        input["tools"] = serde_json::to_value(&tools).expect("JSON");
+        let rendered = gemma4().render(&input).expect("a prompt");
+        assert_eq!(Some(rendered.text()), case["rendered"].as_str(), "{}", case["name"]);
+    }
 }

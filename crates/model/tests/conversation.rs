@@ -10,7 +10,7 @@ use carat::vision::{Budget, Picture};
 use carat::{
     Answer, AnswerOptions, Cancel, Chat, ChatConfig, ConversationError, Done, Error, Event, Finish,
     Grammar, KvType, Medium, Message, Model, Overflow, Role, Session, SessionConfig, SessionError,
-    Thinking, Tool, ToolChoice,
+    Thinking, Tool, ToolChoice, conversation,
 };
 use common::{bits, config, kit, model, seeing_model};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn text(events: &[Event]) -> String {
 fn picture(session: &mut Session) -> Medium {
     let budget = Budget::try_from(70).expect("a budget");
     let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-    Medium::Image(session.embed_picture(&picture).expect("a picture"))
+    session.embed_picture(&picture).expect("a picture")
 }
 
 fn sound(session: &mut Session) -> Medium {
@@ -228,7 +228,7 @@ fn what_cannot_be_answered_is_told_before_anything_is_read() {
     let model = model("q4_0");
     let config = ChatConfig { tools: vec![weather()], ..settings() };
     let mut chat = Chat::new(&model, config).expect("a chat");
-    let refused = |chat: &mut Chat, options| chat.reply(options).err().expect("an error");
+    let refused = |chat: &mut Chat, options| chat.reply(options).expect_err("an error");
     let error = refused(&mut chat, options(1));
     assert!(matches!(error, Error::Conversation(ConversationError::NoMessage)), "{error}");
     chat.push(Message::system("alone"));
@@ -271,7 +271,7 @@ fn a_full_context_is_an_error_or_costs_the_oldest_turns() {
         if turn == 11 {
             // By default the numbers are told, and nothing has changed.
             chat.push(Message::user("word ".repeat(300)));
-            match chat.reply(options.clone()).err().expect("too long") {
+            match chat.reply(options.clone()).expect_err("too long") {
                 Error::Session(SessionError::ContextFull { wanted, context: 300 }) => {
                     assert!(wanted > 300);
                 }
@@ -279,7 +279,7 @@ fn a_full_context_is_an_error_or_costs_the_oldest_turns() {
             }
             // A single turn that does not fit cannot be helped by dropping others.
             options.overflow = Overflow::DropOldest;
-            let error = chat.reply(options.clone()).err().expect("too long");
+            let error = chat.reply(options.clone()).expect_err("too long");
             assert!(matches!(error, Error::Session(SessionError::ContextFull { .. })), "{error}");
             assert_eq!(chat.messages().len(), before + 1);
             chat.undo();
@@ -297,13 +297,38 @@ fn a_full_context_is_an_error_or_costs_the_oldest_turns() {
     assert!(dropped > 4, "{dropped}");
 }
 
+/// Whoever chooses a session by its prompt sees the tokens that the answer will begin with.
+#[test]
+fn a_prompt_is_what_the_session_will_hold() {
+    let model = seeing_model("q4_0");
+    let config = ChatConfig { tools: vec![weather()], ..settings() };
+    let template = model.chat_template().expect("a template");
+    for thinking in [Thinking::Off, Thinking::On] {
+        let mut chat = Chat::new(&model, config.clone()).expect("a chat");
+        let prompt = |chat: &Chat| {
+            conversation::prompt(&model, template, chat.tools(), chat.messages(), thinking)
+        };
+        chat.push(Message::system("be brief"));
+        let error = prompt(&chat).expect_err("nobody has asked anything");
+        assert!(matches!(error, Error::Conversation(ConversationError::NoMessage)), "{error}");
+        let media = vec![picture(chat.session_mut())];
+        chat.push(Message::showing(media, "what is it?"));
+        let wanted = prompt(&chat).expect("a prompt");
+        let mut stop = options(1);
+        (stop.max_tokens, stop.thinking) = (Some(0), thinking);
+        answer(&mut chat, stop);
+        assert_eq!(chat.session().tokens(), wanted.ids);
+        assert_eq!(wanted.media.len(), 1);
+    }
+}
+
 /// What a service does: one pass for all of them, with the answers that each has alone.
 #[test]
 fn answers_together_are_the_answers_alone() {
     let model = model("q4_0");
     let make = |i: usize| {
         let session = SessionConfig {
-            kv: if i % 2 == 0 { KvType::F16 } else { KvType::F32 },
+            kv: if i.is_multiple_of(2) { KvType::F16 } else { KvType::F32 },
             ..settings().session
         };
         let tools = if i == 2 { vec![weather()] } else { Vec::new() };
@@ -367,7 +392,7 @@ fn an_answer_that_is_dropped_or_cancelled_stays_as_far_as_it_came() {
     );
     assert_eq!(chat.messages().last().expect("an answer").role, Role::Assistant);
     chat.push(Message::user("and now"));
-    let error = chat.reply(options(1)).err().expect("it stays cancelled");
+    let error = chat.reply(options(1)).expect_err("it stays cancelled");
     assert!(matches!(error, Error::Cancelled { .. }), "{error}");
     assert_eq!(chat.messages().last().expect("the question").role, Role::User);
     cancel.reset();

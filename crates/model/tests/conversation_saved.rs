@@ -29,7 +29,7 @@ fn answer(chat: &mut Chat, seed: u64) -> Vec<Event> {
 fn picture(session: &mut Session) -> Medium {
     let budget = Budget::try_from(70).expect("a budget");
     let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-    Medium::Image(session.embed_picture(&picture).expect("a picture"))
+    session.embed_picture(&picture).expect("a picture")
 }
 
 fn film(session: &mut Session) -> Medium {

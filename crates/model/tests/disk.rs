@@ -188,7 +188,7 @@ fn media(session: &mut Session) -> [Medium; 2] {
     let budget = Budget::try_from(70).expect("a budget");
     let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
     let clip = Clip::open(kit().join("audio.wav")).expect("a clip");
-    let picture = Medium::Image(session.embed_picture(&picture).expect("a picture"));
+    let picture = session.embed_picture(&picture).expect("a picture");
     [picture, session.embed_clip(&clip, LongClip::Split).expect("sound")]
 }
 

@@ -27,7 +27,7 @@ fn with_media(model: &Model) -> Session {
     let mut session = session(model, KvType::F16);
     let budget = Budget::try_from(70).expect("a budget");
     let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-    let picture = carat::Medium::Image(session.embed_picture(&picture).expect("a picture"));
+    let picture = session.embed_picture(&picture).expect("a picture");
     let clip = Clip::open(kit().join("audio.wav")).expect("a clip");
     let sound = session.embed_clip(&clip, LongClip::Split).expect("sound");
     let parts = [carat::Part::Medium(&picture), carat::Part::Medium(&sound)];
@@ -281,26 +281,138 @@ fn contents_that_cannot_be_are_refused() {
         let error = fault(read(&other));
         assert!(matches!(error, SavedSessionError::Damaged { .. }), "{what}: {error}");
     }
-    // The longest picture has 1120 tokens; more would not fit into the memory for a pass.
-    let mut long = session(&model, KvType::F16);
-    long.enqueue(Input::Tokens(&tokens(1))).expect("room");
-    let mut long = Saved::parse(&bytes(&long));
+}
+
+/// A session made by hand: keys and values are zero, and lengths and hashes are right.
+#[derive(Clone)]
+struct Made {
+    ids: Vec<u32>,
+    cached: u64,
+    oldest: u64,
+    /// Kind, first position and the one after the last.
+    media: Vec<(u32, u64, u64)>,
+    marks: Vec<u64>,
+    has_projector: bool,
+}
+
+impl Made {
+    fn new(ids: Vec<u32>, cached: u64) -> Self {
+        Self { ids, cached, oldest: 0, media: vec![], marks: vec![], has_projector: false }
+    }
+
+    fn with_media(ids: Vec<u32>, cached: u64, media: &[(u32, u64, u64)]) -> Self {
+        Self { media: media.to_vec(), has_projector: true, ..Self::new(ids, cached) }
+    }
+
+    /// A position of a ring has two heads of 32 keys and 32 values, one of the full layer 16 keys
+    /// and 64 values, two bytes each; a row has 64 values of four bytes.
+    fn restore(&self, model: &Model) -> Result<Session, carat::Error> {
+        let template = bytes(&session(model, KvType::F16));
+        let mut saved = Saved::parse(&template)
+            .with_long(88, self.ids.len() as u64)
+            .with_long(96, self.cached)
+            .with_long(104, self.oldest)
+            .with_number(112, self.media.len() as u32)
+            .with_number(116, self.marks.len() as u32);
+        if self.has_projector {
+            let projector = model.projector_identity().expect("its file is there").expect("one");
+            saved.header[56..88].copy_from_slice(projector.bytes());
+        }
+        saved.sections[1] = self.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let ring = 2 * 2 * (32 + 32) * 2;
+        for (kind, start, end) in &self.media {
+            let is_pending = *end > self.cached;
+            let rows = if is_pending { (end - start) as usize * 256 } else { 0 };
+            let words = [*kind, u32::from(is_pending)].map(u32::to_le_bytes);
+            let places = [*start, *end].map(u64::to_le_bytes);
+            let medium = [words.as_flattened(), places.as_flattened(), &vec![0; 32 + rows]];
+            saved.sections[2].extend(medium.concat());
+        }
+        let held = self.cached - self.oldest;
+        saved.sections[3] = vec![0; held as usize * ring + self.cached as usize * (16 + 64) * 2];
+        for mark in &self.marks {
+            let numbers = [*mark, 0].map(u64::to_le_bytes);
+            let values = vec![0; (*mark).min(7) as usize * ring];
+            saved.sections[4].extend([numbers.as_flattened(), &values].concat());
+        }
+        restored(model, &saved.to_bytes(), settings(KvType::F16))
+    }
+}
+
+/// Each rule stands alone between a session and its refusal.
+#[test]
+fn made_sessions_are_restored_or_refused_for_one_reason() {
+    let model = seeing_model("q4_0");
+    let soft = |kind| {
+        let saved = Saved::parse(&bytes(&with_media(&model)));
+        let first = u64_at(&saved.sections[2], 8 + 56 * kind as usize);
+        u32_at(&saved.sections[1], 4 * first as usize)
+    };
+    let (picture, sound) = (soft(0), soft(1));
+    let of = |soft, count| [vec![300], vec![soft; count], vec![301]].concat();
+    let text = Made::new(tokens(20), 20);
+    let marked = |marks: &[u64]| Made { marks: marks.to_vec(), ..text.clone() };
+    let cases = [
+        ("text", text.clone(), true),
+        ("all that is cached", Made::new(tokens(15), 15), true),
+        ("more cached than there is", Made::new(tokens(14), 15), false),
+        ("a window", Made { oldest: 12, ..Made::new(tokens(20), 19) }, true),
+        ("less than a window", Made { oldest: 13, ..Made::new(tokens(20), 19) }, false),
+        ("a mark", marked(&[1]), true),
+        ("a mark at 0", marked(&[0]), false),
+        ("marks in order", marked(&[3, 20]), true),
+        ("marks in another order", marked(&[20, 10]), false),
+        ("a mark twice", marked(&[10, 10]), false),
+        ("a mark beyond", marked(&[21]), false),
+        ("no media and a projector", Made { has_projector: true, ..text.clone() }, false),
+        ("a picture", Made::with_media(of(picture, 9), 11, &[(0, 1, 10)]), true),
+        ("a picture to come", Made::with_media(of(picture, 9), 1, &[(0, 1, 10)]), true),
+        ("half a picture", Made::with_media(of(picture, 9), 5, &[(0, 1, 10)]), false),
+        ("half a sound", Made::with_media(of(sound, 9), 5, &[(1, 1, 10)]), true),
+        ("two sounds", Made::with_media(of(sound, 9), 11, &[(1, 1, 5), (1, 5, 10)]), true),
+        ("two that overlap", Made::with_media(of(sound, 9), 11, &[(1, 1, 5), (1, 4, 10)]), false),
+        ("two the wrong way", Made::with_media(of(sound, 9), 11, &[(1, 5, 10), (1, 1, 5)]), false),
+        ("a sound on a word", Made::with_media(of(sound, 9), 11, &[(1, 1, 11)]), false),
+        ("a sound of a picture", Made::with_media(of(picture, 9), 11, &[(1, 1, 10)]), false),
+        (
+            "media without a projector",
+            Made { has_projector: false, ..Made::with_media(of(sound, 9), 11, &[(1, 1, 10)]) },
+            false,
+        ),
+    ];
+    for (what, made, is_sound) in cases {
+        match made.restore(&model) {
+            Ok(mut session) => {
+                assert!(is_sound, "{what}");
+                session.logits().unwrap_or_else(|e| panic!("{what}: {e}"));
+            }
+            Err(e) => {
+                assert!(!is_sound, "{what}: {e}");
+                let error = fault(Err::<(), _>(e));
+                assert!(matches!(error, SavedSessionError::Damaged { .. }), "{what}: {error}");
+            }
+        }
+    }
+}
+
+/// The longest picture has 1120 tokens; more would not fit into the memory for a pass.
+#[test]
+fn a_picture_longer_than_any_is_refused() {
+    let model = seeing_model("q4_0");
+    let mut session = session(&model, KvType::F16);
+    session.enqueue(Input::Tokens(&tokens(1))).expect("room");
+    let text = Saved::parse(&bytes(&session));
+    let media = Saved::parse(&bytes(&with_media(&model)));
+    let soft = u32_at(&media.sections[1], 4 * u64_at(&media.sections[2], 8) as usize);
     let config = carat::SessionConfig { context: 4096, ..settings(KvType::F16) };
-    let soft = u32_at(&media.sections[1], 4 * usize::from(start));
-    for (tokens, is_possible) in [(1120u32, true), (1121, false)] {
+    for (length, is_possible) in [(1120, true), (1121, false)] {
+        let mut long = text.with_long(88, length + 1).with_number(112, 1);
         long.header[56..88].copy_from_slice(&media.header[56..88]);
-        long = long.with_long(88, (tokens + 1).into()).with_number(112, 1);
-        long.sections[1] = [vec![300], vec![soft; tokens as usize]]
-            .concat()
-            .iter()
-            .flat_map(|id| id.to_le_bytes())
-            .collect();
-        let mut medium = media.sections[2][..56].to_vec();
-        medium[4] = 1;
-        medium[8..16].copy_from_slice(&1u64.to_le_bytes());
-        medium[16..24].copy_from_slice(&u64::from(tokens + 1).to_le_bytes());
-        medium.extend(vec![0; tokens as usize * 64 * 4]);
-        long.sections[2] = medium;
+        let ids = [vec![300], vec![soft; length as usize]].concat();
+        long.sections[1] = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let numbers = [1 << 32, 1, length + 1].map(u64::to_le_bytes);
+        long.sections[2] = [numbers.as_flattened(), &[0; 32]].concat();
+        long.sections[2].extend(vec![0; length as usize * 64 * 4]);
         let result = restored(&model, &long.to_bytes(), config.clone());
         match is_possible {
             true => drop(result.expect("the longest picture").logits().expect("logits")),

@@ -159,7 +159,6 @@ fn media_need_their_projector() {
     let seeing = seeing_model("q4_0");
     let mut session = session(&seeing, KvType::F16);
     let sound = session.embed_samples(&[0.25; 3000]).expect("sound");
-    let sound = carat::Medium::Audio(vec![sound]);
     session.push(Input::Parts(&[carat::Part::Medium(&sound)])).expect("room");
     session.save(&path).expect("saved");
     restore(&seeing, &path).expect("restored");

@@ -1,6 +1,8 @@
 //! A process that is killed while it saves: what lies at the place is a whole session or none.
 
 mod common;
+#[path = "common/emulated.rs"]
+mod emulated;
 mod saved;
 
 use std::fs;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use carat::{Input, KvType, Model, Session};
 use common::{bits, model, tokens};
+use emulated::emulated;
 use saved::{bytes, session, settings};
 
 /// The two sessions that are saved in turns, one much longer than the other.
@@ -74,6 +77,9 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn killed_at_random_points_it_leaves_whole_sessions() {
+    if emulated() {
+        return; // an emulator runs no second process
+    }
     let model = model("q4_0");
     let (folder, saved) = stage(&model);
     let futures: Vec<_> = saved.iter().map(|bytes| logits(&model, &mut &bytes[..])).collect();
@@ -123,6 +129,9 @@ fn logits(model: &Model, input: &mut dyn std::io::Read) -> Vec<u32> {
 #[cfg(unix)]
 #[test]
 fn without_room_the_old_one_stays() {
+    if emulated() {
+        return; // an emulator runs no second process
+    }
     let model = model("q4_0");
     let (folder, saved) = stage(&model);
     let child = child(folder.path());

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use carat::vision::{Budget, ImageError, Picture};
+use carat::vision::{Budget, ImageError, Picture, PixelsError, VisionError};
 
 /// File, budget, columns, rows, and the hash of the reference's pixels.
 const REFERENCE: [(&str, usize, usize, usize, u64); 3] = [
@@ -130,11 +130,12 @@ fn bombs_are_refused_before_they_go_off() {
     cases.push(("png", png_header(1, 1 << 21)));
     for (name, bytes) in cases {
         let error = Picture::decode(&bytes, smallest()).unwrap_err();
-        assert!(matches!(error, ImageError::TooLarge { .. }), "{name}: {error:?}");
+        let ImageError::Pixels(error) = error else { panic!("{name}: {error:?}") };
+        assert!(matches!(error, PixelsError::TooLarge { .. }), "{name}: {error:?}");
     }
     let many = vec![0; 3 << 21];
     let error = Picture::from_rgb(1, 1 << 21, &many, smallest()).unwrap_err();
-    assert!(matches!(error, ImageError::TooLarge { .. }), "{error:?}");
+    assert!(matches!(error, PixelsError::TooLarge { .. }), "{error:?}");
 }
 
 #[test]
@@ -148,9 +149,9 @@ fn pictures_without_pixels_are_refused() {
         assert!(Picture::decode(&bytes, smallest()).is_err(), "{name}");
     }
     let none = Picture::from_rgb(0, 5, &[], smallest());
-    assert!(matches!(none, Err(ImageError::NoPixels { width: 0, height: 5 })));
+    assert!(matches!(none, Err(PixelsError::NoPixels { width: 0, height: 5 })));
     let few = Picture::from_rgb(2, 2, &[0; 11], smallest());
-    assert!(matches!(few, Err(ImageError::Buffer { wanted: 12, found: 11, .. })));
+    assert!(matches!(few, Err(PixelsError::Buffer { wanted: 12, found: 11, .. })));
 }
 
 /// A TIFF file of one row of four pixels whose compression has this number.
@@ -249,7 +250,7 @@ fn budgets_are_those_of_the_model() {
         assert_eq!(Budget::try_from(tokens).unwrap().tokens(), tokens);
     }
     for tokens in [0, 1, 256, 1121, usize::MAX] {
-        assert!(matches!(Budget::try_from(tokens), Err(ImageError::Budget { .. })), "{tokens}");
+        assert!(matches!(Budget::try_from(tokens), Err(VisionError::Budget { .. })), "{tokens}");
     }
     assert_eq!(Budget::default().tokens(), 280);
 }

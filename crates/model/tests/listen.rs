@@ -4,8 +4,8 @@ mod common;
 #[path = "common/emulated.rs"]
 mod emulated;
 
-use carat::audio::{AudioError, Clip, LongClip};
-use carat::{Error, Input, Medium, Model, Part, Session, SessionConfig, TokenId};
+use carat::audio::{Clip, LongClip, SamplesError};
+use carat::{Error, Input, Model, Part, Session, SessionConfig, TokenId};
 use common::{bits, config, seeing_model};
 use emulated::emulated;
 
@@ -124,7 +124,7 @@ fn what_cannot_be_heard_is_an_error_and_the_session_goes_on() {
 
     let listen = session.listen(16_000, 1, LongClip::Split).expect("it hears");
     let error = listen.finish().expect_err("nothing was heard");
-    assert!(matches!(error, Error::Audio(AudioError::NoSamples)), "{error}");
+    assert!(matches!(error, Error::Samples(SamplesError::NoSamples)), "{error}");
     check(&mut session, error, "no samples");
 
     let mut listen = session.listen(16_000, 1, LongClip::Split).expect("it hears");
@@ -174,7 +174,7 @@ fn a_session_does_not_go_back_into_what_it_heard() {
     let wanted = format!("truncate to {} or to {}", begin + 1, begin + 1 + tokens + 1);
     assert!(error.to_string().contains(&wanted), "{error}");
     let sound = session.embed_samples(&[0.1; 640]).expect("sound");
-    session.push(Input::Parts(&[Part::Medium(&Medium::Audio(vec![sound]))])).expect("a push");
+    session.push(Input::Parts(&[Part::Medium(&sound)])).expect("a push");
 }
 
 /// Two sounds with words between them: the session goes back to the words, and on from there.

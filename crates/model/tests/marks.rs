@@ -159,7 +159,7 @@ fn media_are_not_evaluated_again() {
     session.mark(session.len()).expect("memory");
     let budget = carat::vision::Budget::try_from(70).expect("a budget");
     let picture = carat::vision::Picture::open(kit().join("image.png"), budget).expect("a picture");
-    let image = carat::Medium::Image(session.embed_picture(&picture).expect("a picture"));
+    let image = session.embed_picture(&picture).expect("a picture");
     session.push(Input::Parts(&[carat::Part::Medium(&image)])).expect("a push");
     push(&mut session, &[300]);
     let end = session.len();

@@ -21,14 +21,20 @@ fn clip() -> Clip {
     Clip::open(kit().join("audio.wav")).expect("a clip")
 }
 
+/// A medium that is one run of tokens.
+fn one(medium: Medium) -> Embedding {
+    let [embedding] = medium.into_embeddings().try_into().expect("one embedding");
+    embedding
+}
+
 /// The embeddings of a case in the order of its tokens: sound stands before the picture.
 fn media(session: &mut Session, case: &str) -> Vec<Embedding> {
     let mut media = Vec::new();
     if case != "image" {
-        media.push(session.embed_samples(clip().samples()).expect("sound"));
+        media.push(one(session.embed_samples(clip().samples()).expect("sound")));
     }
     if case != "audio" {
-        media.push(session.embed_picture(&picture()).expect("a picture"));
+        media.push(one(session.embed_picture(&picture()).expect("a picture")));
     }
     media
 }
@@ -52,9 +58,9 @@ fn greatest_difference(got: &[f32], want: &[Vec<f32>]) -> f32 {
 fn embeddings_are_those_of_the_reference() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let image = session.embed_picture(&picture()).expect("a picture");
+    let image = one(session.embed_picture(&picture()).expect("a picture"));
     assert!(greatest_difference(image.rows(), &reference("image_embeddings")) < 1e-3);
-    let audio = session.embed_samples(clip().samples()).expect("sound");
+    let audio = one(session.embed_samples(clip().samples()).expect("sound"));
     assert!(greatest_difference(audio.rows(), &reference("audio_embeddings")) < 1e-3);
 }
 
@@ -97,7 +103,7 @@ fn the_largest_budget_works_at_any_chunk_and_uses_the_declared_scratch() {
     for prefill_chunk in [64, 512, 2048] {
         let mut session =
             Session::new(&model, SessionConfig { prefill_chunk, ..config() }).expect("a session");
-        let image = Medium::Image(session.embed_picture(&picture).expect("a picture"));
+        let image = session.embed_picture(&picture).expect("a picture");
         let parts = [Part::Text("the"), Part::Medium(&image), Part::Text(" fox")];
         session.push(Input::Parts(&parts)).expect("a push");
         let logits = bits(session.logits().expect("logits"));
@@ -113,7 +119,7 @@ fn the_largest_budget_works_at_any_chunk_and_uses_the_declared_scratch() {
 fn a_picture_embedded_once_is_used_twice() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let image = Medium::Image(session.embed_picture(&picture()).expect("a picture"));
+    let image = session.embed_picture(&picture()).expect("a picture");
     let parts = [Part::Medium(&image), Part::Text("and"), Part::Medium(&image)];
     let prompt = MediaPrompt::from_parts(&model, &parts).expect("a prompt");
     assert_eq!(prompt.media.len(), 2);
@@ -126,8 +132,8 @@ fn a_picture_embedded_once_is_used_twice() {
 fn equal_pictures_are_embedded_once_while_they_are_in_use() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let first = session.embed_picture(&picture()).expect("a picture");
-    let again = session.embed_picture(&picture()).expect("a picture");
+    let first = one(session.embed_picture(&picture()).expect("a picture"));
+    let again = one(session.embed_picture(&picture()).expect("a picture"));
     assert!(std::ptr::eq(first.rows(), again.rows()));
     let mut pixels = picture().pixels().to_vec();
     pixels[0] ^= 1;
@@ -135,14 +141,14 @@ fn equal_pictures_are_embedded_once_while_they_are_in_use() {
     let budget = Budget::try_from(70).expect("a budget");
     let other = Picture::from_rgb(width, height, &pixels, budget).expect("a picture");
     assert_eq!(other.tokens(), first.tokens());
-    let other = session.embed_picture(&other).expect("a picture");
+    let other = one(session.embed_picture(&other).expect("a picture"));
     assert!(other.rows() != first.rows());
     let rows = first.rows().to_vec();
     drop((first, again));
     // Nobody had them any more, so these are new; then they are in use again.
-    let anew = session.embed_picture(&picture()).expect("a picture");
+    let anew = one(session.embed_picture(&picture()).expect("a picture"));
     assert_eq!(anew.rows(), rows);
-    let again = session.embed_picture(&picture()).expect("a picture");
+    let again = one(session.embed_picture(&picture()).expect("a picture"));
     assert!(std::ptr::eq(anew.rows(), again.rows()));
 }
 
@@ -150,7 +156,7 @@ fn equal_pictures_are_embedded_once_while_they_are_in_use() {
 fn a_conversation_shows_media_where_the_template_has_them() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let image = session.embed_picture(&picture()).expect("a picture");
+    let image = one(session.embed_picture(&picture()).expect("a picture"));
     let sound = session.embed_clip(&clip(), LongClip::Refuse).expect("sound");
     let template = "{% for m in messages %}<|turn>user\n{% for p in m.content %}\
         {% if p.type == 'image' %}<|image|>{% elif p.type == 'audio' %}<|audio|>{% else %}\
@@ -193,7 +199,7 @@ fn a_conversation_shows_media_where_the_template_has_them() {
 fn each_placeholder_takes_its_own_kind() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let image = session.embed_picture(&picture()).expect("a picture");
+    let image = one(session.embed_picture(&picture()).expect("a picture"));
     let sound = session.embed_clip(&clip(), LongClip::Refuse).expect("sound");
     let video = Medium::Video { frames: vec![(0.0, image.clone())], sound: Vec::new() };
     let kinds = [
@@ -225,11 +231,13 @@ fn each_placeholder_takes_its_own_kind() {
 fn a_video_is_its_frames_with_their_times_and_its_sound() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let frame = session.embed_picture(&picture()).expect("a picture");
-    let sound = session.embed_samples(&[0.1; 3 * 640]).expect("sound");
+    let frame = one(session.embed_picture(&picture()).expect("a picture"));
+    let sound = one(session.embed_samples(&[0.1; 3 * 640]).expect("sound"));
     let frames = vec![(0.0, frame.clone()), (61.5, frame.clone())];
     let video = Medium::Video { frames, sound: vec![sound.clone()] };
     let prompt = MediaPrompt::from_parts(&model, &[Part::Medium(&video)]).expect("a prompt");
+    assert_eq!(prompt.media, video.clone().into_embeddings(), "the order is that of the tokens");
+    assert_eq!(Medium::from(sound.clone()), Medium::Audio(vec![sound.clone()]));
     let image = format!("<|image>{}<image|>", "<|image|>".repeat(frame.tokens()));
     let heard = "<|audio><|audio|><|audio|><|audio|><audio|>";
     let written = format!("00:00 {image} 01:01 {image}{heard}");
@@ -261,9 +269,9 @@ fn an_embedded_video_keeps_times_and_all_of_its_sound() {
 fn each_run_of_soft_tokens_takes_the_next_embedding() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let image = session.embed_picture(&picture()).expect("a picture");
+    let image = one(session.embed_picture(&picture()).expect("a picture"));
     let seen = image.tokens();
-    let sound = session.embed_samples(&vec![0.1; seen * 640]).expect("sound");
+    let sound = one(session.embed_samples(&vec![0.1; seen * 640]).expect("sound"));
     assert_eq!(sound.tokens(), seen);
     let soft = |name| model.tokenizer().special(name).expect("a token");
     let (image_soft, audio_soft) = (soft("<|image|>"), soft("<|audio|>"));
@@ -285,7 +293,7 @@ fn each_run_of_soft_tokens_takes_the_next_embedding() {
 fn wrong_media_leave_the_session_as_it_was() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let image = session.embed_picture(&picture()).expect("a picture");
+    let image = one(session.embed_picture(&picture()).expect("a picture"));
     let soft = model.tokenizer().special("<|image|>").expect("a token");
     session.push(Input::Tokens(&tokens(5))).expect("a push");
     let before = bits(session.logits().expect("logits"));
@@ -302,7 +310,7 @@ fn wrong_media_leave_the_session_as_it_was() {
     assert!(bits(session.logits().expect("logits")) == before);
 
     let error = session.embed_samples(&[]).expect_err("nothing to hear");
-    assert!(matches!(error, Error::Audio(_)), "{error}");
+    assert!(matches!(error, Error::Samples(_)), "{error}");
     let blind = common::model("f32");
     let mut session = Session::new(&blind, config()).expect("a session");
     let error = session.embed_picture(&picture()).expect_err("no projector");
@@ -322,7 +330,7 @@ fn what_cannot_be_used_leaves_no_trace() {
     let thin = Picture::from_rgb(1, 20_000, &[9; 60_000], budget).expect("a picture");
     let loud = [0.1, f32::INFINITY];
     let long = Clip::from_pcm(&[0.1; 480_001], 16_000, 1).expect("a clip");
-    let good = session.embed_samples(&[0.1; 640]).expect("sound");
+    let good = one(session.embed_samples(&[0.1; 640]).expect("sound"));
     let twice = vec![good.clone(), good];
     for (error, words) in [
         (session.embed_picture(&thin).map(drop), "positions for 64"),
@@ -344,7 +352,7 @@ fn what_cannot_be_used_leaves_no_trace() {
 fn going_back_behind_a_picture_is_exact_and_into_it_refused() {
     let model = seeing_model("f32");
     let mut session = Session::new(&model, config()).expect("a session");
-    let image = Medium::Image(session.embed_picture(&picture()).expect("a picture"));
+    let image = session.embed_picture(&picture()).expect("a picture");
     let parts = [Part::Text("the"), Part::Medium(&image), Part::Text(" fox")];
     session.push(Input::Parts(&parts[..2])).expect("a push");
     let (end, behind) = (session.len(), bits(session.logits().expect("logits")));

@@ -8,7 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use carat::{Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig};
+use carat::reply::LoopGuard;
+use carat::{Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig, TokenMask};
 use common::{cases, config, file, tokens};
 
 struct Counting;
@@ -42,6 +43,7 @@ fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
     };
     let models = ["q4_0", "bf16", "f32"].map(|quant| (quant, open(quant)));
     std::thread::sleep(Duration::from_millis(300)); // rayon's threads end in their own time
+    assert_eq!(choose(), 0, "a masked choice");
     for threads in [1, 2] {
         for (quant, model) in &models {
             let allocations = decode(model, threads, 100);
@@ -58,6 +60,21 @@ fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
         let (declared, used) = session.scratch();
         assert_eq!(used, declared, "scratch");
     }
+}
+
+/// Allocations while a mask says what may be chosen, and a loop is looked for.
+fn choose() -> usize {
+    let mut sampler = Sampler::new(SamplerConfig::gemma(), 2000).expect("a sampler");
+    let (mut guard, mask, logits) = (LoopGuard::new(), TokenMask::all(1900), vec![0.5; 2000]);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let mut longest = 0;
+    for _ in 0..1100 {
+        let token = sampler.sample_masked(&logits, &mask).expect("a token");
+        sampler.accept(token);
+        longest = guard.accept(7).map_or(longest, |repeat| repeat.tokens);
+    }
+    assert_eq!(longest, 1100);
+    ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
 /// Allocations while `count` tokens are decoded after the first.

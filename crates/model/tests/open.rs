@@ -5,13 +5,16 @@ mod altered;
 mod common;
 
 use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
 
 use altered::{Change, chain, changed, open, set};
 use carat::{
-    Architecture, Config, Error, LayerKind, Memory, ModelFileError, Rope, Session, SessionConfig,
+    Architecture, Config, Error, LayerKind, Memory, Model, ModelFileError, OpenOptions, Rope,
+    Session, SessionConfig,
 };
 use carat_gguf::{Endian, Gguf, Source, TensorType, Writer};
-use common::{bits, config, file, logits, model, seeing_model, tokens};
+use common::{bits, config, file, kit, logits, model, seeing_model, tokens};
 
 #[test]
 fn packed_weights_are_all_that_a_decoded_token_reads() {
@@ -282,5 +285,55 @@ fn memory_is_known_beforehand() {
         println!("{quant}: {plan:?}, divisors {rope}");
         // Row counts are multiples of eight or 1: padding is what vectors do not have.
         assert_eq!(plan.weights, tensors.sum::<u64>());
+    }
+}
+
+/// The same model and projector, out of memory: the same identity and the same bits.
+#[test]
+fn a_model_in_memory_is_the_model_in_the_file() {
+    let projector = kit().join("mmproj-f32.gguf");
+    let read = |path: &Path| &*fs::read(path).expect("a file").leak();
+    let (text, senses) = (read(&file("q4_0")), read(&projector));
+    let options = OpenOptions { projector_bytes: Some(senses), ..Default::default() };
+    let model = Model::from_bytes(text, options).expect("a model");
+    let seeing = seeing_model("q4_0");
+    assert_eq!(model.identity().expect("one"), seeing.identity().expect("one"));
+    let identity = |model: &Model| model.projector_identity().expect("one");
+    assert_eq!(identity(&model), identity(&seeing));
+    assert_eq!(model.bytes(), seeing.bytes());
+    let ids = tokens(40);
+    let all = |model| bits(&logits(model, config(), &ids).concat());
+    assert!(all(&model) == all(&seeing));
+    let sound = |model| {
+        let mut session = Session::new(model, config()).expect("a session");
+        session.embed_samples(&[0.1; 2000]).expect("sound")
+    };
+    assert_eq!(sound(&model), sound(&seeing));
+
+    let cut = Model::from_bytes(&text[..text.len() - 100], OpenOptions::default());
+    assert!(matches!(cut, Err(Error::Gguf(_))), "{cut:?}");
+    let options = OpenOptions { projector_bytes: Some(text), ..Default::default() };
+    let wrong = Model::from_bytes(text, options);
+    assert!(matches!(wrong, Err(Error::Projector { .. })), "{wrong:?}");
+}
+
+#[test]
+fn a_model_may_take_no_more_memory_than_it_is_allowed() {
+    let model = seeing_model("q4_0");
+    let plan = model.bytes() + model.tokenizer().bytes() as u64;
+    let projector = kit().join("mmproj-f32.gguf");
+    for (most, fits) in [(plan, true), (plan - 1, false), (0, false)] {
+        let options = OpenOptions {
+            max_memory: Some(most),
+            projector: Some(&projector),
+            ..Default::default()
+        };
+        match Model::open_with(file("q4_0"), options) {
+            Ok(_) => assert!(fits, "{most}"),
+            Err(Error::MaxMemory { wanted, most: found }) => {
+                assert!(!fits && found == most && wanted > most && wanted <= plan, "{wanted}");
+            }
+            Err(e) => panic!("{e}"),
+        }
     }
 }

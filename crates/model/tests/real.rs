@@ -113,3 +113,65 @@ fn a_passage_is_as_likely_as_in_the_reference() {
     println!("{mean} against {want}");
     assert!((mean / want - 1.0).abs() < 0.01, "{mean} against {want}");
 }
+
+/// Ten turns, longer in all than the sliding window of 512 tokens: each costs what is new in it,
+/// and the logits have the bits of a session that reads everything anew.
+#[cfg(feature = "chat")]
+#[test]
+fn a_conversation_of_ten_turns_is_read_once() {
+    use std::sync::Arc;
+
+    use carat::{AnswerOptions, Chat, ChatConfig, ChatTemplate, Event, Message};
+
+    if emulated() || isa() == Isa::scalar() {
+        return;
+    }
+    let template = "{{ bos_token }}{% for m in messages %}<start_of_turn>\
+        {{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}<end_of_turn>\n\
+        {% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}";
+    let template = Arc::new(ChatTemplate::new(template).expect("a template"));
+    let model = model();
+    let session = SessionConfig { context: 4096, marks: 2, isa: isa(), ..Default::default() };
+    let config = ChatConfig { session, template: Some(template), tools: Vec::new() };
+    let mut chat = Chat::new(&model, config.clone()).expect("a chat");
+    let words = "Tell me more about rivers, mountains and the sea. ".repeat(8);
+    for turn in 0..10 {
+        chat.push(Message::user(format!("Question {turn}. {words}")));
+        let messages = chat.messages().to_vec();
+        // The last token of an answer was never evaluated.
+        let evaluated = chat.session().len() - chat.session().pending();
+        let before = chat.session().tokens()[..evaluated].to_vec();
+        let mut options = AnswerOptions::default();
+        (options.max_tokens, options.sampling.seed) = (Some(40), turn);
+        let mut logits = Vec::new();
+        let mut usage = None;
+        // The bits before anything is chosen.
+        for stop in [true, false] {
+            let mut options = options.clone();
+            options.max_tokens = if stop { Some(0) } else { options.max_tokens };
+            for event in chat.reply(options).expect("an answer") {
+                if let Event::Done(done) = event.expect("an event") {
+                    usage = usage.or(Some(done.usage));
+                }
+            }
+            if stop {
+                logits = common::bits(chat.session_mut().logits().expect("logits"));
+                let prompt = chat.session().tokens();
+                let common = prompt.iter().zip(&before).take_while(|(a, b)| a == b).count();
+                let usage = usage.expect("an end");
+                assert_eq!(usage.cached_tokens, common, "turn {turn}");
+                assert!(turn == 0 || common >= 100 * turn as usize, "turn {turn}: {common}");
+            }
+        }
+        if turn % 3 == 2 {
+            let mut fresh = Chat::new(&model, config.clone()).expect("a chat");
+            fresh.set_messages(messages);
+            let mut stop = options;
+            stop.max_tokens = Some(0);
+            fresh.reply(stop).expect("an answer").for_each(|event| drop(event.expect("an event")));
+            let wanted = common::bits(fresh.session_mut().logits().expect("logits"));
+            assert!(logits == wanted, "turn {turn}");
+        }
+    }
+    assert!(chat.session().len() > 1024);
+}

@@ -126,6 +126,7 @@ fn tokens_become_text_thoughts_and_calls() {
             vec![thought("a"), call("b"), thought("c"), text("d")],
         ),
         ("<|channel>tho<|tool_call>b<tool_call|>ught\nc", vec![call("b"), thought("c")]),
+        ("<|channel>thought\na<|tool_call>b", vec![thought("a"), cut_call("b")]),
         // Other special tokens say nothing.
         ("a<bos>b<|\"|>c<|turn>d", vec![text("abcd")]),
         // Bytes that make a character, and bytes that do not.
@@ -248,6 +249,11 @@ fn a_thought_is_closed_when_its_budget_is_spent() {
     let with_call =
         [&[open][..], &name, &letters("a"), &[call], &letters("bcdef"), &[end], &letters("gh")];
     assert_eq!(first(2, &with_call.concat()), close_at(body + 1 + 7));
+    // A first line of more than 64 bytes counts from the 65th on.
+    assert_eq!(
+        first(3, &[&[open][..], &letters(LONG_NAME), &letters("abcde")].concat()),
+        close_at(68)
+    );
     let spent = [&[open][..], &name, &[call], &letters("bcdef"), &[close, end]].concat();
     assert_eq!(first(1, &[&spent[..], &letters("g")].concat()), close_at(spent.len()));
 }
@@ -268,6 +274,11 @@ fn a_prompt_may_begin_the_thought() {
     assert_eq!(budget.accept(tokenizer.encode("c")[0]), Some(&[close][..]));
     assert_eq!((budget.left(), budget.forbidden()), (0, Some(open)));
     assert_eq!(begin(0, "<|turn>model\n<|channel>thought\nhm").0, Some(vec![close]));
+    // A call that the prompt began is not cut.
+    let (said, mut budget) = begin(0, "<|turn>model\n<|channel>thought\nhm<|tool_call>call:");
+    assert_eq!((said, budget.accept(tokenizer.encode("f")[0])), (None, None));
+    let end = tokenizer.special("<tool_call|>").expect("a special token");
+    assert_eq!(budget.accept(end), Some(&[close][..]));
     let empty = [tokenizer.encode("thought\n"), vec![close]].concat();
     assert_eq!(begin(0, "<|turn>model\n<|channel>").0, Some(empty));
     assert_eq!(begin(0, "<|channel>thought\nhm<|turn>model\n").0, None);

@@ -3,7 +3,7 @@
 mod common;
 
 use carat::vision::{Budget, Picture};
-use carat::{Input, Medium, Part, Session, SessionConfig};
+use carat::{Input, Part, Session, SessionConfig};
 use common::{config, kit, seeing_model};
 
 /// The most that was used, in the order text, sound, picture, and what was declared.
@@ -20,7 +20,6 @@ fn used(chunk: usize, context: usize, tokens: usize) -> ([usize; 3], usize) {
     let image = session.embed_picture(&picture).expect("a picture");
     let (declared, picture_used) = session.scratch();
     if context > 2000 {
-        let (sound, image) = (Medium::Audio(vec![sound]), Medium::Image(image));
         let parts = [Part::Medium(&sound), Part::Text("and"), Part::Medium(&image)];
         session.push(Input::Parts(&parts)).expect("a push");
         assert_eq!(session.scratch().1, picture_used, "a prompt with media takes no more");

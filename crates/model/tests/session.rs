@@ -5,7 +5,7 @@ mod common;
 use std::ops::ControlFlow;
 
 use carat::{
-    ChatTemplate, Error, Input, Medium, Model, Part, Progress, Sampler, SamplerConfig, Session,
+    ChatTemplate, Error, Input, Model, Part, Progress, Sampler, SamplerConfig, Session,
     SessionConfig, SessionError, TokenId,
 };
 use common::{bits, config, model, push, seeing_model, tokens};
@@ -118,18 +118,17 @@ fn a_push_that_ends_within_sound_holds_its_beginning() {
     let config = SessionConfig { prefill_chunk: 7, ..config() };
 
     let mut cut = Session::new(&model, config.clone()).expect("a session");
-    let sound = [cut.embed_samples(&samples).expect("sound")];
+    let sound = cut.embed_samples(&samples).expect("sound").into_embeddings();
     let input = Input::Filled { ids: &ids, media: &sound };
     let cancelled = cut.push_with(input, &mut |_| ControlFlow::Break(()));
     assert!(matches!(cancelled, Err(Error::Cancelled { done: 7, total: 23 })), "{cancelled:?}");
     assert_eq!(cut.tokens(), &ids[..7]);
 
     let mut short = Session::new(&model, config).expect("a session");
-    let start = [short.embed_samples(&samples[..4 * 640]).expect("sound")];
+    let start = short.embed_samples(&samples[..4 * 640]).expect("sound").into_embeddings();
     short.push(Input::Filled { ids: &ids[..7], media: &start }).expect("a push");
     for session in [&mut cut, &mut short] {
         let more = session.embed_samples(&samples[..9 * 640]).expect("sound");
-        let more = Medium::Audio(vec![more]);
         session.push(Input::Parts(&[Part::Text("and"), Part::Medium(&more)])).expect("a push");
     }
     assert_eq!(cut.tokens(), short.tokens());

@@ -115,14 +115,17 @@ impl Media {
         let soft = [special("<|image|>"), special("<|audio|>")];
         let folder = path.parent().unwrap_or(Path::new(""));
         let budget = input.image_tokens.map_or(Ok(Budget::default()), media::budget)?;
-        let images = input.images.iter().map(|path| -> Result<Embedding> {
-            Ok(session.embed_picture(&media::picture(&folder.join(path), budget)?)?)
-        });
-        let images = images.collect::<Result<_>>()?;
-        let audio = input.audio.iter().map(|path| -> Result<Embedding> {
-            Ok(session.embed_samples(media::clip(&folder.join(path))?.samples())?)
-        });
-        Ok(Self { images, audio: audio.collect::<Result<_>>()?, soft })
+        let mut images = Vec::new();
+        for path in &input.images {
+            let picture = media::picture(&folder.join(path), budget)?;
+            images.extend(session.embed_picture(&picture)?.into_embeddings());
+        }
+        let mut audio = Vec::new();
+        for path in &input.audio {
+            let clip = media::clip(&folder.join(path))?;
+            audio.extend(session.embed_samples(clip.samples())?.into_embeddings());
+        }
+        Ok(Self { images, audio, soft })
     }
 
     fn tokens(&self, images: bool) -> usize {

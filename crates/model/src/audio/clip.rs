@@ -1,102 +1,33 @@
 //! A sound as the model hears it: mono, 16 kHz, whatever it was before.
 
-use std::io::Cursor;
 use std::ops::Range;
-use std::path::Path;
-use std::time::Duration;
 
-use super::decode::{self, Decoded};
-use super::resample::RATE;
-use super::segment::{self, LongClip};
-use super::{AudioError, Stream};
-use crate::media_file;
-
-/// How much sound is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecodeOptions {
-    /// A longer file is refused, from its header where that tells, else on the way. It bounds the
-    /// memory: 64 kB for every second.
-    pub duration_max: Duration,
-}
-
-impl DecodeOptions {
-    /// # Errors
-    /// [`AudioError::TooLong`].
-    pub(crate) fn check(&self, found: Duration) -> Result<(), AudioError> {
-        match found > self.duration_max {
-            true => Err(AudioError::TooLong { found, limit: self.duration_max }),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Default for DecodeOptions {
-    fn default() -> DecodeOptions {
-        DecodeOptions { duration_max: Duration::from_secs(2 * 3600) }
-    }
-}
+use super::segment::{self, LongClip, OverOneSegment};
+use crate::media::samples::{RATE, SamplesError, Stream};
 
 /// At least one mono sample at 16 kHz; all are finite, loud parts may exceed 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clip {
-    samples: Vec<f32>,
-    complete: bool,
+    pub(super) samples: Vec<f32>,
+    pub(super) complete: bool,
 }
 
 impl Clip {
-    /// Reads a sound file of at most two hours: WAV, AIFF, AU, CAF, FLAC, MP3, Ogg, AAC-LC, M4A
-    /// or Matroska. No program is run; for what is refused, [`video::sound`](crate::video::sound)
-    /// asks ffmpeg.
-    ///
-    /// # Errors
-    /// See [`AudioError`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Clip, AudioError> {
-        Clip::open_with(path, &DecodeOptions::default())
-    }
-
-    /// The same with another limit.
-    ///
-    /// # Errors
-    /// See [`AudioError`].
-    pub fn open_with(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Clip, AudioError> {
-        decode::decode(media_file::open(path.as_ref())?, options).map(Clip::from)
-    }
-
-    /// As [`open`](Clip::open), from the file's bytes.
-    ///
-    /// # Errors
-    /// See [`AudioError`].
-    pub fn decode(bytes: &[u8]) -> Result<Clip, AudioError> {
-        Clip::decode_with(bytes, &DecodeOptions::default())
-    }
-
-    /// The same with another limit.
-    ///
-    /// # Errors
-    /// See [`AudioError`].
-    pub fn decode_with(bytes: &[u8], options: &DecodeOptions) -> Result<Clip, AudioError> {
-        decode::decode(Cursor::new(bytes), options).map(Clip::from)
-    }
-
     /// Mixes and resamples PCM that the caller has in memory, interleaved and best within -1 and 1.
     ///
     /// # Errors
-    /// A rate outside 1 to 768 kHz, a channel count outside 1 to 64, samples that are not finite,
-    /// none at all, or not equally many in every channel.
-    pub fn from_pcm(interleaved: &[f32], rate: u32, channels: usize) -> Result<Clip, AudioError> {
+    /// A rate outside 1 to 768 kHz (without the feature `sound`: other than 16 kHz), a channel
+    /// count outside 1 to 64, samples that are not finite, none at all, or not equally many in
+    /// every channel.
+    pub fn from_pcm(interleaved: &[f32], rate: u32, channels: usize) -> Result<Clip, SamplesError> {
         let mut stream = Stream::new(rate, channels)?;
         let mut samples = Vec::new();
         stream.push(interleaved, &mut samples)?;
         stream.finish(&mut samples)?;
         match samples.is_empty() {
-            true => Err(AudioError::NoSamples),
+            true => Err(SamplesError::NoSamples),
             false => Ok(Clip { samples, complete: true }),
         }
-    }
-
-    /// The same of a file that was not read to its end.
-    pub(crate) fn incomplete(self) -> Clip {
-        Clip { complete: false, ..self }
     }
 
     /// The samples.
@@ -111,9 +42,10 @@ impl Clip {
         self.samples.len() as f64 / f64::from(RATE)
     }
 
-    /// Frames of 40 ms, the last one padded: tokens it takes, unless it is split.
+    /// Tokens that it takes in the prompt, without those that begin and end it and its segments:
+    /// one for each 40 ms begun.
     #[must_use]
-    pub fn frames(&self) -> usize {
+    pub fn tokens(&self) -> usize {
         segment::frames(self.samples.len())
     }
 
@@ -126,14 +58,8 @@ impl Clip {
     /// Ranges of samples of at most 30 s each, cut where it is quiet.
     ///
     /// # Errors
-    /// [`AudioError::OverOneSegment`] where more than one would be needed and `long` forbids it.
-    pub fn segments(&self, long: LongClip) -> Result<Vec<Range<usize>>, AudioError> {
+    /// [`OverOneSegment`] where more than one would be needed and `long` forbids it.
+    pub fn segments(&self, long: LongClip) -> Result<Vec<Range<usize>>, OverOneSegment> {
         segment::segments(&self.samples, long)
-    }
-}
-
-impl From<Decoded> for Clip {
-    fn from(decoded: Decoded) -> Clip {
-        Clip { samples: decoded.samples, complete: decoded.complete }
     }
 }

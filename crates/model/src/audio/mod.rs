@@ -4,33 +4,37 @@
 //! f = 640 samples at 16 kHz, 40 ms; the last frame is filled up with zeros
 //! row = P RMSNorm(f)
 //! ```
+//!
+//! A [`Clip`] comes from a path, from the bytes of a file (both with the crate's feature `sound`),
+//! or from samples: at any rate with the feature `sound`, at 16 kHz without. Sound that is still
+//! being recorded goes to [`Session::listen`](crate::Session::listen).
+//!
+//! ```no_run
+//! use carat::audio::{Clip, LongClip};
+//! use carat::{Input, Part, Session};
+//!
+//! # fn play(session: &mut Session) -> Result<(), carat::Error> {
+//! let clip = Clip::from_pcm(&[0.0; 32_000], 16_000, 2)?; // a second of stereo
+//! # #[cfg(feature = "sound")]
+//! let clip = Clip::open("speech.mp3")?;
+//! let clip = session.embed_clip(&clip, LongClip::Split)?;
+//! session.push(Input::Parts(&[Part::from("Here is a sound:"), Part::from(&clip)]))?;
+//! # Ok(())
+//! # }
+//! ```
 
-mod au;
-mod caf;
 mod clip;
-mod codec;
-mod decode;
-mod error;
-mod flac;
-mod frames;
-mod mp4;
-mod ogg;
-mod opus;
-mod pcm;
-mod resample;
+#[cfg(feature = "sound")]
+mod open;
 pub(crate) mod segment;
-mod sink;
-mod sniff;
-mod stream;
-mod view;
-mod wav;
 
-pub use clip::{Clip, DecodeOptions};
-pub use error::AudioError;
-pub use resample::RATE;
-pub use segment::{LongClip, SEGMENT_SECONDS_MAX};
-pub use stream::Stream;
-pub(crate) use stream::check_finite;
+pub use clip::Clip;
+pub use segment::{LongClip, OverOneSegment, SEGMENT_SECONDS_MAX};
+
+pub(crate) use crate::media::samples::check_finite;
+pub use crate::media::samples::{RATE, SamplesError, Stream};
+#[cfg(feature = "sound")]
+pub use crate::media::sound::{AudioError, DecodeOptions};
 
 use crate::arena::{Frame, Need};
 use crate::error::Result;

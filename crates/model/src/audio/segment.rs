@@ -9,19 +9,35 @@
 
 use std::ops::Range;
 
-use super::{AudioError, FRAME, resample::RATE};
+use super::FRAME;
+use crate::media::samples::RATE;
 
 /// The longest sound in seconds that the model was trained to hear at once.
 pub const SEGMENT_SECONDS_MAX: usize = 30;
 
 /// What to do with a clip longer than 30 s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum LongClip {
     /// Cut it on quiet points into segments of at most 30 s.
     #[default]
     Split,
     /// Refuse it.
     Refuse,
+}
+
+/// A sound longer than the model hears at once, where the caller did not want it split.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "the audio lasts {seconds:.4} s, the model hears at most {limit} s at once: \
+     cut it or allow it to be split into segments"
+)]
+pub struct OverOneSegment {
+    /// How long it lasts.
+    pub seconds: f64,
+    /// How long it may be, in seconds.
+    pub limit: usize,
 }
 
 /// The number of frames that `samples` samples fill; the last frame is padded with zeros.
@@ -33,8 +49,11 @@ pub(crate) fn frames(samples: usize) -> usize {
 /// together they cover the whole.
 ///
 /// # Errors
-/// [`AudioError::OverOneSegment`] if more than one segment is needed and `long` forbids that.
-pub(crate) fn segments(samples: &[f32], long: LongClip) -> Result<Vec<Range<usize>>, AudioError> {
+/// [`OverOneSegment`] if more than one segment is needed and `long` forbids that.
+pub(crate) fn segments(
+    samples: &[f32],
+    long: LongClip,
+) -> Result<Vec<Range<usize>>, OverOneSegment> {
     if frames(samples.len()) > SEGMENT_FRAMES_MAX && long == LongClip::Refuse {
         return Err(too_long(samples.len()));
     }
@@ -57,9 +76,9 @@ pub(crate) fn segments(samples: &[f32], long: LongClip) -> Result<Vec<Range<usiz
 }
 
 /// The error for a sound of `samples` samples that must not be split.
-pub(crate) fn too_long(samples: usize) -> AudioError {
+pub(crate) fn too_long(samples: usize) -> OverOneSegment {
     let seconds = samples as f64 / f64::from(RATE);
-    AudioError::OverOneSegment { seconds, limit: SEGMENT_SECONDS_MAX }
+    OverOneSegment { seconds, limit: SEGMENT_SECONDS_MAX }
 }
 
 /// Finds the cuts of a sound whose frames arrive one by one.

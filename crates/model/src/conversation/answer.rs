@@ -401,15 +401,21 @@ fn fitting(
         return Ok((prompt, answer_at, 0));
     }
     let (system, all) = (asked.system_messages(), asked.messages);
+    let mut shortest = (prompt, answer_at, 0);
     for turn in (system + 1..all.len()).filter(|i| all[*i].role == Role::User) {
         let messages: Vec<_> = all[..system].iter().chain(&all[turn..]).cloned().collect();
         let (prompt, answer_at) =
             Asked { messages: &messages, ..asked }.prompt(options.thinking)?;
-        if prompt.ids.len() + room <= context {
-            return Ok((prompt, answer_at, turn - system));
+        let fits = prompt.ids.len() + room <= context;
+        shortest = (prompt, answer_at, turn - system);
+        if fits {
+            break;
         }
     }
-    Err(SessionError::ContextFull { wanted, context }.into())
+    match shortest.0.ids.len() < context {
+        true => Ok(shortest),
+        false => Err(SessionError::ContextFull { wanted, context }.into()),
+    }
 }
 
 /// What guides an answer that has a format or calls tools.

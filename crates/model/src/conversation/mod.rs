@@ -36,6 +36,8 @@
 
 mod answer;
 mod event;
+#[cfg(feature = "extract")]
+mod extract;
 mod guide;
 mod message;
 mod options;
@@ -54,6 +56,7 @@ pub use answer::Answer;
 pub use event::{Done, Event, Finish, Timings, Usage};
 pub use message::{Content, Message, Role};
 pub use options::{AnswerOptions, Overflow, Thinking};
+pub use render::prompt;
 pub use reply::Reply;
 
 /// How a [`Chat`] is made.
@@ -106,6 +109,17 @@ pub enum ConversationError {
         path.display()
     )]
     Saved { path: std::path::PathBuf, reason: String },
+
+    /// An answer that was to be a value and ended before it was one.
+    #[error(
+        "the answer ended ({reason}) before it was a whole value, with {text:?}: \
+         allow more tokens or a larger context"
+    )]
+    Unfinished { reason: String, text: String },
+
+    /// A value that its type does not take, though its schema does.
+    #[error("the answer {text:?} is no such value: {reason}")]
+    Value { text: String, reason: String },
 
     /// More stop strings, or more likeliest tokens, than there may be.
     #[error("{setting} is {found}, at most {most} is possible")]

@@ -28,9 +28,7 @@ impl Asked<'_> {
     /// that the prompts of later turns begin with as well: what a template writes after them
     /// belongs to this answer alone.
     pub(super) fn prompt(&self, thinking: Thinking) -> Result<(MediaPrompt, usize)> {
-        if self.messages.iter().all(|message| message.role == Role::System) {
-            return Err(ConversationError::NoMessage.into());
-        }
+        self.check()?;
         let prompt = self.render(self.messages, thinking, true)?;
         // Whatever is answered comes at the same place in the next prompt.
         let mut later = self.messages.to_vec();
@@ -40,6 +38,14 @@ impl Asked<'_> {
             Err(_) => prompt.ids.len(), // a template may refuse what it has not seen
         };
         Ok((prompt, common))
+    }
+
+    /// Refuses a conversation that nobody but the system has begun.
+    fn check(&self) -> Result<()> {
+        match self.messages.iter().all(|message| message.role == Role::System) {
+            true => Err(ConversationError::NoMessage.into()),
+            false => Ok(()),
+        }
     }
 
     fn render(
@@ -70,6 +76,24 @@ impl Asked<'_> {
         }
         Ok(prompt)
     }
+}
+
+/// The prompt of the answer to the last of some messages, as an [`Answer`](super::Answer) makes a
+/// session hold it: for whoever chooses among sessions the one that has read most of it.
+///
+/// # Errors
+/// [`ConversationError::NoMessage`], [`ChatError`](crate::chat::ChatError) if the template does not
+/// take the conversation, and those of media.
+pub fn prompt(
+    model: &Model,
+    template: &ChatTemplate,
+    tools: &[Tool],
+    messages: &[Message],
+    thinking: Thinking,
+) -> Result<MediaPrompt> {
+    let asked = Asked { model, template, tools, messages };
+    asked.check()?;
+    asked.render(messages, thinking, true)
 }
 
 /// The number of messages of the system at the beginning.

@@ -207,7 +207,8 @@ impl Reader<'_> {
         let taken = bytes.and_then(|bytes| self.rows.split_at_checked(bytes));
         let (bytes, rest) = taken.ok_or("its media are cut short")?;
         self.rows = rest;
-        let rows: Arc<[f32]> = bytemuck::pod_collect_to_vec(bytes).into();
+        let (values, _) = bytes.as_chunks();
+        let rows: Arc<[f32]> = values.iter().copied().map(f32::from_le_bytes).collect();
         Ok(Embedding::saved(is_image, rows, *tokens, MediaKey(*key)))
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value, json};
 use crate::grammar::GrammarError;
 use crate::grammar::bounds::{self, Bound};
 use crate::grammar::formats::{self, Format};
-use crate::grammar::schema::Shape;
+use crate::grammar::shape::Shape;
 use crate::grammar::{limits, strings};
 
 /// A set of types, a bit each. Integers are numbers: `number` is two bits.
@@ -79,6 +79,8 @@ impl From<GrammarError> for Fault {
 /// The scalar keywords of schemas that hold at once. Lists and objects stay with the schemas.
 #[derive(Debug)]
 pub(super) struct Facts<'s> {
+    /// The schemas themselves.
+    pub(super) objects: Vec<&'s Map<String, Value>>,
     pub(super) types: Types,
     pub(super) values: Option<Vec<&'s Value>>,
     /// Expressions that all decimals must match.
@@ -98,6 +100,7 @@ pub(super) struct Facts<'s> {
 impl<'s> Facts<'s> {
     pub(super) fn new() -> Self {
         Self {
+            objects: Vec::new(),
             types: Types::ALL,
             values: None,
             number: Vec::new(),
@@ -114,6 +117,7 @@ impl<'s> Facts<'s> {
 
     /// Adds what one schema says.
     pub(super) fn add(&mut self, schema: &'s Map<String, Value>) -> Result<(), Fault> {
+        self.objects.push(schema);
         refuse_unsupported(schema)?;
         check_kinds(schema)?;
         self.add_types(schema)?;
@@ -294,6 +298,18 @@ impl<'s> Facts<'s> {
             "type": kind, "multipleOf": multiple, "minimum": least, "maximum": most,
             "x-guidance": {"whitespace_flexible": false},
         }))
+    }
+
+    /// The keys that must be there.
+    pub(super) fn required(&self) -> Vec<&'s str> {
+        let lists = self.objects.iter().filter_map(|schema| schema.get("required")?.as_array());
+        let mut all = Vec::new();
+        for name in lists.flatten().filter_map(Value::as_str) {
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+        all
     }
 
     /// Whether one value of an `enum` satisfies all else.

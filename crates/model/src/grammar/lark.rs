@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::TokenId;
 use crate::chat::QUOTE;
-use crate::grammar::schema::{Id, Key, Shape, Shapes};
+use crate::grammar::schema::Shapes;
+use crate::grammar::shape::{Id, Key, Shape};
 use crate::grammar::{GrammarError, limits, strings};
 
 /// How values are written.

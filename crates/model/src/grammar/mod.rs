@@ -41,6 +41,7 @@ mod formats;
 mod lark;
 mod limits;
 mod schema;
+mod shape;
 mod strings;
 
 use std::fmt;

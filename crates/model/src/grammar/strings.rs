@@ -34,7 +34,7 @@ pub(super) fn search(pattern: &str) -> Result<String, String> {
                 _ => (rest, "(?s:.*)"),
             };
             let rest = llguidance::regex_to_lark(rest, "dw");
-            compile(&[rest.clone()])?;
+            compile(std::slice::from_ref(&rest))?;
             Ok(format!("{start}(?:{rest}){end}"))
         })
         .collect::<Result<_, String>>()?;

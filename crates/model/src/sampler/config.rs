@@ -5,6 +5,8 @@ use crate::TokenId;
 
 /// How the next token is chosen. `Default` is greedy.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct SamplerConfig {
     /// Divides the logits of the candidates that are left. 0 takes the likeliest token and ignores
     /// the filters.

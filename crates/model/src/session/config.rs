@@ -5,10 +5,9 @@ use carat_gguf::Gguf;
 use super::SessionError;
 use crate::arena::Need;
 use crate::audio::Audio;
-use crate::chat::ChatTemplate;
 use crate::config::Config;
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{Model, template_bytes};
 use crate::projector::ProjectorShape;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType, Snapshot};
 use crate::tokenizer::Tokenizer;
@@ -17,6 +16,8 @@ use crate::{Isa, TokenId, text, weights};
 
 /// How a session runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct SessionConfig {
     /// Most tokens the session may hold; 0 is the model's own context length. The cache of full
     /// layers takes memory as the conversation grows.
@@ -38,6 +39,7 @@ pub struct SessionConfig {
     /// window of keys and values: 335 MB for the 12B with f16.
     pub marks: usize,
     /// The instruction set.
+    #[cfg_attr(feature = "serde", serde(with = "crate::isa_name"))]
     pub isa: Isa,
 }
 
@@ -61,6 +63,7 @@ impl Default for SessionConfig {
 /// Bytes of memory that a model and a session need: what the system is asked for. Beside it a
 /// program has its own code, and the files of media take what they are while they are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Memory {
     /// The text model's weights, shared by all its sessions.
     pub weights: u64,
@@ -91,7 +94,7 @@ impl Memory {
         Self {
             weights: model.text_bytes(),
             projector: projector.map_or(0, |projector| projector.bytes),
-            tokenizer: texts(model.tokenizer().bytes(), model.chat_template()),
+            tokenizer: (model.tokenizer().bytes() + model.template_bytes()) as u64,
             kv: kv_bytes(model.config(), limits, marks),
             scratch: work_space(model.config(), projector, limits, chunk),
         }
@@ -121,12 +124,11 @@ impl MemoryPlan {
     /// Those of [`Model::open`](crate::Model::open) that can be known beforehand.
     pub fn new(gguf: &Gguf<'_>) -> Result<Self> {
         let config = Config::from_gguf(gguf)?;
-        let template = gguf.metadata().opt_string("tokenizer.chat_template")?;
-        let template = template.map(ChatTemplate::new).transpose()?;
+        let template = template_bytes(gguf)?;
         Ok(Self {
             weights: weights::check(gguf, &config)?,
             turning_pairs: weights::turning_pairs(gguf, &config)?,
-            tokenizer: texts(Tokenizer::from_gguf(gguf)?.bytes(), template.as_ref()),
+            tokenizer: (Tokenizer::from_gguf(gguf)?.bytes() + template) as u64,
             projector: None,
             config,
         })
@@ -158,10 +160,6 @@ impl MemoryPlan {
 
 fn kv_bytes(config: &Config, limits: KvLimits, marks: usize) -> u64 {
     KvCache::bytes(config, limits) + marks as u64 * Snapshot::bytes_max(config, limits)
-}
-
-fn texts(tokenizer: usize, template: Option<&ChatTemplate>) -> u64 {
-    (tokenizer + template.map_or(0, |template| template.source().len())) as u64
 }
 
 fn work_space(

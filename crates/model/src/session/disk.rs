@@ -26,20 +26,20 @@
 //! 200  32 bytes   hash
 //! ```
 //!
-//! The sections follow, each with a hash at its end. A hash is the BLAKE3 hash of *all* bytes before
-//! it, so no section can come from another file. All numbers are little-endian.
+//! The sections follow, each with a hash at its end. A hash is the BLAKE3 hash of *all* bytes
+//! before it, so no section can come from another file. All numbers are little-endian.
 //!
 //! 1. *Layers*, for each `u32` 0 sliding or 1 full, `u32` key heads, `u32` values of a head.
 //! 2. *Tokens*, `u32` each.
 //! 3. *Media*, for each `u32` 0 picture or 1 sound, `u32` 1 if its rows follow, `u64` position of
-//!    its first token and `u64` of the one after its last, 32 bytes of its key; then its rows, H f32
-//!    for each token, which are there if and only if not all of them are among the first N tokens.
+//!    its first token and `u64` of the one after its last, 32 bytes of its key; then its rows,
+//!    H f32 for each token, which are there if one of these is not among the first N tokens.
 //! 4. *Keys and values*: the residual row, if it is here, H f32; then layer by layer, and in each
 //!    head by head, the keys and then the values of positions 0..N on full layers and O..N on
 //!    sliding ones, as `KvType` stores a vector.
-//! 5. *Marks* ([`Session::mark`]) in order, for each `u64` its position P, `u64` 1 if a residual row
-//!    follows, that row, H f32, and then the keys and values of sliding layers as in section 4, of
-//!    the last W - 1 positions before P, or of as many as there are.
+//! 5. *Marks* ([`Session::mark`]) in order, for each `u64` its position P, `u64` 1 if a residual
+//!    row follows, that row, H f32, and then the keys and values of sliding layers as in section 4,
+//!    of the last W - 1 positions before P, or of as many as there are.
 //! 6. What the caller wants to keep with the session ([`Session::save_with`]), if there is some.
 //!
 //! What is read is compared with the model and the session's settings before memory is taken for

@@ -8,6 +8,8 @@ use crate::{Sampler, TokenId, TokenMask};
 
 /// Why generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Stop {
     /// The model chose this token. It was neither yielded nor appended.
     EndOfGeneration(TokenId),

@@ -61,8 +61,8 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz, or
-    /// there are not 1 to 64 channels.
+    /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz
+    /// (without the crate's feature `sound`: is not 16 kHz), or there are not 1 to 64 channels.
     pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_>> {
         self.model.audio()?;
         Ok(Listen {
@@ -85,7 +85,8 @@ impl Listen<'_> {
     /// # Errors
     /// For samples that are not finite (then nothing of the piece is taken), if the context cannot
     /// hold the sound, or it exceeds 30 s where that is refused. The session is best truncated to
-    /// where the sound began then.
+    /// where the sound began then. After [`Error::Cancelled`](crate::Error::Cancelled) the piece is
+    /// taken, and the next one, which may be empty, goes on with it.
     pub fn push(&mut self, interleaved: &[f32]) -> Result<()> {
         self.stream.push(interleaved, &mut self.samples)?;
         self.split(false)?;
@@ -108,7 +109,7 @@ impl Listen<'_> {
     pub fn finish(mut self) -> Result<()> {
         self.stream.finish(&mut self.samples)?;
         if self.samples.is_empty() && self.closed == 0 {
-            return Err(crate::audio::AudioError::NoSamples.into());
+            return Err(crate::audio::SamplesError::NoSamples.into());
         }
         self.split(true)?;
         match self.samples.is_empty() {
@@ -167,25 +168,28 @@ impl Listen<'_> {
         let from = self.heard();
         let samples = self.samples.len().min(to * FRAME);
         let media: Vec<Embedding> = match from < to {
-            true => vec![self.session.embed_samples(&self.samples[from * FRAME..samples])?],
+            true => vec![self.session.samples(&self.samples[from * FRAME..samples])?],
             false => Vec::new(),
         };
         let first = self.first.unwrap_or(self.session.tokens.len() + ids.len());
         ids.extend(std::iter::repeat_n(tokens.soft, to - from));
         ids.extend(ends.then_some(tokens.end));
-        self.session.append(None, &ids, &media, &mut |_| ControlFlow::Continue(()))?;
+        let result = self.session.append(None, &ids, &media, &mut |_| ControlFlow::Continue(()));
+        if self.session.tokens.len() >= first {
+            self.first = Some(first); // of what was cancelled the first chunks were heard
+        }
         // What is not closed has no key of its own: it is not known what it will be.
-        let key = MediaKey::sound(if ends { &self.samples[..samples] } else { &[] });
-        self.session.join_sound(key);
-        self.first = Some(first);
-        Ok(())
+        let is_closed = ends && result.is_ok();
+        let key = MediaKey::sound(if is_closed { &self.samples[..samples] } else { &[] });
+        self.session.join_sound(first, key);
+        result
     }
 }
 
 impl Session {
     /// Makes one medium of the last two, where the second goes on with the sound of the first, and
-    /// gives it its key.
-    fn join_sound(&mut self, key: MediaKey) {
+    /// gives it its key. Its first frame is at `first`.
+    fn join_sound(&mut self, first: usize, key: MediaKey) {
         if let [.., last, next] = &mut self.media[..]
             && !last.is_image
             && !next.is_image
@@ -194,7 +198,7 @@ impl Session {
             last.at.end = next.at.end;
             self.media.pop();
         }
-        if let Some(last) = self.media.last_mut() {
+        if let Some(last) = self.media.last_mut().filter(|last| last.at.start == first) {
             last.key = key;
         }
     }

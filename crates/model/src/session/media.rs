@@ -7,20 +7,18 @@ use std::sync::{Arc, Weak};
 use super::SessionError;
 use crate::TokenId;
 use crate::audio::{Clip, FRAME, LongClip, check_finite};
-use crate::chat::Rendered;
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::pages::MemoryError;
 use crate::projector::MediaTokens;
+use crate::rendered::Rendered;
 use crate::text::{MediaKey, Placed};
 use crate::video::{Video, timestamp};
 use crate::vision::Picture;
 
-/// A picture or a stretch of sound as the decoder takes it: rows that stand in for tokens. Made
-/// once by [`Session::embed_picture`](super::Session::embed_picture) or
-/// [`Session::embed_samples`](super::Session::embed_samples), used as often as wanted; a clone
-/// shares the rows.
+/// A picture or a stretch of sound as the decoder takes it: rows that stand in for one run of
+/// tokens. A [`Medium`] is made of them; a clone shares the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding {
     kind: Kind,
@@ -56,6 +54,7 @@ impl Embedding {
     }
 
     /// One that was made before, with its rows.
+    #[cfg(feature = "chat")]
     pub(crate) fn saved(is_image: bool, rows: Arc<[f32]>, tokens: usize, key: MediaKey) -> Self {
         let kind = if is_image { Kind::Image } else { Kind::Audio };
         Self { kind, rows, tokens, key }
@@ -109,7 +108,9 @@ impl Embedded {
     }
 }
 
-/// What a placeholder in a prompt stands for.
+/// What a placeholder in a prompt stands for. Made once by
+/// [`Session::embed_picture`](super::Session::embed_picture), `embed_clip`, `embed_samples` or
+/// `embed_video`, and used as often as wanted; a clone shares the rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Medium {
     /// A picture.
@@ -125,6 +126,29 @@ pub enum Medium {
     },
 }
 
+impl Medium {
+    /// The rows without what stands between them, in the order of their tokens, as
+    /// [`Input::Filled`](super::Input::Filled) takes them.
+    pub fn into_embeddings(self) -> Vec<Embedding> {
+        match self {
+            Self::Image(image) => vec![image],
+            Self::Audio(segments) => segments,
+            Self::Video { frames, sound } => {
+                frames.into_iter().map(|(_, frame)| frame).chain(sound).collect()
+            }
+        }
+    }
+}
+
+impl From<Embedding> for Medium {
+    fn from(embedding: Embedding) -> Self {
+        match embedding.kind {
+            Kind::Image => Self::Image(embedding),
+            Kind::Audio => Self::Audio(vec![embedding]),
+        }
+    }
+}
+
 /// A piece of a prompt.
 #[derive(Clone, Copy, Debug)]
 pub enum Part<'a> {
@@ -132,6 +156,18 @@ pub enum Part<'a> {
     Text(&'a str),
     /// What the user shows or plays.
     Medium(&'a Medium),
+}
+
+impl<'a> From<&'a str> for Part<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a Medium> for Part<'a> {
+    fn from(medium: &'a Medium) -> Self {
+        Self::Medium(medium)
+    }
 }
 
 /// A prompt written out: its tokens, with soft tokens where media stand, and the embeddings in the
@@ -313,7 +349,11 @@ impl super::Session {
     /// # Errors
     /// If the model was opened without a projector that sees, the picture has more columns or rows
     /// than the model has positions, or there is no memory.
-    pub fn embed_picture(&mut self, picture: &Picture) -> Result<Embedding> {
+    pub fn embed_picture(&mut self, picture: &Picture) -> Result<Medium> {
+        self.picture(picture).map(Medium::from)
+    }
+
+    fn picture(&mut self, picture: &Picture) -> Result<Embedding> {
         let (vision, _) = self.model.vision()?;
         let key = MediaKey::picture(picture);
         if let Some(rows) = self.embedded.find(key) {
@@ -330,15 +370,20 @@ impl super::Session {
         Ok(embedding)
     }
 
-    /// Turns mono samples at 16 kHz into rows of the decoder, one for each 40 ms begun.
+    /// Turns mono samples at 16 kHz into rows of the decoder, one for each 40 ms begun, in one
+    /// segment however long it is. A [`Clip`] may have come from other samples, and is split.
     ///
     /// # Errors
     /// If the model was opened without a projector that hears, there are no samples, one of them is
     /// not finite, or there is no memory.
-    pub fn embed_samples(&mut self, samples: &[f32]) -> Result<Embedding> {
+    pub fn embed_samples(&mut self, samples: &[f32]) -> Result<Medium> {
+        self.samples(samples).map(Medium::from)
+    }
+
+    pub(super) fn samples(&mut self, samples: &[f32]) -> Result<Embedding> {
         let (audio, _) = self.model.audio()?;
         if samples.is_empty() {
-            return Err(crate::audio::AudioError::NoSamples.into());
+            return Err(crate::audio::SamplesError::NoSamples.into());
         }
         check_finite(samples, 0)?;
         let tokens = samples.len().div_ceil(FRAME);
@@ -356,7 +401,7 @@ impl super::Session {
     /// As [`Session::embed_samples`](Self::embed_samples), and if `long` forbids to split.
     pub fn embed_clip(&mut self, clip: &Clip, long: LongClip) -> Result<Medium> {
         let segments = clip.segments(long)?.into_iter();
-        let embed = |range: Range<usize>| self.embed_samples(&clip.samples()[range]);
+        let embed = |range: Range<usize>| self.samples(&clip.samples()[range]);
         Ok(Medium::Audio(segments.map(embed).collect::<Result<_>>()?))
     }
 
@@ -368,12 +413,10 @@ impl super::Session {
     pub fn embed_video(&mut self, video: &Video, sound: Option<&Clip>) -> Result<Medium> {
         let mut frames: Vec<(f64, Embedding)> = Vec::with_capacity(video.frames.len());
         for frame in &video.frames {
-            frames.push((frame.seconds, self.embed_picture(&frame.picture)?));
+            frames.push((frame.seconds, self.picture(&frame.picture)?));
         }
-        let sound = match sound.map(|clip| self.embed_clip(clip, LongClip::Split)).transpose()? {
-            Some(Medium::Audio(segments)) => segments,
-            _ => Vec::new(),
-        };
+        let sound = sound.map(|clip| self.embed_clip(clip, LongClip::Split)).transpose()?;
+        let sound = sound.map_or_else(Vec::new, Medium::into_embeddings);
         Ok(Medium::Video { frames, sound })
     }
 

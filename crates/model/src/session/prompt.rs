@@ -36,8 +36,8 @@ impl Session {
         Ok(usage)
     }
 
-    /// Makes the session hold `prompt` and nothing else as [`Session::prompt`] does, and leaves what
-    /// is new in it pending.
+    /// Makes the session hold `prompt` and nothing else as [`Session::prompt`] does, and leaves
+    /// what is new in it pending.
     ///
     /// # Errors
     /// As [`Session::prompt`].

@@ -32,6 +32,8 @@ pub(crate) use stored::skip;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum KvType {
     /// f32: 4 bytes a value, exact.
     F32,

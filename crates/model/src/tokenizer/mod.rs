@@ -11,6 +11,16 @@
 //! 2. Spaces become U+2581, with one more before the text where the vocabulary asks for it.
 //! 3. User-defined plain tokens are cut out, leftmost first, of those the longest.
 //! 4. The rest is merged; a character that is no token becomes the byte tokens of its UTF-8.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), carat::Error> {
+//! let model = carat::Model::open("gemma.gguf")?;
+//! let tokenizer = model.tokenizer();
+//! let ids = tokenizer.encode("Where does <turn|> stand?"); // no special token among them
+//! assert_eq!(tokenizer.decode(&ids, false), "Where does <turn|> stand?");
+//! # Ok(())
+//! # }
+//! ```
 
 mod bpe;
 mod decode;
@@ -24,7 +34,7 @@ mod vocab;
 use carat_gguf::{Gguf, Metadata};
 
 use crate::TokenId;
-use crate::chat::Rendered;
+use crate::rendered::Rendered;
 use crate::weights;
 use bpe::Bpe;
 use encode::Encoding;

@@ -7,23 +7,37 @@
 //! ```
 //!
 //! There is no encoder: patches do not see each other here, only in the decoder.
+//!
+//! A [`Picture`] comes from a path, from the bytes of a file (both with the crate's feature
+//! `image`), or from RGB:
+//!
+//! ```no_run
+//! use carat::vision::{Budget, Picture};
+//! use carat::{Input, Part, Session};
+//!
+//! # fn show(session: &mut Session) -> Result<(), carat::Error> {
+//! let picture = Picture::from_rgb(640, 480, &[255; 640 * 480 * 3], Budget::default())?;
+//! # #[cfg(feature = "image")]
+//! let picture = Picture::open("photo.jpg", Budget::try_from(560)?)?;
+//! let picture = session.embed_picture(&picture)?;
+//! session.push(Input::Parts(&[Part::from("Here is a picture:"), Part::from(&picture)]))?;
+//! # Ok(())
+//! # }
+//! ```
 
-mod bmp;
-pub(crate) mod decode;
-mod gif;
-mod heif;
-mod ico;
+mod error;
 mod image;
-mod jpeg;
-mod orientation;
-mod png;
-mod pnm;
+#[cfg(feature = "image")]
+mod open;
 mod resize;
 mod sizes;
-mod tiff;
-mod webp;
 
-pub use image::{Budget, ImageError, PATCH as PATCH_SIDE, Picture};
+pub use error::VisionError;
+pub use image::{Budget, PATCH as PATCH_SIDE, Picture};
+
+#[cfg(feature = "image")]
+pub use crate::media::image::ImageError;
+pub use crate::media::pixels::PixelsError;
 
 use crate::arena::{Frame, Need};
 use crate::error::Result;
@@ -115,7 +129,7 @@ impl Vision {
     ) -> Result<()> {
         let (columns, rows, positions) = (picture.columns(), picture.rows(), self.positions());
         if columns > positions || rows > positions {
-            return Err(ImageError::Positions { columns, rows, positions }.into());
+            return Err(VisionError::Positions { columns, rows, positions }.into());
         }
         let hidden = out.len() / (columns * rows);
         let (isa, length) = (pool.isa(), self.length());

@@ -43,8 +43,8 @@ fn many_len(layer: &LayerConfig, tokens: usize) -> usize {
     2 * tokens.div_ceil(step) * layer.kv_heads * partial_len(step * layer.group(), layer.head_dim)
 }
 
-/// Attends all queries `q` of a stream, `[tokens, heads, head_dim]`, to the keys that their tokens see; `out`
-/// is shaped like `q`.
+/// Attends all queries `q` of a stream, `[tokens, heads, head_dim]`, to the keys that their tokens
+/// see; `out` is shaped like `q`.
 pub(super) fn softmax(
     pass: &Pass<'_>,
     layer: &LayerConfig,

@@ -1,8 +1,9 @@
 //! The keys and values of a cache as a saved session has them.
 //!
-//! Layers come in order. Each has for every head its keys and then its values, `[positions][bytes]`:
-//! all positions on full layers, those that a ring still holds on sliding ones. Positions come in
-//! order wherever they lie in memory, so the bytes fit any context and any rollback.
+//! Layers come in order. Each has for every head its keys and then its values,
+//! `[positions][bytes]`: all positions on full layers, those that a ring still holds on sliding
+//! ones. Positions come in order wherever they lie in memory, so the bytes fit any context and any
+//! rollback.
 
 use std::ops::Range;
 

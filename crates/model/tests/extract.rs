@@ -1,0 +1,81 @@
+//! Answers that are values of Rust types, whatever random weights would say.
+
+mod common;
+
+use carat::{
+    AnswerOptions, Chat, ChatConfig, ConversationError, Error, Message, SamplerConfig,
+    SessionConfig,
+};
+use common::{config, model};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+enum Shape {
+    Circle { radius: f32 },
+    Square { side: Option<u8> },
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Scene {
+    #[schemars(length(max = 12))]
+    title: String,
+    #[schemars(length(max = 2))]
+    shapes: Vec<Shape>,
+    is_dark: bool,
+    #[serde(default)]
+    #[schemars(range(min = -5, max = 5))]
+    level: i64,
+    pair: (u8, bool),
+}
+
+#[test]
+fn values_come_out_of_random_weights() {
+    let model = model("q4_0");
+    let session = SessionConfig { context: 1024, marks: 1, ..config() };
+    let (mut whole, mut shapes) = (0, 0);
+    for seed in 0..40 {
+        let config = ChatConfig { session: session.clone(), ..ChatConfig::default() };
+        let mut chat = Chat::new(&model, config).expect("a chat");
+        chat.push(Message::user("describe"));
+        let mut options = AnswerOptions::default();
+        options.sampling = SamplerConfig { temperature: 1.0, seed, ..SamplerConfig::default() };
+        match chat.extract::<Scene>(options) {
+            Ok(scene) => {
+                whole += 1;
+                shapes += scene.shapes.len();
+                assert!(scene.title.chars().count() <= 12 && scene.shapes.len() <= 2);
+                assert!((-5..=5).contains(&scene.level));
+                for shape in &scene.shapes {
+                    match shape {
+                        Shape::Circle { radius } => assert!(!radius.is_nan()),
+                        Shape::Square { side } => {
+                            assert!(side.is_none_or(|side| side % 2 < 2))
+                        }
+                    }
+                }
+                let _: (u8, bool) = scene.pair;
+                let _: bool = scene.is_dark;
+            }
+            // Numbers and white space may go on to the end of the context.
+            Err(Error::Conversation(ConversationError::Unfinished { text, .. })) => {
+                assert!(text.len() > 100, "{text}");
+            }
+            Err(e) => panic!("{seed}: {e}"),
+        }
+    }
+    assert!(whole >= 10 && shapes > 0, "{whole} {shapes}");
+}
+
+#[test]
+fn an_answer_that_is_cut_is_no_value() {
+    let model = model("q4_0");
+    let mut chat = Chat::new(&model, ChatConfig::default()).expect("a chat");
+    chat.push(Message::user("describe"));
+    let mut options = AnswerOptions::default();
+    options.max_tokens = Some(5);
+    let error = chat.extract::<Scene>(options).expect_err("five tokens are no scene");
+    assert!(matches!(error, Error::Conversation(ConversationError::Unfinished { .. })), "{error}");
+}

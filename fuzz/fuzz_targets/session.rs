@@ -1,0 +1,4 @@
+//! libFuzzer's entry to `carat_fuzz::session`; what is asserted stands there.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| carat_fuzz::session::session(data));
