@@ -7,6 +7,7 @@ use carat::audio::LongClip;
 use carat::{Isa, KvType, OpenOptions, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::answer::AnswerArgs;
 use crate::bench::args::BenchArgs;
 use crate::examples;
 use crate::media::{self, Reading, Source};
@@ -22,7 +23,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Continue a text, or answer one message with --chat
+    /// Answer one message, or continue a text with --raw
     #[command(after_help = examples::RUN)]
     Run(RunArgs),
     /// Talk with the model, turn by turn
@@ -69,22 +70,22 @@ pub(crate) struct RunArgs {
     /// Model file (GGUF; the first part of a split one)
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: PathBuf,
-    /// Text to continue, after what is piped in; `-` or nothing is standard input alone
+    /// Message to answer, after what is piped in; `-` or nothing is standard input alone
     pub(crate) prompt: Option<String>,
     #[command(flatten)]
     pub(crate) media: MediaArgs,
-    /// Treat the prompt as a message and wrap it in the file's chat template
-    #[arg(long)]
+    /// Continue the prompt as text, as is done where the file has no chat template
+    #[arg(long, conflicts_with_all = ["chat", "chat_template", "system"])]
+    pub(crate) raw: bool,
+    /// Refuse a file without a chat template, instead of continuing the prompt as text
+    #[arg(long, hide = true)]
     pub(crate) chat: bool,
     /// Jinja template to use instead of the file's
-    #[arg(long, value_name = "FILE", requires = "chat")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) chat_template: Option<PathBuf>,
     /// Instructions that stand before the message
-    #[arg(long, value_name = "TEXT", requires = "chat")]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// Let the model think first; its thoughts go to standard error
-    #[arg(long, requires = "chat")]
-    pub(crate) think: bool,
     /// Stop after N tokens; -1 is no limit but the end of the answer or the context
     #[arg(short = 'n', long, value_name = "N", default_value = "-1",
           allow_negative_numbers = true, value_parser = limit)]
@@ -92,6 +93,8 @@ pub(crate) struct RunArgs {
     /// Print instruction set, threads, memory, load time and seed as well
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
@@ -109,9 +112,6 @@ pub(crate) struct ChatArgs {
     /// Instructions that stand before the conversation
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
-    /// Let the model think first; its thoughts go to standard error
-    #[arg(long)]
-    pub(crate) think: bool,
     /// Stop every answer after N tokens; -1 is no limit but the end of the answer or the context
     #[arg(short = 'n', long, value_name = "N", default_value = "-1",
           allow_negative_numbers = true, value_parser = limit)]
@@ -121,6 +121,8 @@ pub(crate) struct ChatArgs {
     pub(crate) verbose: bool,
     #[command(flatten)]
     pub(crate) senses: SenseArgs,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]

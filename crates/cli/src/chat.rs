@@ -6,11 +6,11 @@
 //! common beginning.
 
 use std::io::{self, BufRead, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use carat::reply::StopStrings;
-use carat::{Embedding, Medium, Model, Sampler, Session, SessionConfig};
+use carat::{AnswerOptions, Chat, Medium, Message, Model, Role};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Editor};
@@ -18,10 +18,11 @@ use rustyline::{CompletionType, Editor};
 use crate::args::ChatArgs;
 use crate::interrupt::{self, Guard};
 use crate::media::{self, Reading, Source};
-use crate::prompt::Conversation;
-use crate::reply::{End, reply};
-use crate::run::{end_line, engine_line, sampling_line};
+use crate::reply::{reply, speed_line};
+use crate::run::{ANSWER_ROOM, end_line, engine_line, sampling_line};
+use crate::talk::{self, Beginning};
 use crate::text::{self, say};
+use crate::voice::Voice;
 use crate::{load, sentence};
 use complete::Completion;
 use line::Line;
@@ -31,36 +32,56 @@ mod line;
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let stop = args.sampling.stop()?;
-    interrupt::install()?;
     let template = load::chat_template(args.chat_template.as_deref())?;
     let reading = args.senses.reading()?;
+    let file = args.answer.session.clone();
+    let saved = file.as_deref().map(|file| talk::saved(file, args.engine.ctx)).transpose()?;
+    let saved = saved.flatten();
+    let wanted = args.answer.read(&args.model)?;
+    interrupt::install()?;
     let (model, senses) = open(args)?;
-    let base = args.engine.session(0, model.config().context);
-    let config = SessionConfig { rollback: ROLLBACK.min(base.context), ..base };
-    let settings = args.sampling.config();
-    let conversation = Conversation::new(&model, &args.model, template.as_ref(), args.think)?;
-    let mut chat = Chat {
-        args,
+    let held = saved.map_or(0, |saved| saved.tokens.saturating_add(ANSWER_ROOM));
+    let config = talk::session_config(&args.engine, held, model.config().context);
+    let beginning = Beginning {
         model: &model,
-        session: load::session(&model, config)?,
-        sampler: Sampler::new(settings.clone(), model.tokenizer().vocab_size())?,
-        stop,
-        conversation,
-        shown: Vec::new(),
+        path: &args.model,
+        config,
+        template: template.map(Arc::new),
+        wanted: &wanted,
+        system: args.system.as_deref(),
+    };
+    let chat = match file.as_deref().filter(|_| saved.is_some()) {
+        Some(file) => beginning.restore(file)?,
+        None => beginning.new_chat()?,
+    };
+    let mut options = wanted.options();
+    options.max_tokens = args.max_tokens.tokens();
+    (options.sampling, options.stop) = (args.sampling.config(), stop);
+    if args.verbose {
+        say!("{}\n{}", engine_line(chat.session()), sampling_line(&options.sampling));
+    }
+    let mut talk = Talk {
+        args,
+        beginning,
+        chat,
+        options,
+        file,
+        is_changed: false,
         reading,
         senses,
         attached: Vec::new(),
         failures: 0,
     };
-    chat.reset();
-    if args.verbose {
-        say!("{}\n{}", engine_line(&chat.session), sampling_line(&settings));
+    let held = match io::stdin().is_terminal() && io::stdout().is_terminal() {
+        true => talk.interactive(),
+        false => talk.piped(),
+    };
+    // What was said is saved however the conversation ended.
+    let saved = talk.keep();
+    if let (Err(_), Err(e)) = (&held, &saved) {
+        say!("carat: {}", sentence(e.as_ref()));
     }
-    if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        chat.interactive()
-    } else {
-        chat.piped()
-    }
+    held.and(saved)
 }
 
 /// The model, with its projector where there is one, and why there is none otherwise: a
@@ -86,15 +107,15 @@ fn is_projector(e: &anyhow::Error) -> bool {
     matches!(e.downcast_ref(), Some(carat::Error::Projector { .. }))
 }
 
-struct Chat<'a> {
+struct Talk<'a> {
     args: &'a ChatArgs,
-    model: &'a Model,
-    session: Session,
-    sampler: Sampler,
-    stop: StopStrings,
-    conversation: Conversation<'a>,
-    /// Media that the session holds.
-    shown: Vec<Embedding>,
+    beginning: Beginning<'a>,
+    chat: Chat,
+    options: AnswerOptions,
+    /// Where /save without a name saves, and with --session the end of the conversation.
+    file: Option<PathBuf>,
+    /// Whether anything happened since the conversation was begun, loaded or saved.
+    is_changed: bool,
     reading: Reading,
     /// Why the model has no senses, if it has none.
     senses: Result<(), String>,
@@ -104,7 +125,7 @@ struct Chat<'a> {
     failures: usize,
 }
 
-impl Chat<'_> {
+impl Talk<'_> {
     /// A person: line editing, and errors that do not end the conversation.
     fn interactive(&mut self) -> Result<()> {
         let config = rustyline::Config::builder().completion_type(CompletionType::List).build();
@@ -143,33 +164,95 @@ impl Chat<'_> {
 
     /// Does what a line asks for; true if that is to leave.
     fn line(&mut self, text: &str) -> Result<bool> {
-        match Line::parse(text) {
-            Line::Nothing => {}
-            Line::Say(text) => self.say(text)?,
-            Line::Help => say!("{HELP}"),
-            Line::Reset => {
-                self.reset();
-                say!("the conversation begins anew");
+        let done = match Line::parse(text) {
+            Line::Nothing => Ok(()),
+            Line::Say(text) => return self.say(text).map(|()| false),
+            Line::Help => {
+                say!("{HELP}");
+                Ok(())
+            }
+            Line::Clear => {
+                self.clear();
+                Ok(())
+            }
+            Line::Undo => {
+                self.undo();
+                Ok(())
             }
             Line::Exit => return Ok(true),
-            Line::Attach(command, path) => {
-                if let Err(e) = self.attach(command, path) {
-                    say!("carat: {}", sentence(e.as_ref()));
-                    self.failures += 1;
-                }
+            Line::Path("/save", path) => self.save(path),
+            Line::Path("/load", path) => self.load(path),
+            Line::Path(command, path) => self.attach(command, path),
+            Line::Unknown(command) => {
+                say!("there is no command {command}, /help lists them");
+                Ok(())
             }
-            Line::Unknown(command) => say!("there is no command {command}, /help lists them"),
+        };
+        if let Err(e) = done {
+            say!("carat: {}", sentence(e.as_ref()));
+            self.failures += 1;
         }
         Ok(false)
     }
 
-    /// Begins the conversation: nothing but the instructions has been said.
-    fn reset(&mut self) {
+    /// Begins the conversation anew: nothing but the instructions has been said.
+    fn clear(&mut self) {
         self.attached.clear();
-        self.conversation.reset();
-        self.sampler.reset();
-        if let Some(system) = &self.args.system {
-            self.conversation.say("system", system);
+        self.chat.clear();
+        self.is_changed = true;
+        say!("the conversation begins anew");
+    }
+
+    /// Takes the last turn back.
+    fn undo(&mut self) {
+        let is_done = self.chat.undo();
+        self.is_changed |= is_done;
+        say!("{}", if is_done { "the last turn is taken back" } else { "nothing was said yet" });
+    }
+
+    /// Saves the conversation to a file, or to that which it belongs to.
+    fn save(&mut self, written: &str) -> Result<()> {
+        let named = (!written.is_empty()).then(|| line::path(written));
+        let Some(file) = named.or_else(|| self.file.clone()) else {
+            bail!("/save needs a path, as in /save rain.session")
+        };
+        talk::save(&self.chat, &file)?;
+        say!("saved to {}", file.display());
+        if self.file.get_or_insert(file.clone()) == &file {
+            self.is_changed = false;
+        }
+        Ok(())
+    }
+
+    /// Goes on with the conversation in a file, from then on the one that it belongs to.
+    fn load(&mut self, written: &str) -> Result<()> {
+        if written.is_empty() {
+            bail!("/load needs a path, as in /load rain.session");
+        }
+        let file = line::path(written);
+        self.keep()?;
+        let chat = self.beginning.restore(&file)?;
+        self.chat = chat;
+        self.attached.clear();
+        self.is_changed = false;
+        let turns = self.chat.messages().iter().filter(|message| message.role == Role::User);
+        match turns.count() {
+            1 => say!("the conversation goes on after one turn"),
+            n => say!("the conversation goes on after {n} turns"),
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Saves what would be lost, if it is to be kept.
+    fn keep(&mut self) -> Result<()> {
+        match &self.file {
+            Some(file) if self.is_changed && self.args.answer.session.is_some() => {
+                talk::save(&self.chat, file)?;
+                self.is_changed = false;
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -194,7 +277,7 @@ impl Chat<'_> {
         let read = source.read(self.reading);
         guard.check()?;
         let read = read?;
-        let medium = read.embed(&mut self.session, self.reading.long);
+        let medium = read.embed(self.chat.session_mut(), self.reading.long);
         guard.check()?;
         self.attached.push(medium?);
         say!("the next message shows it in {} tokens, about", read.tokens());
@@ -203,38 +286,27 @@ impl Chat<'_> {
 
     /// One turn. A message without an answer leaves no trace in the conversation.
     fn say(&mut self, text: &str) -> Result<()> {
-        self.conversation.show(&std::mem::take(&mut self.attached), text);
-        match self.answer() {
-            Ok(Some(answer)) => self.conversation.say("assistant", &answer),
-            Ok(None) => self.conversation.unsay(),
+        self.chat.push(Message::showing(std::mem::take(&mut self.attached), text));
+        let mut voice = Voice::new(self.beginning.model.tokenizer(), self.args.answer.json);
+        let ended = match reply(&mut self.chat, self.options.clone(), TOO_LONG, &mut voice) {
+            Ok(ended) => ended,
             Err(e) => {
-                self.conversation.unsay();
+                self.chat.undo();
                 return Err(e);
             }
-        }
-        Ok(())
-    }
-
-    fn answer(&mut self) -> Result<Option<String>> {
-        let prompt = self.conversation.prompt()?;
-        let tokenizer = self.model.tokenizer();
-        let (session, sampler) = (&mut self.session, &mut self.sampler);
-        let (shown, max_tokens) = (&mut self.shown, self.args.max_tokens.tokens());
-        let stop = self.stop.clone();
-        let reply = reply(session, sampler, tokenizer, &prompt, shown, max_tokens, stop)?;
-        match io::stdout().is_terminal() {
-            true => end_line(&reply.text)?,
-            false => text::print("\n")?,
+        };
+        self.is_changed |= talk::close_turn(&mut self.chat, &ended);
+        if !voice.is_json() {
+            match io::stdout().is_terminal() {
+                true => end_line(voice.said())?,
+                false => text::print("\n")?,
+            }
         }
         if self.args.verbose {
-            say!("{}", reply.speed.line());
+            say!("{}", speed_line(&ended));
         }
-        if reply.end == End::ContextFull {
-            let context = self.session.context();
-            say!("the context of {context} tokens is full: /reset begins anew, --ctx N makes room");
-        }
-        let nothing = reply.end == End::Interrupted && reply.speed.tokens == 0;
-        Ok((!nothing).then_some(reply.text))
+        talk::say_if_full(&ended, self.chat.session().context(), FULL);
+        Ok(())
     }
 }
 
@@ -272,16 +344,22 @@ fn join_lines(mut next: impl FnMut(&str) -> io::Result<Option<String>>) -> Resul
     Ok(Some(text))
 }
 
-/// Templates render an answer differently than it came about, so the session goes back to where
-/// the answer began. That is cheap for answers up to so many tokens; longer ones cost a full pass
-/// over the conversation once it has outgrown the sliding window.
-const ROLLBACK: usize = 1024;
+/// What to do, beside --ctx, about a message that has no room.
+const TOO_LONG: &str = "; /undo takes back the last turn, /clear all of them, and --drop-oldest \
+                        forgets the oldest ones by itself";
+
+/// What to do about an answer that had no room to end.
+const FULL: &str = ": /undo takes back this turn, /clear begins anew, --ctx N makes room and \
+                    --drop-oldest forgets the oldest turns";
 
 const HELP: &str = "\
 /image PATH  show a picture with the next message
 /audio PATH  play sound with the next message
 /video PATH  show a video with the next message
-/reset       forget the conversation
+/undo        take back the last message and its answer
+/clear       forget the conversation but for the instructions (or /reset)
+/save [FILE] save the conversation, without a name to where it was loaded from
+/load FILE   go on with a conversation that was saved
 /help        this list
 /exit        leave (or Ctrl-D)
 Tab completes commands and paths. A line that ends in \\ goes on in the next one.

@@ -2,8 +2,8 @@
 
 pub(crate) const TOP: &str = "\
 Examples:
-  carat run -m gemma.gguf \"The capital of France is\"
-  carat run -m gemma.gguf --chat \"Write a haiku about rain\"
+  carat run -m gemma.gguf \"Write a haiku about rain\"
+  carat run -m gemma.gguf --raw \"The capital of France is\"
   carat chat -m gemma.gguf
   carat inspect gemma.gguf
   carat bench --synthetic 12b
@@ -12,26 +12,52 @@ Exit codes: 0 done, 1 failed, 2 not understood.";
 
 pub(crate) const RUN: &str = "\
 Examples:
-  carat run -m gemma.gguf \"Once upon a time\" -n 100
-  carat run -m gemma.gguf --chat --system \"Answer in French.\" \"Where is Oslo?\"
-  carat run -m gemma.gguf --chat --image photo.jpg \"What is this?\"
-  carat run -m gemma.gguf --chat --audio memo.m4a --audio reply.wav \"Do they agree?\"
-  carat run -m gemma.gguf --greedy --kv q8 -t 4 --cache \"2 + 2 =\"
-  git diff | carat run -m gemma.gguf --chat \"Write a commit message for this diff.\"
-  curl -s example.org/cat.jpg | carat run -m gemma.gguf --chat --image - \"What is this?\"
+  carat run -m gemma.gguf \"Why is the sky blue?\"
+  carat run -m gemma.gguf --raw \"Once upon a time\" -n 100
+  carat run -m gemma.gguf --system \"Answer in French.\" \"Where is Oslo?\"
+  carat run -m gemma.gguf --image photo.jpg \"What is this?\"
+  carat run -m gemma.gguf --audio memo.m4a --audio reply.wav \"Do they agree?\"
+  carat run -m gemma.gguf --greedy --kv q8 -t 4 --cache \"What is 2 + 2?\"
+  carat run -m gemma.gguf --schema film.json \"Describe a film.\"
+  carat run -m gemma.gguf --tools tools.json --json \"Will it rain in Oslo?\"
+  carat run -m gemma.gguf --session trip.session \"And the day after?\"
+  git diff | carat run -m gemma.gguf \"Write a commit message for this diff.\"
+  curl -s example.org/cat.jpg | carat run -m gemma.gguf --image - \"What is this?\"
 
-The prompt stands after a text that is piped in, with an empty line between. The answer goes to
-standard output as it comes, everything else to standard error. Ctrl-C ends the answer; a second
-one ends the program.";
+The prompt is a message where the file has a chat template, or --chat-template names one. With
+--raw, and where there is none, it is a text that the model continues. It stands after what is
+piped in, with an empty line between. The answer goes to standard output as it comes, everything
+else to standard error. Ctrl-C ends the answer; a second one ends the program.
+
+--session FILE keeps a conversation: its messages, pictures and sound among them, its tools, and
+what the model has read of it, so that going on costs the new message alone. The file belongs to
+the model and to --kv, and takes about a gigabyte with a model of 12B. It is replaced once
+the answer is over; after an error it stays as it was.
+
+--json prints one object a line, each with a type:
+  text, thought        text
+  token                id, text, logprob, top: of --logprobs, before what the token says
+  tool_call            id, name, arguments
+  invalid_tool_call    text, reason: the model was cut off, or calls what it was not offered
+  dropped              messages: how many --drop-oldest forgot
+  done                 reason: stop, tool_calls, stop_string, length, context, repetition or
+                       cancelled; stop_string; usage: prompt_tokens, cached_tokens,
+                       completion_tokens, thought_tokens; timings in seconds: prompt, first_token,
+                       rest";
 
 pub(crate) const CHAT: &str = "\
 Examples:
   carat chat -m gemma.gguf
-  carat chat -m gemma.gguf --system \"You are a patient teacher.\" --think
+  carat chat -m gemma.gguf --system \"You are a patient teacher.\" --think=2000
+  carat chat -m gemma.gguf --session trip.session --drop-oldest
   printf 'Hello\\nWhat did I say?\\n' | carat chat -m gemma.gguf
 
 A line that ends in \\ goes on in the next one. /image, /audio and /video with a path show and play
-with the next message; /help shows all commands.";
+with the next message; /help shows all commands.
+
+With --session the conversation is saved when it ends, by an error as well; /save and /load do so
+by hand, and what was loaded is the file from then on. `carat run --help` says what such a file
+holds, and what --json prints. Ctrl-C ends an answer, and never the conversation.";
 
 pub(crate) const INSPECT: &str = "\
 Examples:

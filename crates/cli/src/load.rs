@@ -46,6 +46,16 @@ pub(crate) fn tokenizer(path: &Path) -> Result<Tokenizer> {
     load().map_err(|e| about(path, "cannot read the vocabulary of", e))
 }
 
+/// Whether the model at `path` has a chat template; nothing but metadata is read.
+pub(crate) fn has_chat_template(path: &Path) -> Result<bool> {
+    let load = || -> Result<bool> {
+        let source = Source::open(path)?;
+        let gguf = source.parse()?;
+        Ok(gguf.metadata().opt_string("tokenizer.chat_template")?.is_some())
+    };
+    load().map_err(|e| about(path, "cannot open model", e))
+}
+
 /// The error after `what` and the path, unless it names the path itself.
 pub(crate) fn about(path: &Path, what: &str, e: impl Into<anyhow::Error>) -> anyhow::Error {
     let (e, path) = (e.into(), path.display().to_string());

@@ -19,6 +19,7 @@ use crate::args::{Cli, Command, EvalCommand, RunArgs};
 use crate::interrupt::Interrupted;
 use crate::text::say;
 
+mod answer;
 mod args;
 mod bench;
 mod chat;
@@ -34,7 +35,9 @@ mod reply;
 mod room;
 mod run;
 mod sampling;
+mod talk;
 mod text;
+mod voice;
 
 fn main() -> ExitCode {
     let words: Vec<_> = env::args_os().collect();

@@ -1,93 +1,32 @@
 //! From what the user said to the tokens of a session.
 
 use std::io::{self, IsTerminal, Read};
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use carat::{ChatTemplate, MediaPrompt, Medium, Model, Part, TokenId, Tokenizer};
+use carat::{MediaPrompt, Medium, Model, Part, Thinking, TokenId, Tokenizer, Tool};
 use serde_json::{Value, json};
 
 use crate::Usage;
 
-/// Messages, and how the model's template renders them.
-pub(crate) struct Conversation<'m> {
-    model: &'m Model,
-    template: &'m ChatTemplate,
-    messages: Vec<Value>,
-    /// What the messages show, each with the number of its message.
-    media: Vec<(usize, Medium)>,
-    think: bool,
-}
-
-impl<'m> Conversation<'m> {
-    /// An empty conversation with `model`, which was read from the file at `path`. `template`
-    /// stands in for the model's own.
-    pub(crate) fn new(
-        model: &'m Model,
-        path: &Path,
-        template: Option<&'m ChatTemplate>,
-        think: bool,
-    ) -> Result<Self> {
-        let Some(template) = template.or_else(|| model.chat_template()) else {
-            let path = path.display();
-            bail!(
-                "{path} has no chat template (tokenizer.chat_template): \
-                 give one with --chat-template FILE, or continue text with `carat run` and \
-                 without --chat"
-            );
-        };
-        Ok(Self { model, template, messages: Vec::new(), media: Vec::new(), think })
-    }
-
-    /// Adds a message by `role`: system, user or assistant.
-    pub(crate) fn say(&mut self, role: &str, text: &str) {
-        self.messages.push(json!({ "role": role, "content": text }));
-    }
-
-    /// Adds a message of the user that shows media before it says something.
-    pub(crate) fn show(&mut self, media: &[Medium], text: &str) {
-        if media.is_empty() {
-            return self.say("user", text);
-        }
-        let number = self.messages.len();
-        self.media.extend(media.iter().map(|medium| (number, medium.clone())));
-        self.messages.push(showing(media.iter().map(part), text));
-    }
-
-    /// Takes the last message back.
-    pub(crate) fn unsay(&mut self) {
-        self.messages.pop();
-        self.media.retain(|(number, _)| *number < self.messages.len());
-    }
-
-    /// Takes all messages back.
-    pub(crate) fn reset(&mut self) {
-        self.messages.clear();
-        self.media.clear();
-    }
-
-    /// The tokens of the whole conversation up to where the model speaks. What the messages say
-    /// is text and never a special token, whatever it looks like.
-    pub(crate) fn prompt(&self) -> Result<MediaPrompt> {
-        let context = context(self.model.tokenizer(), &self.messages, self.think);
-        let rendered = self.template.render(&context).context("cannot render the conversation")?;
-        let media: Vec<_> = self.media.iter().map(|(_, medium)| medium.clone()).collect();
-        let prompt = MediaPrompt::from_conversation(self.model, &rendered, &media)
-            .context("cannot write the media into the prompt")?;
-        Ok(with_bos(self.model, prompt))
-    }
-}
-
 /// What a chat template renders: a conversation that the model is to continue.
-pub(crate) fn context(tokenizer: &Tokenizer, messages: &[Value], think: bool) -> Value {
+pub(crate) fn context(
+    tokenizer: &Tokenizer,
+    messages: &[Value],
+    tools: &[Tool],
+    thinking: Thinking,
+) -> Value {
     let special = |id: Option<TokenId>| id.and_then(|id| tokenizer.token(id));
-    json!({
+    let mut context = json!({
         "messages": messages,
         "add_generation_prompt": true,
-        "enable_thinking": think,
+        "enable_thinking": thinking != Thinking::Off,
         "bos_token": special(tokenizer.bos()).unwrap_or_default(),
         "eos_token": special(tokenizer.eos()).unwrap_or_default(),
-    })
+    });
+    if !tools.is_empty() {
+        context["tools"] = tools.iter().map(|tool| Value::from(tool.clone())).collect();
+    }
+    context
 }
 
 /// A message of the user that shows media of these kinds before it says something.
@@ -95,15 +34,6 @@ pub(crate) fn showing(kinds: impl Iterator<Item = &'static str>, text: &str) -> 
     let parts = kinds.map(|kind| json!({ "type": kind }));
     let parts: Vec<_> = parts.chain([json!({ "type": "text", "text": text })]).collect();
     json!({ "role": "user", "content": parts })
-}
-
-/// The part of a message that a chat template expects for a medium.
-fn part(medium: &Medium) -> &'static str {
-    match medium {
-        Medium::Image(_) => "image",
-        Medium::Audio(_) => "audio",
-        Medium::Video { .. } => "video",
-    }
 }
 
 /// The tokens of a text to be continued: BOS where the model wants it, and no special tokens.

@@ -1,176 +1,187 @@
-//! One answer of the model: evaluate what is new, then stream tokens until something ends it.
+//! One answer of the model: evaluate what is new, then stream what it says until something ends it.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use carat::reply::{Piece, Splitter, StopStrings};
+use carat::sampler::log_probabilities;
 use carat::{
-    Embedding, Error, Input, MediaPrompt, Sampler, Session, SessionError, Stop, TokenId, Tokenizer,
+    AnswerOptions, Chat, Error, Event, Finish, Input, MediaPrompt, Sampler, Session, SessionError,
+    Stop, Timings, Usage,
 };
 
 use crate::interrupt::Guard;
 use crate::progress::{Progress, Unit};
-use crate::text::{self, say};
+use crate::voice::{Ended, Voice};
 
-/// What came out of an answer.
-pub(crate) struct Reply {
-    /// The visible text, without thoughts.
-    pub(crate) text: String,
-    pub(crate) end: End,
-    pub(crate) speed: Speed,
-}
-
-/// Why an answer is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The model said so.
-    Model,
-    /// A stop string, which is no part of the text.
-    StopString,
-    /// As many tokens as were asked for.
-    MaxTokens,
-    /// No room is left in the context.
-    ContextFull,
-    /// Ctrl-C.
-    Interrupted,
-}
-
-/// How fast an answer came.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Speed {
-    /// Tokens of the prompt that had to be evaluated.
-    pub(crate) prompt_wanted: usize,
-    /// Those that were, fewer where Ctrl-C came first, and the time they took.
-    pub(crate) prompt_tokens: usize,
-    pub(crate) prompt: Duration,
-    /// From the start of the prompt to the first token; `None` where none came.
-    pub(crate) first: Option<Duration>,
-    /// Tokens generated, and the time from the first to the last.
-    pub(crate) tokens: usize,
-    pub(crate) rest: Duration,
-}
-
-/// Answers `prompt`, the tokens of everything said so far. What the session already holds of it
-/// is kept; `shown` are the media it holds, and afterwards those of the prompt. Text goes to
-/// standard output as it comes, up to the first string of `stop`; thoughts to standard error.
+/// Answers the last message of a conversation. `hint` says what to do, beside --ctx, if it outgrew
+/// the context.
 pub(crate) fn reply(
-    session: &mut Session,
-    sampler: &mut Sampler,
-    tokenizer: &Tokenizer,
-    prompt: &MediaPrompt,
-    shown: &mut Vec<Embedding>,
-    max_tokens: Option<usize>,
-    stop: StopStrings,
-) -> Result<Reply> {
-    let guard = Guard::new();
-    let mut speed = Speed::default();
+    chat: &mut Chat,
+    options: AnswerOptions,
+    hint: &str,
+    voice: &mut Voice<'_>,
+) -> Result<Ended> {
+    let _guard = Guard::new();
     let begun = Instant::now();
-    let (kept, media_kept) = keep_common(session, prompt, shown)?;
-    speed.prompt_wanted = prompt.ids.len() - kept;
-    shown.clone_from(&prompt.media);
-    let (ids, media) = (&prompt.ids[kept..], &prompt.media[media_kept..]);
-    let evaluated = evaluate(session, ids, media)?;
-    speed.prompt = begun.elapsed();
-    speed.prompt_tokens = session.tokens().len() - kept;
-    let mut voice = Voice::new(tokenizer, &prompt.ids, stop);
-    if !evaluated {
-        return Ok(Reply { text: voice.text, end: End::Interrupted, speed });
+    let result = streamed(chat, options, hint, voice);
+    // Ctrl-C came while the prompt was read: an answer that is under way tells it by itself.
+    if let Err(e) = &result
+        && let Some(Error::Cancelled { done, total }) = e.downcast_ref()
+    {
+        let (done, total) = (*done as usize, *total as usize);
+        let ended = cancelled(chat.session(), done, total, begun.elapsed());
+        voice.end(&ended)?;
+        return Ok(ended);
     }
-    let mut end = None;
-    sampler.begin_answer();
-    let mut tokens = session.generate(sampler);
-    let max_tokens = max_tokens.unwrap_or(usize::MAX);
-    while speed.tokens < max_tokens {
-        if guard.stopped() {
-            end = Some(End::Interrupted);
-            break;
-        }
-        let token = match tokens.next() {
-            None => break,
-            Some(Err(Error::Cancelled { .. })) => {
-                end = Some(End::Interrupted);
-                break;
-            }
-            Some(token) => token.context("cannot generate the next token")?,
-        };
-        voice.say(token)?;
-        speed.tokens += 1;
-        let now = begun.elapsed();
-        speed.rest = now - *speed.first.get_or_insert(now);
-        if voice.is_stopped() {
-            end = Some(End::StopString);
-            break;
-        }
-    }
-    voice.finish()?;
-    let end = end.unwrap_or_else(|| match session.stop() {
-        Some(Stop::EndOfGeneration(_)) => End::Model,
-        Some(Stop::ContextFull) => End::ContextFull,
-        None => End::MaxTokens,
+    result
+}
+
+fn streamed(
+    chat: &mut Chat,
+    options: AnswerOptions,
+    hint: &str,
+    voice: &mut Voice<'_>,
+) -> Result<Ended> {
+    let limit = chat.model().config().context;
+    let mut bar = Progress::new("reading", Unit::Tokens);
+    let begin = chat.reply_with(options, &mut |progress| {
+        bar.set(progress.done as u64, progress.total as u64);
+        ControlFlow::Continue(())
     });
-    Ok(Reply { text: voice.text, end, speed })
-}
-
-impl Speed {
-    /// One line for people.
-    pub(crate) fn line(&self) -> String {
-        let mut line = format!("prompt: {}", self.prompt_tokens);
-        if self.prompt_tokens < self.prompt_wanted {
-            let _ = write!(line, " of {}", self.prompt_wanted);
+    drop(bar);
+    let answer = match begin {
+        Err(Error::Session(SessionError::ContextFull { wanted, context })) => {
+            bail!(too_long(wanted, context, limit) + hint)
         }
-        line.push_str(" tokens");
-        if let Some(rate) = rate(self.prompt_tokens, self.prompt) {
-            let _ = write!(line, ", {rate} tokens/s");
+        begin => begin.context("cannot read the conversation")?,
+    };
+    for event in answer {
+        match event.context("cannot generate the next token")? {
+            Event::Done(done) => {
+                let evaluated = done.usage.prompt_tokens - done.usage.cached_tokens;
+                let (reason, usage, timings) = (done.reason, done.usage, done.timings);
+                let ended = Ended { reason, usage, timings, evaluated };
+                voice.end(&ended)?;
+                return Ok(ended);
+            }
+            event => voice.event(&event)?,
         }
-        if let Some(first) = self.first {
-            let _ = write!(line, "; first token after {:.2} s", first.as_secs_f64());
-        }
-        let _ = write!(line, "; generated: {} tokens", self.tokens);
-        if let Some(rate) = rate(self.tokens.saturating_sub(1), self.rest) {
-            let _ = write!(line, ", {rate} tokens/s");
-        }
-        line
     }
+    bail!("the answer ended without a reason, which is a fault of this program")
 }
 
-/// Takes back what the session holds beyond its common beginning with `prompt`, and returns how
-/// many tokens and media that beginning has. At least one token is left to evaluate: its logits
-/// start the answer.
-fn keep_common(
+/// How an answer ended that Ctrl-C ended while the prompt was read: `done` of `total` new tokens.
+fn cancelled(session: &Session, done: usize, total: usize, time: Duration) -> Ended {
+    let (mut usage, mut timings) = (Usage::default(), Timings::default());
+    usage.cached_tokens = session.len().saturating_sub(done);
+    usage.prompt_tokens = usage.cached_tokens + total;
+    timings.prompt = time;
+    Ended { reason: Finish::Cancelled, usage, timings, evaluated: done }
+}
+
+/// How a text is continued.
+pub(crate) struct Continuation {
+    pub(crate) sampler: Sampler,
+    pub(crate) max_tokens: Option<usize>,
+    pub(crate) stop: Vec<String>,
+    /// Log-probabilities of how many likeliest tokens are wanted.
+    pub(crate) log_probabilities: Option<usize>,
+}
+
+/// Continues `prompt` in an empty session.
+pub(crate) fn continue_text(
     session: &mut Session,
     prompt: &MediaPrompt,
-    shown: &[Embedding],
-) -> Result<(usize, usize)> {
-    let most = prompt.ids.len().saturating_sub(1);
-    let pairs = session.tokens().iter().zip(&prompt.ids);
-    let mut common = pairs.take_while(|(a, b)| a == b).count().min(most);
-    let mut media = 0;
-    for (place, medium) in prompt.places(session.model())?.into_iter().zip(&prompt.media) {
-        if place.start >= common {
-            break;
-        }
-        // Pictures of one size have the same tokens. A medium is kept with the token after it.
-        if shown.get(media) != Some(medium) || common <= place.end {
-            common = place.start;
-            break;
-        }
-        media += 1;
+    how: Continuation,
+    voice: &mut Voice<'_>,
+) -> Result<Ended> {
+    let guard = Guard::new();
+    let begun = Instant::now();
+    let is_read = evaluate(session, prompt)?;
+    let (mut usage, mut timings) = (Usage::default(), Timings::default());
+    usage.prompt_tokens = prompt.ids.len();
+    timings.prompt = begun.elapsed();
+    let evaluated = session.len();
+    let mut reason = Finish::Cancelled;
+    if is_read {
+        let mut words = Words { stop: StopStrings::new(&how.stop)?, strings: &how.stop, voice };
+        let (mut sampler, tokenizer) = (how.sampler, session.model().clone());
+        let mut splitter = Splitter::after(tokenizer.tokenizer(), &prompt.ids);
+        sampler.begin_answer();
+        reason = loop {
+            if usage.completion_tokens >= how.max_tokens.unwrap_or(usize::MAX) {
+                break Finish::MaxTokens;
+            }
+            if guard.stopped() {
+                break Finish::Cancelled;
+            }
+            let logits = match how.log_probabilities.map(|_| session.logits().map(<[f32]>::to_vec))
+            {
+                Some(Err(Error::Cancelled { .. })) => break Finish::Cancelled,
+                logits => logits.transpose().context("cannot generate the next token")?,
+            };
+            let token = match session.generate(&mut sampler).next() {
+                Some(Err(Error::Cancelled { .. })) => break Finish::Cancelled,
+                Some(token) => token.context("cannot generate the next token")?,
+                None if session.stop() == Some(Stop::ContextFull) => break Finish::ContextFull,
+                None => break Finish::EndOfTurn,
+            };
+            usage.completion_tokens += 1;
+            let now = begun.elapsed();
+            timings.rest = now - *timings.first.get_or_insert(now);
+            if let Some((logits, count)) = logits.zip(how.log_probabilities) {
+                words.voice.token(&log_probabilities(&logits, token, count)?)?;
+            }
+            let was_thinking = splitter.is_thinking();
+            words.say(splitter.push(token))?;
+            usage.thought_tokens += usize::from(was_thinking || splitter.is_thinking());
+            if let Some(stop) = words.stopped() {
+                break Finish::StopString(stop.clone());
+            }
+        };
+        words.finish(splitter.finish())?;
     }
-    match session.truncate(common) {
-        Ok(()) => Ok((common, media)),
-        Err(Error::Session(SessionError::Rollback { .. })) => {
-            session.truncate(0).context("cannot start the session anew")?;
-            Ok((0, 0))
+    let ended = Ended { reason, usage, timings, evaluated };
+    voice.end(&ended)?;
+    Ok(ended)
+}
+
+/// A text on its way out, up to the first string that ends it.
+struct Words<'a, 'v, 't> {
+    stop: StopStrings,
+    strings: &'a [String],
+    voice: &'v mut Voice<'t>,
+}
+
+impl Words<'_, '_, '_> {
+    fn say(&mut self, piece: Option<Piece>) -> Result<()> {
+        match piece {
+            Some(Piece::Thought(thought)) => self.voice.think(&thought),
+            // Nobody told the model of tools: its call is text.
+            Some(Piece::Text(text) | Piece::ToolCall(text) | Piece::CutToolCall(text)) => {
+                self.voice.say(self.stop.push(&text))
+            }
+            _ => Ok(()),
         }
-        Err(e) => Err(e).context("cannot go back in the session"),
+    }
+
+    /// The string that has ended the text.
+    fn stopped(&self) -> Option<&String> {
+        self.stop.stopped().map(|index| &self.strings[index])
+    }
+
+    fn finish(mut self, rest: Option<Piece>) -> Result<()> {
+        self.say(rest)?;
+        self.voice.say(self.stop.finish())
     }
 }
 
-/// Evaluates `tokens`; false if Ctrl-C came first.
-fn evaluate(session: &mut Session, ids: &[TokenId], media: &[Embedding]) -> Result<bool> {
+/// Evaluates a prompt; false if Ctrl-C came first.
+fn evaluate(session: &mut Session, prompt: &MediaPrompt) -> Result<bool> {
+    let MediaPrompt { ids, media } = prompt;
     let mut bar = Progress::new("reading", Unit::Tokens);
     bar.set(0, ids.len() as u64);
     let pushed = session.push_with(Input::Filled { ids, media }, &mut |progress| {
@@ -199,58 +210,26 @@ pub(crate) fn too_long(tokens: usize, context: usize, limit: usize) -> String {
     }
 }
 
-/// Prints the answer as it comes, and keeps the visible part.
-struct Voice<'t> {
-    splitter: Splitter<'t>,
-    stop: StopStrings,
-    text: String,
-    dim: bool,
-}
-
-impl<'t> Voice<'t> {
-    fn new(tokenizer: &'t Tokenizer, prompt: &[TokenId], stop: StopStrings) -> Self {
-        let splitter = Splitter::after(tokenizer, prompt);
-        Self { splitter, stop, text: String::new(), dim: io::stderr().is_terminal() }
+/// How fast an answer came, in one line for people.
+pub(crate) fn speed_line(ended: &Ended) -> String {
+    let Ended { usage, timings, evaluated, .. } = ended;
+    let wanted = usage.prompt_tokens - usage.cached_tokens;
+    let mut line = format!("prompt: {evaluated}");
+    if *evaluated < wanted {
+        let _ = write!(line, " of {wanted}");
     }
-
-    fn say(&mut self, token: TokenId) -> Result<()> {
-        self.give(|splitter| splitter.push(token))
+    line.push_str(" tokens");
+    if let Some(rate) = rate(*evaluated, timings.prompt) {
+        let _ = write!(line, ", {rate} tokens/s");
     }
-
-    /// Whether a stop string has ended the answer.
-    fn is_stopped(&self) -> bool {
-        self.stop.stopped().is_some()
+    if let Some(first) = timings.first {
+        let _ = write!(line, "; first token after {:.2} s", first.as_secs_f64());
     }
-
-    fn finish(&mut self) -> Result<()> {
-        self.give(Splitter::finish)?;
-        let rest = self.stop.finish();
-        self.text.push_str(rest);
-        text::print(rest)
+    let _ = write!(line, "; generated: {} tokens", usage.completion_tokens);
+    if let Some(rate) = rate(usage.completion_tokens.saturating_sub(1), timings.rest) {
+        let _ = write!(line, ", {rate} tokens/s");
     }
-
-    fn give(&mut self, next: impl FnOnce(&mut Splitter<'t>) -> Option<Piece>) -> Result<()> {
-        let was_thinking = self.splitter.is_thinking();
-        match next(&mut self.splitter) {
-            Some(Piece::Thought(thought)) => {
-                // Thoughts are shown on the way; nothing is lost where nobody can see them.
-                let (on, off) = if self.dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-                let _ = write!(io::stderr(), "{on}{thought}{off}");
-            }
-            // Nobody here can call a tool: the person is shown what the model wanted.
-            Some(Piece::Text(said) | Piece::ToolCall(said) | Piece::CutToolCall(said)) => {
-                let said = self.stop.push(&said);
-                self.text.push_str(said);
-                text::print(said)?;
-            }
-            _ => {}
-        }
-        // What follows a thought begins a line.
-        if was_thinking && !self.splitter.is_thinking() {
-            say!();
-        }
-        Ok(())
-    }
+    line
 }
 
 /// Tokens per second with three digits; `None` where nothing was measured.
@@ -264,28 +243,34 @@ fn rate(tokens: usize, time: Duration) -> Option<String> {
 mod tests {
     use std::path::Path;
 
+    use carat::Tokenizer;
+
     use super::*;
+
+    fn ended(prompt: usize, cached: usize, evaluated: usize, tokens: usize) -> Ended {
+        let (mut usage, mut timings) = (Usage::default(), Timings::default());
+        (usage.prompt_tokens, usage.cached_tokens) = (prompt, cached);
+        usage.completion_tokens = tokens;
+        timings.prompt = Duration::from_millis(100);
+        if tokens > 0 {
+            timings.first = Some(Duration::from_millis(120));
+            timings.rest = Duration::from_secs(2);
+        }
+        Ended { reason: Finish::EndOfTurn, usage, timings, evaluated }
+    }
 
     #[test]
     fn speed_counts_the_gaps_between_tokens() {
-        let speed = Speed {
-            prompt_wanted: 50,
-            prompt_tokens: 50,
-            prompt: Duration::from_millis(100),
-            first: Some(Duration::from_millis(120)),
-            tokens: 21,
-            rest: Duration::from_secs(2),
-        };
         let line = "prompt: 50 tokens, 500 tokens/s; first token after 0.12 s; \
                     generated: 21 tokens, 10.0 tokens/s";
-        assert_eq!(speed.line(), line);
-        let broken = Speed { prompt_wanted: 200, first: None, tokens: 0, ..speed };
-        assert_eq!(broken.line(), "prompt: 50 of 200 tokens, 500 tokens/s; generated: 0 tokens");
+        assert_eq!(speed_line(&ended(60, 10, 50, 21)), line);
+        let broken = "prompt: 50 of 200 tokens, 500 tokens/s; generated: 0 tokens";
+        assert_eq!(speed_line(&ended(200, 0, 50, 0)), broken);
     }
 
     #[test]
     fn speed_of_nothing_is_not_shown() {
-        assert_eq!(Speed::default().line(), "prompt: 0 tokens; generated: 0 tokens");
+        assert_eq!(speed_line(&ended(7, 7, 0, 0)), "prompt: 0 tokens; generated: 0 tokens");
     }
 
     #[test]
@@ -295,21 +280,22 @@ mod tests {
         let gguf = source.parse().expect("tiny-s parses");
         let tokenizer = Tokenizer::from_gguf(&gguf).expect("a vocabulary");
         let prompt = tokenizer.encode_prompt("<|turn>model\n<|channel>thought\nwell, ");
-        let stop = StopStrings::new(&["no"]).expect("a stop string");
-        let mut voice = Voice::new(&tokenizer, &prompt, stop);
+        let stops = ["no".to_owned()];
+        let words = |said: &str| {
+            let mut voice = Voice::new(&tokenizer, false);
+            let stop = StopStrings::new(&stops).expect("a stop string");
+            let mut words = Words { stop, strings: &stops, voice: &mut voice };
+            let mut splitter = Splitter::after(&tokenizer, &prompt);
+            for token in tokenizer.encode_prompt(said) {
+                words.say(splitter.push(token)).unwrap();
+            }
+            let is_stopped = words.stopped().is_some();
+            words.finish(splitter.finish()).unwrap();
+            (voice.said().to_owned(), is_stopped)
+        };
         let said = "no<channel|>yn<|channel>thought\no<channel|>n<|tool_call>f<tool_call|>n";
-        for token in tokenizer.encode_prompt(said) {
-            voice.say(token).unwrap();
-        }
-        assert_eq!((voice.text.as_str(), voice.is_stopped()), ("ynnf", false));
-        voice.finish().unwrap();
-        assert_eq!(voice.text, "ynnfn");
-        let said = "yes<|channel>thought\nno<channel|>no more";
-        for token in tokenizer.encode_prompt(said) {
-            voice.say(token).unwrap();
-        }
-        assert!(voice.is_stopped());
-        voice.finish().unwrap();
-        assert_eq!(voice.text, "ynnfnyes");
+        assert_eq!(words(said), ("ynnfn".to_owned(), false));
+        let said = "no<channel|>yes<|channel>thought\nno<channel|>no more";
+        assert_eq!(words(said), ("yes".to_owned(), true));
     }
 }

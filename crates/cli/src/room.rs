@@ -5,6 +5,7 @@ use carat::{ChatTemplate, Config, SessionError, Tokenizer};
 use carat_gguf::{Gguf, Source};
 use serde_json::json;
 
+use crate::answer::Wanted;
 use crate::args::RunArgs;
 use crate::load::about;
 use crate::media::Read;
@@ -12,11 +13,17 @@ use crate::prompt::{context, showing};
 use crate::reply::too_long;
 
 /// Refuses a prompt that no session over the model can hold. What cannot be counted yet, such as a
-/// conversation that the template does not take, is left for later.
+/// conversation that the template does not take or one that was saved, is left for later.
 ///
 /// # Errors
 /// If the prompt is too long, the context is longer than the model's, or the file is no model.
-pub(crate) fn check(args: &RunArgs, text: &str, media: &[Read]) -> Result<()> {
+pub(crate) fn check(
+    args: &RunArgs,
+    is_chat: bool,
+    wanted: &Wanted,
+    text: &str,
+    media: &[Read],
+) -> Result<()> {
     let shown: usize = media.iter().map(Read::tokens_min).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len);
     // Words are never more tokens than bytes.
@@ -37,7 +44,8 @@ pub(crate) fn check(args: &RunArgs, text: &str, media: &[Read]) -> Result<()> {
         return Ok(());
     }
     let tokenizer = Tokenizer::from_gguf(&gguf).map_err(|e| opened(e.into()))?;
-    let Some(tokens) = written(args, &gguf, &tokenizer, text, media) else { return Ok(()) };
+    let wanted = is_chat.then_some(wanted);
+    let Some(tokens) = written(args, wanted, &gguf, &tokenizer, text, media) else { return Ok(()) };
     // One token stands for each medium.
     let tokens = (tokens + shown).saturating_sub(media.len());
     if tokens > context {
@@ -46,18 +54,19 @@ pub(crate) fn check(args: &RunArgs, text: &str, media: &[Read]) -> Result<()> {
     Ok(())
 }
 
-/// The tokens of the prompt, with one for each medium.
+/// The tokens of the prompt, with one for each medium. `wanted` is there for a message.
 fn written(
     args: &RunArgs,
+    wanted: Option<&Wanted>,
     gguf: &Gguf<'_>,
     tokenizer: &Tokenizer,
     text: &str,
     media: &[Read],
 ) -> Option<usize> {
-    if !args.chat {
+    let Some(wanted) = wanted else {
         let bos = usize::from(tokenizer.add_bos());
         return Some(bos + tokenizer.encode(text).len() + media.len());
-    }
+    };
     let template = gguf.metadata().string("tokenizer.chat_template").ok()?;
     let template = ChatTemplate::new(template).ok()?;
     let system = args.system.as_ref().map(|text| json!({ "role": "system", "content": text }));
@@ -66,7 +75,8 @@ fn written(
         false => showing(media.iter().map(Read::kind), text),
     };
     let messages: Vec<_> = system.into_iter().chain([user]).collect();
-    let rendered = template.render(&context(tokenizer, &messages, args.think)).ok()?;
+    let rendered =
+        template.render(&context(tokenizer, &messages, &wanted.tools, wanted.thinking)).ok()?;
     Some(tokenizer.encode_rendered(&rendered).len())
 }
 

@@ -2,77 +2,198 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use carat::{ChatTemplate, MediaPrompt, Medium, Model, Sampler, SamplerConfig, Session};
+use carat::{ChatTemplate, Medium, Message, Model, Sampler, SamplerConfig, Session};
 
+use crate::answer::Wanted;
 use crate::args::RunArgs;
 use crate::interrupt::{self, Guard, Interrupted};
-use crate::load;
 use crate::media::{self, Reading, Source};
-use crate::prompt::{self, Conversation};
-use crate::reply::{End, reply};
-use crate::room;
+use crate::reply::{Continuation, continue_text, reply, speed_line};
+use crate::talk::{self, Beginning};
 use crate::text::{self, bytes, say};
+use crate::voice::{Ended, Voice};
+use crate::{Usage, load, prompt, room};
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let template = load::chat_template(args.chat_template.as_deref())?;
     let (sources, reading) = (args.media.sources(), args.media.senses.reading()?);
     let is_stdin_taken = media::check_stdin(&sources, args.prompt.as_deref())?;
     let text = prompt::given_or_stdin(args.prompt.as_deref(), is_stdin_taken)?;
-    let stop = args.sampling.stop()?;
+    args.sampling.stop()?;
+    let file = args.answer.session.as_deref();
+    let saved = file.map(|file| talk::saved(file, args.engine.ctx)).transpose()?.flatten();
+    let is_chat = is_chat(args)?;
+    let wanted = args.answer.read(&args.model)?;
     interrupt::install()?;
     let begun = Instant::now();
     let media = read(&sources, reading)?;
     let read = begun.elapsed();
     let begun = Instant::now();
-    let projector = match sources.is_empty() {
+    let projector = match sources.is_empty() && !saved.is_some_and(|saved| saved.has_media) {
         true => None,
         false => Some(media::projector(&args.model, args.media.senses.mmproj.as_deref())?),
     };
-    room::check(args, &text, &media)?;
+    room::check(args, is_chat, &wanted, &text, &media)?;
     let cache = args.engine.cache(&args.model);
     let model = load::model(&args.model, args.engine.open(projector.as_deref(), cache.as_deref()))?;
-    let loaded = begun.elapsed();
-    let tokenizer = model.tokenizer();
-    let settings = args.sampling.config();
-    let mut sampler = Sampler::new(settings.clone(), tokenizer.vocab_size())?;
-
     let shown: usize = media.iter().map(media::Read::tokens).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len) + TEMPLATE_ROOM;
-    let max_tokens = args.max_tokens.tokens();
-    let room = max_tokens.unwrap_or(ANSWER_ROOM);
+    let room = args.max_tokens.tokens().unwrap_or(ANSWER_ROOM);
+    let held = saved.map_or(0, |saved| saved.tokens);
+    let tokens = [said, shown, room, held].into_iter().fold(0, usize::saturating_add);
+    let given = Given { text, media, reading, read, loaded: begun.elapsed(), tokens };
+    match is_chat {
+        true => answer(args, &model, template, &wanted, given, saved.is_some()),
+        false => continued(args, &model, given),
+    }
+}
+
+/// Whether the prompt is a message, which is known before the weights are read.
+///
+/// # Errors
+/// If it is not, and an option makes sense for messages only.
+fn is_chat(args: &RunArgs) -> Result<bool> {
+    let option = args.answer.of_conversations();
+    let option = option.or(args.system.as_ref().map(|_| "--system"));
+    if args.raw {
+        return match option {
+            Some(option) => bail!(Usage(format!("{option} needs a message: leave --raw out"))),
+            None => Ok(false),
+        };
+    }
+    if args.chat_template.is_some() || load::has_chat_template(&args.model)? {
+        return Ok(true);
+    }
+    match option.or(args.chat.then_some("--chat")) {
+        None => Ok(false),
+        Some(option) => bail!(
+            "{} has no chat template (tokenizer.chat_template): give one with --chat-template \
+             FILE, or continue text without {option}",
+            args.model.display()
+        ),
+    }
+}
+
+/// What the command line said, and what came of it so far.
+struct Given {
+    text: String,
+    media: Vec<media::Read>,
+    reading: Reading,
+    /// The time that reading media took, and that of loading the model.
+    read: Duration,
+    loaded: Duration,
+    /// Room that a session should have.
+    tokens: usize,
+}
+
+/// Answers a message.
+fn answer(
+    args: &RunArgs,
+    model: &Model,
+    template: Option<ChatTemplate>,
+    wanted: &Wanted,
+    given: Given,
+    is_saved: bool,
+) -> Result<()> {
+    let file = args.answer.session.as_deref();
     let limit = model.config().context;
-    let config = args.engine.session(said.saturating_add(shown).saturating_add(room), limit);
-    let mut session = load::session(&model, config)?;
+    let config = match file {
+        Some(_) => talk::session_config(&args.engine, given.tokens, limit),
+        None => args.engine.session(given.tokens, limit),
+    };
+    let beginning = Beginning {
+        model,
+        path: &args.model,
+        config,
+        template: template.map(Arc::new),
+        wanted,
+        system: args.system.as_deref(),
+    };
+    let mut chat = match file.filter(|_| is_saved) {
+        Some(file) => beginning.restore(file)?,
+        None => beginning.new_chat()?,
+    };
     let begun = Instant::now();
-    let media =
-        media.iter().map(|m| m.embed(&mut session, reading.long)).collect::<Result<Vec<_>, _>>()?;
+    let (media, settings) = (given.embed(chat.session_mut())?, args.sampling.config());
     let embedded = begun.elapsed();
-    let prompt = written(args, &model, template.as_ref(), &media, &text)?;
-    if args.verbose {
-        say!("loaded in {:.2} s", loaded.as_secs_f64());
-        say!("{}", engine_line(&session));
-        say!("{}", sampling_line(&settings));
+    given.introduce(args, chat.session(), &settings);
+    chat.push(Message::showing(media, given.text.as_str()));
+    let mut options = wanted.options();
+    options.max_tokens = args.max_tokens.tokens();
+    (options.sampling, options.stop) = (settings, args.sampling.stop()?);
+    let hint = if file.is_some() { ", --drop-oldest forgets the oldest turns" } else { "" };
+    let mut voice = Voice::new(model.tokenizer(), args.answer.json);
+    let ended = reply(&mut chat, options, hint, &mut voice)?;
+    let stays = talk::close_turn(&mut chat, &ended);
+    let saved = file.filter(|_| stays).map_or(Ok(()), |file| talk::save(&chat, file));
+    given.report(args, &voice, &ended, chat.session(), embedded)?;
+    saved
+}
+
+/// Continues a text.
+fn continued(args: &RunArgs, model: &Model, given: Given) -> Result<()> {
+    let settings = args.sampling.config();
+    let sampler = Sampler::new(settings.clone(), model.tokenizer().vocab_size())?;
+    let config = args.engine.session(given.tokens, model.config().context);
+    let mut session = load::session(model, config)?;
+    let begun = Instant::now();
+    let media = given.embed(&mut session)?;
+    let embedded = begun.elapsed();
+    let prompt = prompt::raw_prompt(model, &media, &given.text)?;
+    given.introduce(args, &session, &settings);
+    let how = Continuation {
+        sampler,
+        max_tokens: args.max_tokens.tokens(),
+        stop: args.sampling.stop()?,
+        log_probabilities: args.answer.logprobs,
+    };
+    let mut voice = Voice::new(model.tokenizer(), args.answer.json);
+    let ended = continue_text(&mut session, &prompt, how, &mut voice)?;
+    given.report(args, &voice, &ended, &session, embedded)
+}
+
+impl Given {
+    fn embed(&self, session: &mut Session) -> Result<Vec<Medium>> {
+        let embed = |medium: &media::Read| medium.embed(session, self.reading.long);
+        Ok(self.media.iter().map(embed).collect::<Result<_, _>>()?)
     }
-    let (session, mut shown) = (&mut session, Vec::new());
-    let reply = reply(session, &mut sampler, tokenizer, &prompt, &mut shown, max_tokens, stop)?;
-    end_line(&reply.text)?;
-    if args.verbose && !sources.is_empty() {
-        say!("{}", media_line(read, embedded, reply.speed.first.unwrap_or_default()));
-    }
-    say!("{}", reply.speed.line());
-    match reply.end {
-        End::ContextFull => {
-            say!("the context of {} tokens is full, --ctx N makes more room", session.context());
+
+    /// Says what will run.
+    fn introduce(&self, args: &RunArgs, session: &Session, settings: &SamplerConfig) {
+        if args.verbose {
+            say!("loaded in {:.2} s", self.loaded.as_secs_f64());
+            say!("{}", engine_line(session));
+            say!("{}", sampling_line(settings));
         }
-        End::Interrupted if reply.speed.tokens == 0 => {
-            bail!(Interrupted("interrupted before the first token"))
-        }
-        _ => {}
     }
-    Ok(())
+
+    /// Says how it went.
+    fn report(
+        &self,
+        args: &RunArgs,
+        voice: &Voice<'_>,
+        ended: &Ended,
+        session: &Session,
+        embedded: Duration,
+    ) -> Result<()> {
+        if !voice.is_json() {
+            end_line(voice.said())?;
+        }
+        if args.verbose && !self.media.is_empty() {
+            let first = ended.timings.first.unwrap_or_default();
+            say!("{}", media_line(self.read, embedded, first));
+        }
+        say!("{}", speed_line(ended));
+        talk::say_if_full(ended, session.context(), ", --ctx N makes more room");
+        if ended.before_first_token() {
+            bail!(Interrupted("interrupted before the first token"));
+        }
+        Ok(())
+    }
 }
 
 /// Reads all media; Ctrl-C ends the program once the one in work is dealt with.
@@ -152,27 +273,8 @@ fn media_line(read: Duration, embedded: Duration, rest: Duration) -> String {
     )
 }
 
-/// The prompt in tokens.
-fn written(
-    args: &RunArgs,
-    model: &Model,
-    template: Option<&ChatTemplate>,
-    media: &[Medium],
-    text: &str,
-) -> Result<MediaPrompt> {
-    if !args.chat {
-        return prompt::raw_prompt(model, media, text);
-    }
-    let mut conversation = Conversation::new(model, &args.model, template, args.think)?;
-    if let Some(system) = &args.system {
-        conversation.say("system", system);
-    }
-    conversation.show(media, text);
-    conversation.prompt()
-}
-
 /// Tokens kept free for an answer of no stated length.
-const ANSWER_ROOM: usize = 1024;
+pub(crate) const ANSWER_ROOM: usize = 1024;
 
 /// Tokens that a chat template writes around a message, at most; the words themselves are never
 /// more tokens than bytes.

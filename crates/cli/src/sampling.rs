@@ -68,8 +68,12 @@ impl SamplingArgs {
     }
 
     /// What ends an answer.
-    pub(crate) fn stop(&self) -> Result<StopStrings> {
-        Ok(StopStrings::new(&self.stop)?)
+    ///
+    /// # Errors
+    /// If there are too many of them, or one is too long.
+    pub(crate) fn stop(&self) -> Result<Vec<String>> {
+        StopStrings::new(&self.stop)?;
+        Ok(self.stop.clone())
     }
 }
 

@@ -34,7 +34,7 @@ fn sister(folder: &Folder, model: &str) -> String {
 /// What the model says, with a cache file or without.
 fn start(model: &str, cache: Option<&str>) -> Child {
     let mut command = carat();
-    command.args(["run", "-m", model, "--greedy", "-n", "12", "-t", "1", "the cat"]);
+    command.args(["run", "--raw", "-m", model, "--greedy", "-n", "12", "-t", "1", "the cat"]);
     command.args(cache.map(|cache| format!("--cache={cache}")));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the program starts")
@@ -177,15 +177,15 @@ fn places_that_are_no_cache_file_are_told_apart() {
     let folder = Folder::new();
     let note = folder.file("note.txt", "mine");
     let fails = |cache: &str, words: &[&str]| {
-        run(&format!("run -m {} -n 1 --cache={cache} the", tiny())).fails(1, words);
+        run(&format!("run --raw -m {} -n 1 --cache={cache} the", tiny())).fails(1, words);
     };
     fails(&folder.path(""), &["is a directory", "name a file in it", "model.cache"]);
     fails(&note, &["note.txt is no cache file", "name another file"]);
     assert_eq!(fs::read(&note).expect("a file"), b"mine");
     fails(&folder.path("none/x.cache"), &["cannot write", "none/x.cache", "No such file"]);
-    run(&format!("run -m {} -n 1 --verify-cache the", tiny())).fails(2, &["--cache"]);
+    run(&format!("run --raw -m {} -n 1 --verify-cache the", tiny())).fails(2, &["--cache"]);
     let cache = folder.path("x.cache");
-    let ran = run(&format!("run -m {} -n 1 --verify-cache --cache={cache} the", tiny()));
+    let ran = run(&format!("run --raw -m {} -n 1 --verify-cache --cache={cache} the", tiny()));
     assert_eq!(ran.code, 0, "{}", ran.err);
 }
 
@@ -193,8 +193,8 @@ fn places_that_are_no_cache_file_are_told_apart() {
 #[cfg(target_os = "linux")]
 #[test]
 fn whoever_may_not_write_is_served_without_a_cache() {
-    let ran = run(&format!("run -m {} --greedy -n 4 --cache=/sys/x.cache the", tiny()));
-    let plain = run(&format!("run -m {} --greedy -n 4 the", tiny()));
+    let ran = run(&format!("run --raw -m {} --greedy -n 4 --cache=/sys/x.cache the", tiny()));
+    let plain = run(&format!("run --raw -m {} --greedy -n 4 the", tiny()));
     assert_eq!((ran.code, &ran.out), (0, &plain.out), "{}", ran.err);
     let warning = ran.err.lines().next().expect("a warning");
     assert!(warning.starts_with("carat: warning: cannot write the cache file /sys/x.cache"));
@@ -207,7 +207,7 @@ fn a_model_may_be_cut_short_after_loading() {
     let folder = Folder::new();
     let model = folder.file("model.gguf", fs::read(kit("text-q4_0.gguf")).expect("the kit"));
     let mut carat = carat();
-    carat.args(["run", "-m", &model, "--greedy", "-n", "3000", "-t", "1", "the"]);
+    carat.args(["run", "--raw", "-m", &model, "--greedy", "-n", "3000", "-t", "1", "the"]);
     let mut child = carat.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a start");
     let mut out = child.stdout.take().expect("it is piped");
     std::io::Read::read_exact(&mut out, &mut [0]).expect("a first byte");

@@ -77,7 +77,7 @@ fn a_command_line_that_makes_no_sense_is_code_2_and_one_sentence() {
         ("bench -m x.gguf -t 1,100000", &["--threads", "at most"]),
         ("run -m x.gguf --kv f64 hello", &["f64", "f32, f16, q8"]),
         ("run -m x.gguf --isa mmx hello", &["mmx", "this CPU has scalar"]),
-        ("run -m x.gguf --think hello", &["--chat"]),
+        ("run -m x.gguf --raw --think hello", &["--think", "--raw"]),
         ("run -m x.gguf ", &["prompt is empty"]),
         ("run -m x.gguf -", &["prompt is empty"]),
         ("run -m x.gguf", &["prompt is empty"]),

@@ -43,7 +43,8 @@ impl Stage {
     fn run(&self, media: &[&str]) -> Ran {
         let model = tiny();
         self.carat(
-            &[&["run", "-m", &model, "--greedy", "-n", "1", "-t", "1", "hi"], media].concat(),
+            &[&["run", "--raw", "-m", &model, "--greedy", "-n", "1", "-t", "1", "hi"], media]
+                .concat(),
         )
     }
 }
@@ -52,7 +53,7 @@ impl Stage {
 fn without_ffmpeg(args: &[&str]) -> Ran {
     let model = tiny();
     let mut command = carat();
-    command.args(["run", "-m", &model, "--greedy", "-n", "1", "-t", "1", "hi"]).args(args);
+    command.args(["run", "--raw", "-m", &model, "--greedy", "-n", "1", "-t", "1", "hi"]).args(args);
     ran(command.env("PATH", "/nonexistent").stdin(Stdio::null()).output().expect("it starts"))
 }
 

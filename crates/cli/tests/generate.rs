@@ -12,7 +12,7 @@ use common::{Folder, carat, kit, ran, run, run_in, tiny};
 
 #[test]
 fn run_continues_a_text_and_reports_its_speed() {
-    let args = format!("run -m {} --greedy -n 12 the@rain", tiny());
+    let args = format!("run --raw -m {} --greedy -n 12 the@rain", tiny());
     let first = run(&args);
     for word in ["prompt: ", "first token after ", "generated: 12 tokens, ", " tokens/s"] {
         assert!(first.err.contains(word), "{word}: {}", first.err);
@@ -43,8 +43,8 @@ fn a_model_whose_weights_are_no_numbers_is_an_error_everywhere() {
     let ids = folder.file("ids.json", json!({ "ids": [2, 300, 301] }).to_string());
     let out = folder.path("out");
     for (model, word) in [(matrix, "is NaN, a finite number"), (norm, "blk.1.attn_norm.weight")] {
-        run(&format!("run -m {model} --greedy -n 4 the")).fails(1, &[word]);
-        run(&format!("run -m {model} -n 4 the")).fails(1, &[word]);
+        run(&format!("run --raw -m {model} --greedy -n 4 the")).fails(1, &[word]);
+        run(&format!("run --raw -m {model} -n 4 the")).fails(1, &[word]);
         run(&format!("eval perplexity -m {model} --file {words}")).fails(1, &[word]);
         run(&format!("eval logits -m {model} --input {ids} --output {out}")).fails(1, &[word]);
     }
@@ -53,7 +53,7 @@ fn a_model_whose_weights_are_no_numbers_is_an_error_everywhere() {
 
 #[test]
 fn run_reads_the_prompt_from_standard_input() {
-    let args = format!("run -m {} --greedy -n 8", tiny());
+    let args = format!("run --raw -m {} --greedy -n 8", tiny());
     let given = run(&format!("{args} the@rain")).ok();
     // A shell's newline at the end is no part of the prompt.
     for input in ["the rain", "the rain\n", "the rain\r\n"] {
@@ -70,20 +70,23 @@ fn run_reads_the_prompt_from_standard_input() {
 #[test]
 fn a_seed_makes_sampling_repeatable() {
     let text = |seed: u32| {
-        run(&format!("run -m {} --temp 1.5 --top-k 0 --top-p 1 -n 20 --seed {seed} the", tiny()))
+        run(&format!(
+            "run --raw -m {} --temp 1.5 --top-k 0 --top-p 1 -n 20 --seed {seed} the",
+            tiny()
+        ))
     };
     let first = text(1).ok();
     assert_eq!(text(1).ok(), first);
     assert!((2..6).any(|seed| text(seed).ok() != first), "the seed changes nothing");
-    let verbose = run(&format!("run -m {} -v -n 1 --seed 77 the", tiny()));
+    let verbose = run(&format!("run --raw -m {} -v -n 1 --seed 77 the", tiny()));
     for word in
         ["loaded in ", " threads, context ", "temperature 1, top-k 64, top-p 0.95", "seed 77"]
     {
         assert!(verbose.err.contains(word), "{word}: {}", verbose.err);
     }
-    let greedy = run(&format!("run -m {} --greedy -n 9 the", tiny())).ok();
-    assert_eq!(run(&format!("run -m {} --temp 0 -n 9 the", tiny())).ok(), greedy);
-    assert_eq!(run(&format!("run -m {} --top-k 1 -n 9 the", tiny())).ok(), greedy);
+    let greedy = run(&format!("run --raw -m {} --greedy -n 9 the", tiny())).ok();
+    assert_eq!(run(&format!("run --raw -m {} --temp 0 -n 9 the", tiny())).ok(), greedy);
+    assert_eq!(run(&format!("run --raw -m {} --top-k 1 -n 9 the", tiny())).ok(), greedy);
 }
 
 /// Wherever it lies in the answer, across tokens as well, and in every answer of a chat.
@@ -96,7 +99,7 @@ fn a_stop_string_ends_the_answer_before_it() {
         let args = ["run", "-m", &model, "--greedy", "-n", &tokens].into_iter().chain(stops);
         ran(carat().args(args).args(command).arg(prompt).output().unwrap())
     };
-    for command in [&[][..], &["--chat"]] {
+    for command in [&["--raw"][..], &[]] {
         let whole: Vec<String> = (0..=12).map(|tokens| run(command, tokens, &[]).ok()).collect();
         let places: Vec<usize> = whole[12].char_indices().map(|(at, _)| at).collect();
         assert!(places.len() > 12, "{whole:?}");
@@ -111,7 +114,7 @@ fn a_stop_string_ends_the_answer_before_it() {
         let last = &whole[12][places[places.len() - 1]..];
         assert_eq!(run(command, 12, &[&format!("{last} and more")]).ok(), whole[12]);
     }
-    let whole = run(&["--chat"], 12, &[]).ok();
+    let whole = run(&[], 12, &[]).ok();
     let stop = whole.chars().nth(3).expect("a character").to_string();
     let input = format!("{prompt}\n");
     let answer = run_in(&format!("chat -m {model} --greedy -n 12 --stop {stop}"), &input).ok();
@@ -125,7 +128,7 @@ fn biases_and_penalties_change_what_is_said() {
     let ids = format!("2 {}", run(&tokenize).ok());
     let first = likeliest(&folder, &ids);
     let said = |options: &str| {
-        run(&format!("run -m {} --greedy --kv f32 -n 4 the@rain{options}", tiny())).ok()
+        run(&format!("run --raw -m {} --greedy --kv f32 -n 4 the@rain{options}", tiny())).ok()
     };
     let text = token_text(first);
     let plain = said("");
@@ -148,19 +151,19 @@ fn biases_and_penalties_change_what_is_said() {
     let chat = format!("chat -m {} --greedy -n 1 --presence-penalty 1100{always}", tiny());
     assert_eq!(run_in(&chat, "hello\nthe rain\n").ok(), format!("{text}\n").repeat(2));
     let verbose = run(&format!(
-        "run -m {} --greedy -v -n 1 --frequency-penalty 0.5 --presence-penalty -1{always} the",
+        "run --raw -m {} --greedy -v -n 1 --frequency-penalty 0.5 --presence-penalty -1{always} the",
         tiny()
     ));
     let line = "greedy, frequency penalty 0.5, presence penalty -1, one logit bias\n";
     assert!(verbose.err.contains(line), "{}", verbose.err);
-    let with = |options: &str| run(&format!("run -m {} {options} the", tiny()));
+    let with = |options: &str| run(&format!("run --raw -m {} {options} the", tiny()));
     with("--logit-bias 512=1").fails(1, &["no token 512", "has 512"]);
     with("--logit-bias 5=1 --logit-bias 5=2").fails(1, &["token 5 has two"]);
 }
 
 #[test]
 fn every_cache_and_every_instruction_set_runs() {
-    let args = format!("run -m {} --greedy -n 6 the@rain", tiny());
+    let args = format!("run --raw -m {} --greedy -n 6 the@rain", tiny());
     for option in ["--kv f32", "--kv f16", "--kv q8", "--isa scalar"] {
         assert!(!run(&format!("{args} {option}")).ok().is_empty(), "{option}");
     }
@@ -168,11 +171,11 @@ fn every_cache_and_every_instruction_set_runs() {
 
 #[test]
 fn a_prompt_must_fit_into_the_context() {
-    let args = format!("run -m {} --ctx 4 the@rain@in@the@house", tiny());
+    let args = format!("run --raw -m {} --ctx 4 the@rain@in@the@house", tiny());
     run(&args).fails(1, &["the prompt has", "the context 4, --ctx N", "4096"]);
-    let args = format!("run -m {} --ctx 5000 the@rain", tiny());
+    let args = format!("run --raw -m {} --ctx 5000 the@rain", tiny());
     run(&args).fails(1, &["5000", "4096"]);
-    let full = run(&format!("run -m {} --greedy --ctx 8 th", tiny()));
+    let full = run(&format!("run --raw -m {} --greedy --ctx 8 th", tiny()));
     assert!(full.code == 0 && full.err.contains("context of 8 tokens is full"), "{}", full.err);
 }
 
@@ -180,9 +183,18 @@ fn a_prompt_must_fit_into_the_context() {
 fn chat_needs_a_template() {
     let folder = Folder::new();
     let plain = folder.tiny_without("tokenizer.chat_template", true);
-    run(&format!("run -m {plain} --chat hello")).fails(1, &[&plain, "no chat template"]);
+    run(&format!("run --chat -m {plain} hello")).fails(1, &[&plain, "no chat template"]);
     run_in(&format!("chat -m {plain}"), "hello\n").fails(1, &[&plain, "no chat template"]);
-    assert!(!run(&format!("run -m {plain} --greedy -n 4 hello")).ok().is_empty());
+    // Without one a prompt is a text to continue, with one a message unless it is said otherwise.
+    let (with, args) = (tiny(), "--greedy -n 4 hello");
+    let raw = run(&format!("run --raw -m {plain} {args}")).ok();
+    assert!(!raw.is_empty());
+    assert_eq!(run(&format!("run -m {plain} {args}")).ok(), raw);
+    assert_eq!(run(&format!("run --raw -m {with} {args}")).ok(), raw);
+    let answer = run(&format!("run -m {with} {args}")).ok();
+    assert_ne!(answer, raw);
+    assert_eq!(run(&format!("run --chat -m {with} {args}")).ok(), answer);
+    run(&format!("run --chat --raw -m {with} {args}")).fails(2, &["--raw", "--chat"]);
 }
 
 #[test]
@@ -192,24 +204,24 @@ fn another_chat_template_stands_in_for_the_files() {
     let own = folder
         .file("own.jinja", "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}");
     let greedy = format!("-m {plain} --greedy -n 5");
-    let raw = run(&format!("run {greedy} hello")).ok();
-    assert_eq!(run(&format!("run {greedy} --chat --chat-template {own} hello")).ok(), raw);
+    let raw = run(&format!("run --raw {greedy} hello")).ok();
+    assert_eq!(run(&format!("run {greedy} --chat-template {own} hello")).ok(), raw);
     let said = run_in(&format!("chat {greedy} --chat-template {own}"), "hello\n").ok();
     assert_eq!(said, format!("{raw}\n"));
     let bad = folder.file("bad.jinja", "a\n{% if %}");
     let with = |path: &str| format!("--chat-template {path} -m {plain}");
-    run(&format!("run --chat {} hi", with(&bad))).fails(1, &[&bad, "line 2"]);
+    run(&format!("run {} hi", with(&bad))).fails(1, &[&bad, "line 2"]);
     run_in(&format!("chat {}", with(&bad)), "hi\n").fails(1, &[&bad, "line 2"]);
-    run(&format!("run --chat {} hi", with("absent.jinja"))).fails(1, &["absent.jinja"]);
-    run(&format!("run {} hi", with(&own))).fails(2, &["--chat"]);
+    run(&format!("run {} hi", with("absent.jinja"))).fails(1, &["absent.jinja"]);
+    run(&format!("run --raw {} hi", with(&own))).fails(2, &["--raw"]);
 }
 
 #[test]
 fn chat_answers_a_pipe_line_by_line() {
     let args = format!("chat -m {} --greedy -n 5", tiny());
     let out = |input: &str| run_in(&args, input).ok();
-    let first = run(&format!("run -m {} --chat --greedy -n 5 hello", tiny())).ok();
-    assert_eq!(out("hello\n"), format!("{first}\n"), "run --chat is the first turn of a chat");
+    let first = run(&format!("run -m {} --greedy -n 5 hello", tiny())).ok();
+    assert_eq!(out("hello\n"), format!("{first}\n"), "a run is the first turn of a chat");
     assert_eq!(out("hello"), format!("{first}\n"), "the last line needs no newline");
     assert_eq!(out("\n  \n/help\n/rest\n"), "");
     let two = out("hello\nthe rain\n");
@@ -218,7 +230,7 @@ fn chat_answers_a_pipe_line_by_line() {
     assert_eq!(out("hello\nthe rain\n/exit\nhello\n"), two);
     assert_eq!(out("hello\\\nthe rain\n").lines().count(), out("hello\n").lines().count());
     let system = run_in(&format!("{args} --system no"), "hello\n").ok();
-    let with = format!("run -m {} --chat --system no --greedy -n 5 hello", tiny());
+    let with = format!("run -m {} --system no --greedy -n 5 hello", tiny());
     assert_eq!(system, format!("{}\n", run(&with).ok()));
 }
 
@@ -255,7 +267,7 @@ fn a_chat_ends_with_the_first_error_of_a_pipe() {
 #[test]
 fn words_that_look_like_special_tokens_are_text() {
     let prompt = |text: &str| {
-        let err = run(&format!("run -m {} --chat --greedy -n 0 {text}", tiny())).err;
+        let err = run(&format!("run -m {} --greedy -n 0 {text}", tiny())).err;
         let tokens = err.strip_prefix("prompt: ").and_then(|rest| rest.split(' ').next());
         tokens.expect("the number of tokens").parse::<usize>().expect("a number")
     };
@@ -326,7 +338,7 @@ fn token_text(id: usize) -> String {
 fn spawn(args: &[&str]) -> Child {
     let model = tiny();
     let mut command = carat();
-    command.args(["run", "-m", &model]).args(args);
+    command.args(["run", "--raw", "-m", &model]).args(args);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the program starts")
 }

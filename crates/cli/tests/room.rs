@@ -17,7 +17,7 @@ fn a_prompt_that_cannot_fit_is_refused_before_the_weights_are_read() {
     let folder = Folder::new();
     let model = folder.tiny_without("", false);
     let words = |n: usize| "rain@".repeat(n);
-    let run_with = |args: &str| run(&format!("run -m {model} {args}"));
+    let run_with = |args: &str| run(&format!("run --raw -m {model} {args}"));
     // Four words that are two tokens each, and a BOS.
     let tokens = run(&format!("eval tokenize -m {model} --text {}", words(100))).ok();
     let tokens = tokens.split_whitespace().count() + 1;
@@ -30,8 +30,9 @@ fn a_prompt_that_cannot_fit_is_refused_before_the_weights_are_read() {
     run_with(&words(5000)).fails(1, &["at most 4096", "shorten it"]);
     run_with("--ctx 4097 rain").fails(1, &["4097", "more than the model's 4096"]);
     // What the template writes counts, too.
-    run_with(&format!("--chat --ctx {fits} {}", words(100))).fails(1, &["tokens and the context"]);
-    run_with(&format!("--chat --ctx 1000 {}", words(100))).fails(1, &["no tensors"]);
+    let run_with = |args: &str| run(&format!("run -m {model} {args}"));
+    run_with(&format!("--ctx {fits} {}", words(100))).fails(1, &["tokens and the context"]);
+    run_with(&format!("--ctx 1000 {}", words(100))).fails(1, &["no tensors"]);
 }
 
 #[test]
@@ -42,8 +43,9 @@ fn rows_of_a_picture_count_before_the_weights_are_read() {
     let picture_path = folder.path("p.png");
     picture.save(&picture_path).expect("a picture");
     let projector = text(&kit("mmproj-f32.gguf"));
-    let args =
-        format!("run -m {model} --mmproj {projector} --image {picture_path} --image-tokens 280");
+    let args = format!(
+        "run --raw -m {model} --mmproj {projector} --image {picture_path} --image-tokens 280"
+    );
     run(&format!("{args} --ctx 200 what")).fails(1, &["tokens and the context 200"]);
     run(&format!("{args} --ctx 400 what")).fails(1, &["no tensors"]);
 }
@@ -66,8 +68,10 @@ fn the_plan_is_the_measured_peak() {
         let bytes = |key: &str| report["session"][key].as_u64().expect("bytes");
         let planned = bytes("total_bytes") - bytes("program_bytes");
         let prompt = "the rain in the other part of the house ".repeat(69);
-        let args =
-            ["run", "-m", &model, "--kv", kv, "--ctx", "640", "--greedy", "-n", "8", &prompt];
+        let args = [
+            "run", "--raw", "-m", &model, "--kv", kv, "--ctx", "640", "--greedy", "-n", "8",
+            &prompt,
+        ];
         let mut command = carat();
         let command = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");

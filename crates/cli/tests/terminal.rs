@@ -57,7 +57,8 @@ fn a_cache_file_after_a_blank_is_an_error_that_says_how() {
 #[test]
 fn minus_one_is_no_limit() {
     let model = tiny();
-    let run = |n: &str| run(format!("run -m {model} --greedy --ctx 20 the@rain {n}").trim_end());
+    let run =
+        |n: &str| run(format!("run --raw -m {model} --greedy --ctx 20 the@rain {n}").trim_end());
     let all = run("-n -1");
     assert!(all.err.contains("context of 20 tokens is full"), "{}", all.err);
     let all = all.ok();
@@ -72,7 +73,7 @@ fn minus_one_is_no_limit() {
 #[test]
 fn statistics_begin_a_line_where_both_streams_are_one() {
     let script = "\"$@\" 2>&1";
-    let args = ["-c", script, "sh", env!("CARGO_BIN_EXE_carat"), "run", "-m"];
+    let args = ["-c", script, "sh", env!("CARGO_BIN_EXE_carat"), "run", "--raw", "-m"];
     let output = Command::new("sh")
         .args(args)
         .args([&tiny(), "--greedy", "-n", "5", "the rain"])
@@ -85,7 +86,7 @@ fn statistics_begin_a_line_where_both_streams_are_one() {
 #[test]
 fn piped_text_stands_before_the_prompt() {
     let model = tiny();
-    let args = format!("run -m {model} --greedy -n 8");
+    let args = format!("run --raw -m {model} --greedy -n 8");
     let tokens = |ran: &Ran| {
         let line = ran.err.lines().find(|line| line.starts_with("prompt: "));
         line.and_then(|line| line.split(' ').nth(1)).expect("a number").to_owned()
@@ -101,7 +102,7 @@ fn piped_text_stands_before_the_prompt() {
     // A file is as good as a pipe, and nothing is nothing.
     let folder = Folder::new();
     let file = File::open(folder.file("text", "the rain")).expect("it was written");
-    let model = ["run", "-m", &model, "--greedy", "-n", "8", "in the house"];
+    let model = ["run", "--raw", "-m", &model, "--greedy", "-n", "8", "in the house"];
     let both = ran(carat().args(model).stdin(file).output().expect("the program starts"));
     assert_eq!(both.ok(), joined.out);
     let none = ran(carat().args(model).output().expect("the program starts"));
@@ -111,14 +112,15 @@ fn piped_text_stands_before_the_prompt() {
 #[test]
 fn media_come_from_standard_input() {
     let model = tiny();
-    let base = ["run", "-m", &model, "-t", "1", "--temp", "2", "--top-k", "0", "--seed", "5"];
+    let base =
+        ["run", "--raw", "-m", &model, "-t", "1", "--temp", "2", "--top-k", "0", "--seed", "5"];
     let base = [&base[..], &["-n", "12", "--image-tokens", "70", "hi"]].concat();
     for (option, file) in [("--image", kit("image.png")), ("--audio", kit("audio.wav"))] {
         let named = ran(carat().args(&base).args([option, &text(&file)]).output().unwrap()).ok();
         let piped = File::open(&file).expect("the kit has it");
         let piped = ran(carat().args(&base).args([option, "-"]).stdin(piped).output().unwrap());
         assert_eq!(piped.ok(), named, "{option}");
-        let args = format!("run -m {model} hi {option} -");
+        let args = format!("run --raw -m {model} hi {option} -");
         run_in(&args, "prose, and nothing else").fails(1, &["standard input"]);
         run_in(&args, "").fails(1, &["standard input"]);
     }
@@ -129,7 +131,7 @@ fn media_come_from_standard_input() {
         ("--image -", "there is no prompt"),
         ("hi --video -", "give a file"),
     ] {
-        run(&format!("run -m {model} {args}")).fails(2, &[words]);
+        run(&format!("run --raw -m {model} {args}")).fails(2, &[words]);
     }
     let chat = run_in(&format!("chat -m {model}"), "/image -\n");
     assert!(chat.err.contains("/image needs a file"), "{}", chat.err);
@@ -141,7 +143,7 @@ fn a_closed_standard_output_is_code_1_without_a_panic() {
     let model = tiny();
     let json = format!("inspect --tensors --json {model}");
     let table = format!("inspect --tensors {model}");
-    let answer = format!("run -m {model} --greedy -n 4000 the");
+    let answer = format!("run --raw -m {model} --greedy -n 4000 the");
     let bench = format!("bench -m {model} --quick -p 8 -d 0 -n 1 -t 1 --no-roof -o html");
     let ids = format!("eval tokenize -m {model} --text {}", "word@".repeat(20_000));
     // More than a pipe holds.
@@ -186,7 +188,7 @@ fn ctrl_c_is_heard_at_once_and_figures_are_of_what_was_done() {
     let prompt = folder.file("prompt", "the rain in the house ".repeat(300));
     let model = tiny();
     // Token by token, so that there is time.
-    let args = ["run", "-m", &model, "-v", "--chunk", "1", "-t", "1", "-n", "1"];
+    let args = ["run", "--raw", "-m", &model, "-v", "--chunk", "1", "-t", "1", "-n", "1"];
     let mut child = carat()
         .args(args)
         .stdin(File::open(prompt).expect("it was written"))
@@ -210,6 +212,60 @@ fn ctrl_c_is_heard_at_once_and_figures_are_of_what_was_done() {
     assert_eq!(child.wait().expect("it ends").code(), Some(1));
 }
 
+/// A program hears of it as well, and a file has what came: all of an answer so far, and nothing of
+/// a message that was only read.
+#[test]
+fn ctrl_c_keeps_what_was_said() {
+    let folder = Folder::new();
+    let (file, model) = (folder.path("talk"), tiny());
+    let args = ["run", "--json", "-m", &model, "-t", "1", "--session", &file];
+    let done = |out: &str| {
+        let last = out.lines().last().expect("a line");
+        serde_json::from_str::<serde_json::Value>(last).expect("JSON")
+    };
+    let start = |more: &[&str], input: File| {
+        let mut command = carat();
+        command.args(args).args(more).stdin(input);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+    };
+    let message = File::open(folder.file("message", "hello")).expect("it was written");
+    // No end but the context's: the answer repeats nothing.
+    let endless = ["--temp", "9", "--top-k", "0", "--top-p", "1", "--seed", "1", "--ctx", "4000"];
+    let eog = ["--logit-bias", "1=-inf", "--logit-bias", "106=-inf", "--logit-bias", "50=-inf"];
+    let mut child = start(&[&endless[..], &eog].concat(), message);
+    let mut out = child.stdout.take().expect("it is piped");
+    out.read_exact(&mut [0]).expect("a first byte");
+    interrupt(&child);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).expect("the pipe ends");
+    let ended = ran(child.wait_with_output().expect("it ends"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.starts_with("stopping…\n"), "{}", ended.err);
+    let first = done(&rest);
+    assert_eq!(first["reason"], "cancelled");
+    let said = first["usage"]["completion_tokens"].as_u64().expect("a number");
+    let prompt = first["usage"]["prompt_tokens"].as_u64().expect("a number");
+    assert!(said > 0 && said < 3900, "{first}");
+    let before = std::fs::read(&file).expect("it was saved");
+    let long = folder.file("long", "the rain in the house ".repeat(90));
+    let long = File::open(long).expect("it was written");
+    let mut child = start(&["-v", "--chunk", "1", "--ctx", "4096", "-n", "1"], long);
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    while !lines.next().expect("a line").expect("text").starts_with("temperature ") {}
+    sleep(Duration::from_millis(50));
+    interrupt(&child);
+    let told: Vec<_> = lines.map(|line| line.expect("text")).collect();
+    let ended = ran(child.wait_with_output().expect("it ends"));
+    assert_eq!((ended.code, told[0].as_str()), (1, "stopping…"), "{told:?}");
+    let second = done(&ended.out);
+    assert_eq!((&second["reason"], ended.out.lines().count()), (&"cancelled".into(), 1));
+    assert_eq!(second["usage"]["completion_tokens"], 0);
+    // Words of an answer may be cut otherwise when they are read again, never what came before.
+    assert!(second["usage"]["cached_tokens"].as_u64().is_some_and(|n| n + 16 > prompt), "{second}");
+    assert!(second["usage"]["prompt_tokens"].as_u64().is_some_and(|n| n > prompt + 300));
+    assert!(std::fs::read(&file).expect("it is there") == before, "the file stays as it was");
+}
+
 /// A command that waits for ffmpeg ends with the first Ctrl-C, and ffmpeg with it.
 #[test]
 fn ctrl_c_ends_ffmpeg() {
@@ -221,7 +277,7 @@ fn ctrl_c_ends_ffmpeg() {
     let film = folder.file("film.mp4", "no picture");
     let path = format!("{}:/usr/bin:/bin", folder.path(""));
     let child = carat()
-        .args(["run", "-m", &tiny(), "--video", &film, "hi"])
+        .args(["run", "--raw", "-m", &tiny(), "--video", &film, "hi"])
         .env("PATH", path)
         .stderr(Stdio::piped())
         .spawn()

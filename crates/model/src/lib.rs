@@ -102,8 +102,8 @@ pub use rendered::Rendered;
 pub use sampler::{Sampler, SamplerConfig, TokenMask};
 pub use session::{
     Embedding, Generate, Input, Listen, MediaPrompt, Medium, Memory, MemoryPlan, Part, Progress,
-    PromptUsage, SavedSessionError, Seat, Session, SessionConfig, SessionError, Step, Stop,
-    evaluate, step,
+    PromptUsage, SavedSession, SavedSessionError, Seat, Session, SessionConfig, SessionError, Step,
+    Stop, evaluate, step,
 };
 pub use text::kv_cache::KvType;
 pub use tokenizer::Tokenizer;

@@ -31,7 +31,7 @@ use crate::{Isa, Sampler, TokenId};
 pub use batch::{Seat, Step, evaluate, step};
 use config::scratch;
 pub use config::{Memory, MemoryPlan, SessionConfig};
-pub use disk::SavedSessionError;
+pub use disk::{SavedSession, SavedSessionError};
 pub use error::SessionError;
 pub use generate::{Generate, Stop};
 pub use listen::Listen;

@@ -8,7 +8,7 @@ use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
-use super::line::{ATTACH, PLAIN, at_home, unquoted};
+use super::line::{PATHS, PLAIN, at_home, unquoted};
 
 /// Completes and does nothing else.
 pub(super) struct Completion;
@@ -39,7 +39,7 @@ fn completed(line: &str) -> (usize, Vec<Pair>) {
     let Some((command, rest)) = line[start..].split_once(char::is_whitespace) else {
         return (start, commands(&line[start..]));
     };
-    if !ATTACH.contains(&command) {
+    if !PATHS.contains(&command) {
         return (line.len(), Vec::new());
     }
     let written = rest.trim_start();
@@ -51,7 +51,7 @@ fn commands(begun: &str) -> Vec<Pair> {
         return Vec::new();
     }
     // A blank, where a path is to follow.
-    let all = ATTACH.map(|command| (command, " ")).into_iter();
+    let all = PATHS.map(|command| (command, " ")).into_iter();
     let all = all.chain(PLAIN.map(|command| (command, "")));
     let pair = |(command, end): (&str, &str)| Pair {
         display: command.to_owned(),
@@ -113,7 +113,8 @@ mod tests {
     fn commands_are_completed() {
         assert_eq!(replaced("/im"), ["/image "]);
         assert_eq!(replaced("/e"), ["/exit"]);
-        assert_eq!(replaced("/").len(), 8);
+        assert_eq!(replaced("/").len(), 12);
+        assert_eq!(replaced("/sa"), ["/save "]);
         assert_eq!(replaced("hello"), [""; 0]);
         assert_eq!(replaced("hello /im"), [""; 0]);
         assert_eq!(replaced("/reset /"), [""; 0]);

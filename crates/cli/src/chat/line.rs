@@ -9,18 +9,19 @@ pub(super) enum Line<'a> {
     Say(&'a str),
     Nothing,
     Help,
-    Reset,
+    Clear,
+    Undo,
     Exit,
-    /// A command that shows or plays something, and its path as it was written.
-    Attach(&'a str, &'a str),
+    /// A command that takes a path, and the path as it was written.
+    Path(&'a str, &'a str),
     Unknown(&'a str),
 }
 
 /// The commands that take a path.
-pub(super) const ATTACH: [&str; 3] = ["/image", "/audio", "/video"];
+pub(super) const PATHS: [&str; 5] = ["/image", "/audio", "/video", "/save", "/load"];
 
 /// All other commands.
-pub(super) const PLAIN: [&str; 5] = ["/reset", "/help", "/exit", "/quit", "/?"];
+pub(super) const PLAIN: [&str; 7] = ["/undo", "/clear", "/reset", "/help", "/exit", "/quit", "/?"];
 
 impl<'a> Line<'a> {
     pub(super) fn parse(text: &'a str) -> Self {
@@ -28,9 +29,10 @@ impl<'a> Line<'a> {
         match text {
             "" => Self::Nothing,
             "/help" | "/?" => Self::Help,
-            "/reset" => Self::Reset,
+            "/clear" | "/reset" => Self::Clear,
+            "/undo" => Self::Undo,
             "/exit" | "/quit" => Self::Exit,
-            _ if let Some((command, path)) = attachment(text) => Self::Attach(command, path),
+            _ if let Some((command, path)) = with_path(text) => Self::Path(command, path),
             // A path or a comment is a message: commands are one word of letters.
             _ => match text.strip_prefix('/') {
                 Some(word) if !word.is_empty() && word.chars().all(char::is_alphabetic) => {
@@ -43,9 +45,9 @@ impl<'a> Line<'a> {
 }
 
 /// A command that takes a path, and the path.
-fn attachment(text: &str) -> Option<(&str, &str)> {
+fn with_path(text: &str) -> Option<(&str, &str)> {
     let (command, path) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    ATTACH.contains(&command).then_some((command, path.trim()))
+    PATHS.contains(&command).then_some((command, path.trim()))
 }
 
 /// The path that was written: a name that exists as it stands, else one in which backslashes and
@@ -123,6 +125,11 @@ mod tests {
             "/audio  'a.wav'",
             "/video",
             "/imagine a cat",
+            "/save",
+            "/load my talk",
+            "/undo",
+            "/undo it",
+            "/reset",
         ];
         let parsed = lines.map(Line::parse);
         let wanted = [
@@ -134,10 +141,15 @@ mod tests {
             Line::Nothing,
             Line::Nothing,
             Line::Say("hi /exit"),
-            Line::Attach("/image", "a b.png"),
-            Line::Attach("/audio", "'a.wav'"),
-            Line::Attach("/video", ""),
+            Line::Path("/image", "a b.png"),
+            Line::Path("/audio", "'a.wav'"),
+            Line::Path("/video", ""),
             Line::Say("/imagine a cat"),
+            Line::Path("/save", ""),
+            Line::Path("/load", "my talk"),
+            Line::Undo,
+            Line::Say("/undo it"),
+            Line::Clear,
         ];
         assert_eq!(parsed, wanted);
     }

@@ -29,6 +29,8 @@
 //! ([`Session::mark`]), so that thoughts which the template drops from the past cost nothing but
 //! the tokens after them.
 //!
+//! [`Chat::save`] and [`Chat::restore`] keep a conversation in a file, with its session.
+//!
 //! Several conversations can be answered at once: [`Answer`] is the state of one answer without its
 //! session, to be used with [`evaluate`](crate::evaluate).
 
@@ -41,6 +43,7 @@ mod message;
 mod options;
 mod render;
 mod reply;
+mod saved;
 
 use std::sync::Arc;
 
@@ -98,6 +101,14 @@ pub enum ConversationError {
     /// A format and tools at once.
     #[error("an answer has a format or calls tools: set tool_choice to none, or drop the format")]
     FormatAndTools,
+
+    /// A saved session without messages that can be read.
+    #[error(
+        "{} holds no conversation that can be gone on with ({reason}): name a file that a \
+         conversation was saved to",
+        path.display()
+    )]
+    Saved { path: std::path::PathBuf, reason: String },
 
     /// An answer that was to be a value and ended before it was one.
     #[error(

@@ -21,6 +21,7 @@
 //!                 keys are whole
 //! 144  u32        number of layers
 //! 148  zeros
+//! 152  u64        bytes of the caller's own section; 0 where there is none
 //! 160  u64 × 5    bytes of the five sections without their hashes
 //! 200  32 bytes   hash
 //! ```
@@ -39,6 +40,7 @@
 //! 5. *Marks* ([`Session::mark`]) in order, for each `u64` its position P, `u64` 1 if a residual
 //!    row follows, that row, H f32, and then the keys and values of sliding layers as in section 4,
 //!    of the last W - 1 positions before P, or of as many as there are.
+//! 6. What the caller wants to keep with the session ([`Session::save_with`]), if there is some.
 //!
 //! What is read is compared with the model and the session's settings before memory is taken for
 //! it, and keys and values are read into the pages of the cache. Whoever can write the file can
@@ -63,7 +65,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::pages::MemoryError;
 use crate::text::MediaKey;
-use crate::text::kv_cache::skip;
+use crate::text::kv_cache::{KvType, skip};
 use crate::vision::TOKENS_MAX;
 pub use error::SavedSessionError;
 use header::{Header, MAGIC, number, shapes};
@@ -84,18 +86,28 @@ impl Session {
     /// [`SavedSessionError`] if something else lies there, or the system refuses to write; what
     /// lies there stays then. The errors of [`Model::identity`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with(path, &[])
+    }
+
+    /// [`Session::save`] with bytes of the caller's own, which are written one piece after the
+    /// other. [`Session::restore_with`] gives them back as one, [`Session::restore`] leaves them
+    /// aside.
+    ///
+    /// # Errors
+    /// As [`Session::save`].
+    pub fn save_with(&self, path: impl AsRef<Path>, own: &[&[u8]]) -> Result<()> {
         let path = path.as_ref();
         let failed = |source| SavedSessionError::Write { path: Some(path.to_owned()), source };
         // A link stays one.
         let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let before = saved_at(&place, path)?;
-        let header = self.header(self.sections())?;
+        let header = Header { own: own_bytes(own), ..self.header(self.sections())? };
         let part = PartFile::create(&place).map_err(failed)?;
         if let Some(before) = before {
             part.file().set_permissions(before.permissions()).map_err(failed)?;
         }
         let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, part.file());
-        self.write(&header, Output::new(&mut buffered, Some(path)))?;
+        self.write(&header, own, Output::new(&mut buffered, Some(path)))?;
         buffered.flush().map_err(failed)?;
         drop(buffered);
         Ok(part.persist_synced(&place).map_err(failed)?)
@@ -108,7 +120,7 @@ impl Session {
     pub fn save_to(&self, out: &mut dyn Write) -> Result<()> {
         let header = self.header(self.sections())?;
         let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, out);
-        self.write(&header, Output::new(&mut buffered, None))?;
+        self.write(&header, &[], Output::new(&mut buffered, None))?;
         let failed = |source| SavedSessionError::Write { path: None, source };
         Ok(buffered.flush().map_err(failed)?)
     }
@@ -124,17 +136,35 @@ impl Session {
     /// [`SavedSessionError`] if the file is no saved session of this model, or was changed, or
     /// cannot be read. The errors of [`Session::new`] and of [`Model::identity`].
     pub fn restore(model: &Model, path: impl AsRef<Path>, config: SessionConfig) -> Result<Self> {
+        Ok(Self::restore_with(model, path, config)?.0)
+    }
+
+    /// [`Session::restore`], which also gives the bytes that [`Session::save_with`] was given.
+    ///
+    /// # Errors
+    /// As [`Session::restore`].
+    pub fn restore_with(
+        model: &Model,
+        path: impl AsRef<Path>,
+        config: SessionConfig,
+    ) -> Result<(Self, Vec<u8>)> {
         let path = path.as_ref();
-        let failed = |source| SavedSessionError::Read { path: Some(path.to_owned()), source };
-        let not_a_session = || SavedSessionError::NotASession { path: Some(path.to_owned()) };
-        // Its kind is checked first, because opening a pipe waits.
-        if !fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(not_a_session().into());
-        }
-        let file = File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
+        let (file, bytes) = open(path)?;
         let mut buffered = BufReader::with_capacity(BUFFER_BYTES, file);
         Self::read(model, &mut Input::new(&mut buffered, Some(path)), Some(bytes), config)
+    }
+
+    /// What the header of a saved session says, for whoever must choose a context or a projector
+    /// before the model is open.
+    ///
+    /// # Errors
+    /// [`SavedSessionError`] if the file is no saved session, or cannot be read.
+    pub fn saved(path: impl AsRef<Path>) -> Result<SavedSession, SavedSessionError> {
+        let path = path.as_ref();
+        let (mut file, _) = open(path)?;
+        let header = Header::read(&mut Input::new(&mut file, Some(path)))?;
+        let tokens = usize::try_from(header.tokens).unwrap_or(usize::MAX);
+        Ok(SavedSession { tokens, has_media: header.media > 0, kv: header.kv })
     }
 
     /// [`Session::restore`] of what [`Session::save_to`] wrote. What follows it is not read.
@@ -146,7 +176,7 @@ impl Session {
         input: &mut dyn Read,
         config: SessionConfig,
     ) -> Result<Self> {
-        Self::read(model, &mut Input::new(input, None), None, config)
+        Ok(Self::read(model, &mut Input::new(input, None), None, config)?.0)
     }
 
     /// The bytes of each section.
@@ -175,7 +205,12 @@ impl Session {
         if placed.at.end > self.kv.len() { placed.at.len() } else { 0 }
     }
 
-    fn write(&self, header: &Header, mut out: Output<'_>) -> Result<(), SavedSessionError> {
+    fn write(
+        &self,
+        header: &Header,
+        own: &[&[u8]],
+        mut out: Output<'_>,
+    ) -> Result<(), SavedSessionError> {
         header.write(&mut out)?;
         out.put(&shapes(self.model.config()))?;
         out.seal()?;
@@ -202,7 +237,12 @@ impl Session {
             out.put(bytemuck::cast_slice(mark.row()))?;
             out.put(mark.snapshot().bytes())?;
         }
-        out.seal()
+        out.seal()?;
+        if header.own > 0 {
+            own.iter().try_for_each(|piece| out.put(piece))?;
+            out.seal()?;
+        }
+        Ok(())
     }
 
     /// Reads a session; `bytes` says how many there are, if that is known.
@@ -211,7 +251,7 @@ impl Session {
         input: &mut Input<'_>,
         bytes: Option<u64>,
         config: SessionConfig,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Vec<u8>)> {
         let header = Header::read(input)?;
         let (limits, _) = config::limits(model.config(), model.turning_pairs(), &config)?;
         header.check(model, limits, input)?;
@@ -250,7 +290,13 @@ impl Session {
             return Err(input.damaged().into());
         }
         session.stop = header.stop;
-        Ok(session)
+        let mut own = Vec::new();
+        if header.own > 0 {
+            input.begin("caller's own section", header.own);
+            own = bytes_of(header.own, input)?;
+            input.end()?;
+        }
+        Ok((session, own))
     }
 
     fn read_layers(&self, input: &mut Input<'_>) -> Result<(), SavedSessionError> {
@@ -348,6 +394,35 @@ impl Session {
     }
 }
 
+/// What [`Session::saved`] tells of a saved session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SavedSession {
+    /// The tokens that it holds: a context must have room for them.
+    pub tokens: usize,
+    /// Whether pictures or sound are among them: the model needs its projector then.
+    pub has_media: bool,
+    /// How keys and values are stored.
+    pub kv: KvType,
+}
+
+/// Opens a file that may be a saved session, and says how many bytes it has.
+fn open(path: &Path) -> Result<(File, u64), SavedSessionError> {
+    let failed = |source| SavedSessionError::Read { path: Some(path.to_owned()), source };
+    // Its kind is checked first, because opening a pipe waits.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(SavedSessionError::NotASession { path: Some(path.to_owned()) });
+    }
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    Ok((file, bytes))
+}
+
+/// The bytes of all pieces.
+fn own_bytes(own: &[&[u8]]) -> u64 {
+    own.iter().map(|piece| piece.len() as u64).sum()
+}
+
 /// The saved session at `place`, which the caller calls `path`, if there is one.
 ///
 /// # Errors
@@ -373,6 +448,20 @@ fn saved_at(place: &Path, path: &Path) -> Result<Option<Metadata>, SavedSessionE
         return Err(failed(io::Error::from(ErrorKind::PermissionDenied)));
     }
     Ok(Some(found))
+}
+
+/// Reads so many bytes; memory is taken as they come.
+fn bytes_of(count: u64, input: &mut Input<'_>) -> Result<Vec<u8>> {
+    let mut bytes: Vec<u8> = Vec::new();
+    while (bytes.len() as u64) < count {
+        let (start, left) = (bytes.len(), count - bytes.len() as u64);
+        let more = left.min((FLOATS * size_of::<f32>()) as u64) as usize;
+        let (what, wanted) = ("the caller's own section", count);
+        bytes.try_reserve(more).map_err(|_| MemoryError { what, bytes: wanted })?;
+        bytes.resize(start + more, 0);
+        input.take(&mut bytes[start..])?;
+    }
+    Ok(bytes)
 }
 
 /// Reads so many values; memory is taken as they come.

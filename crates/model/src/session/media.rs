@@ -53,7 +53,14 @@ impl Embedding {
         &self.rows
     }
 
-    pub(super) fn key(&self) -> MediaKey {
+    /// One that was made before, with its rows.
+    #[cfg(feature = "chat")]
+    pub(crate) fn saved(is_image: bool, rows: Arc<[f32]>, tokens: usize, key: MediaKey) -> Self {
+        let kind = if is_image { Kind::Image } else { Kind::Audio };
+        Self { kind, rows, tokens, key }
+    }
+
+    pub(crate) fn key(&self) -> MediaKey {
         self.key
     }
 

@@ -25,7 +25,9 @@ pub(super) struct Header {
     /// Whether the last residual row is there.
     pub(super) has_row: bool,
     pub(super) layout: Layout,
-    /// Bytes of the sections, in order, without their hashes.
+    /// Bytes of the caller's own section.
+    pub(super) own: u64,
+    /// Bytes of the other sections, in order, without their hashes.
     pub(super) sections: [u64; SECTIONS],
 }
 
@@ -52,7 +54,8 @@ impl Header {
         let numbers = [self.media, self.marks, stop, token, u32::from(self.has_row)];
         bytes.extend(numbers.map(u32::to_le_bytes).as_flattened());
         bytes.extend(self.layout.map(u32::to_le_bytes).as_flattened());
-        bytes.resize(SECTIONS_AT, 0);
+        bytes.resize(OWN_AT, 0);
+        bytes.extend(self.own.to_le_bytes());
         bytes.extend(self.sections.map(u64::to_le_bytes).as_flattened());
         out.put(&bytes)?;
         out.seal()
@@ -96,7 +99,7 @@ impl Header {
         let [media, marks, stop, token, row] = [0, 4, 8, 12, 16].map(|at| number(&rest[at..]));
         rest = &rest[20..];
         let layout = [0, 4, 8, 12].map(|at| number(&rest[at..]));
-        let sections = &bytes[SECTIONS_AT - MAGIC.len() - 4..];
+        let [own, sections] = [OWN_AT, SECTIONS_AT].map(|at| &bytes[at - MAGIC.len() - 4..]);
         Some(Self {
             kv,
             model: Identity::from_bytes(model),
@@ -117,6 +120,7 @@ impl Header {
                 _ => return None,
             },
             layout,
+            own: number_64(own),
             sections: std::array::from_fn(|i| number_64(&sections[8 * i..])),
         })
     }
@@ -125,7 +129,8 @@ impl Header {
     pub(super) fn total(&self) -> Option<u64> {
         let header = HEADER_BYTES as u64 + HASH_BYTES;
         let add = |sum: u64, bytes: &u64| sum.checked_add(*bytes)?.checked_add(HASH_BYTES);
-        self.sections.iter().try_fold(header, add)
+        let own = Some(&self.own).filter(|bytes| **bytes > 0);
+        self.sections.iter().chain(own).try_fold(header, add)
     }
 
     /// Compares what was saved with the model and the session that are to go on with it.
@@ -205,6 +210,7 @@ impl Session {
             stop: self.stop,
             has_row: self.has_row(),
             layout: layout(self.model.config(), self.limits),
+            own: 0,
             sections,
         })
     }
@@ -236,6 +242,8 @@ const VERSION: u32 = 1;
 /// Sections after the header.
 pub(super) const SECTIONS: usize = 5;
 
+/// Where the header has the bytes of the caller's own section, and of the others.
+const OWN_AT: usize = 152;
 const SECTIONS_AT: usize = 160;
 
 /// Without its hash.
