@@ -1,6 +1,8 @@
 //! Cancelled at any moment, a session is whole and goes on with the same bits.
 
 mod common;
+#[path = "common/emulated.rs"]
+mod emulated;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +15,7 @@ use carat::{
     Cancel, Error, Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig,
 };
 use common::{bits, config, file, kit, model, push, seeing_model, tokens};
+use emulated::emulated;
 
 const TOKENS: usize = 600;
 
@@ -66,6 +69,9 @@ fn harass(session: &mut Session, seed: u64, mut work: impl FnMut(&mut Session) -
 /// Rings of 8 positions are overwritten many times in each pass.
 #[test]
 fn a_prompt_cancelled_at_random_has_the_bits_of_one_that_was_not() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
     let ids = tokens(TOKENS);
     for quant in ["q4_0", "f32"] {
         let model = model(quant);
@@ -84,6 +90,9 @@ fn a_prompt_cancelled_at_random_has_the_bits_of_one_that_was_not() {
 /// The flag is set and taken back within one pass: what was left out is found out all the same.
 #[test]
 fn a_flag_that_is_taken_back_at_once_leaves_no_half_pass() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
     let ids = tokens(TOKENS);
     let model = model("q4_0");
     let mut whole = Session::new(&model, settings()).expect("a session");
@@ -111,6 +120,9 @@ fn a_flag_that_is_taken_back_at_once_leaves_no_half_pass() {
 
 #[test]
 fn an_answer_cancelled_at_random_is_the_answer_that_was_not() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
     let model = model("q4_0");
     let sampling = SamplerConfig { temperature: 1.0, seed: 3, ..Default::default() };
     let sampler = || Sampler::new(sampling.clone(), 512).expect("a sampler");
@@ -169,6 +181,9 @@ fn what_begins_after_a_cancel_does_not_run_until_it_is_reset() {
 /// Each piece is cancelled at random moments until it is heard.
 #[test]
 fn a_sound_cancelled_at_random_has_the_bits_of_one_that_was_not() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
     let model = seeing_model("q4_0");
     let pcm: Vec<f32> =
         (0..16_000 * 12_u64).map(|i| (i * i % 977) as f32 / 2000.0 - 0.25).collect();
@@ -251,6 +266,9 @@ fn opening_is_cancelled() {
 /// One that waits for its turn behind a long prompt is cancelled at once, too.
 #[test]
 fn who_waits_for_a_turn_is_cancelled() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
     let model: Model = model("q4_0");
     let ids = tokens(1000);
     let settings = || SessionConfig { prefill_chunk: 1000, ..settings() };

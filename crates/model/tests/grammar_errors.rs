@@ -2,6 +2,8 @@
 //! soon.
 
 mod common;
+#[path = "common/emulated.rs"]
+mod emulated;
 #[path = "common/masked.rs"]
 mod masked;
 
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use carat::{Constraint, Grammar, GrammarEnv, GrammarError, Model, Tool, ToolChoice};
 use common::model;
+use emulated::emulated;
 use masked::{Random, draw, env};
 use serde_json::{Value, json};
 
@@ -41,6 +44,9 @@ fn tools_that_cannot_be_called_are_errors() {
 
 #[test]
 fn contradictions_are_errors_before_the_first_token() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
     let model = model("q4_0");
     for schema in [
         json!(false),
@@ -180,6 +186,9 @@ fn soon(model: &Model, what: &str, compile: impl FnOnce() -> Result<Grammar, Gra
 /// Whatever a client sends, an answer comes soon: a grammar that works, or an error.
 #[test]
 fn hostile_grammars_end_soon() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
     let model = model("q4_0");
     let env = env(&model);
     for schema in &hostile_schemas() {
@@ -217,6 +226,9 @@ const LIMIT: u64 = if cfg!(debug_assertions) { 20 } else { 2 };
 /// Sessions on other threads may hold these.
 #[test]
 fn everything_can_be_sent() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
     fn is_send<T: Send>() {}
     fn is_shared<T: Send + Sync>() {}
     is_send::<Constraint>();
