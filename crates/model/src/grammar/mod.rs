@@ -4,6 +4,27 @@
 //! generation has a [`Constraint`] of its own that says which tokens may come next. llguidance does
 //! the parsing; what a JSON Schema means and how Gemma writes a call is ours (`schema`, `lark`).
 //!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use carat::{AnswerOptions, Chat, ChatConfig, Event, Grammar, Message, Model};
+//!
+//! # fn main() -> Result<(), carat::Error> {
+//! let model = Model::open("gemma.gguf")?;
+//! let schema = r#"{"type": "object", "properties": {"yes": {"type": "boolean"}}}"#;
+//! let mut options = AnswerOptions::default();
+//! options.format = Some(Arc::new(Grammar::json_schema(model.grammar_env()?, schema)?));
+//! let mut chat = Chat::new(&model, ChatConfig::default())?;
+//! chat.push(Message::user("Is the sky blue?"));
+//! for event in chat.reply(options)? {
+//!     if let Event::Text(json) = event? {
+//!         print!("{json}");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # JSON Schema
 //!
 //! One reading serves JSON output and arguments of tools, in two spellings. Whatever the grammar
