@@ -153,13 +153,14 @@ impl Format<'_> {
 impl Wanted {
     /// The options of an answer with these settings.
     pub(crate) fn options(&self) -> AnswerOptions {
-        let mut options = AnswerOptions::default();
-        options.thinking = self.thinking;
-        options.tool_choice = self.choice.clone();
-        options.format.clone_from(&self.format);
-        options.log_probabilities = self.log_probabilities;
-        options.overflow = self.overflow;
-        options
+        AnswerOptions {
+            thinking: self.thinking,
+            tool_choice: self.choice.clone(),
+            format: self.format.clone(),
+            log_probabilities: self.log_probabilities,
+            overflow: self.overflow,
+            ..AnswerOptions::default()
+        }
     }
 }
 

@@ -25,9 +25,7 @@ fn settings() -> ChatConfig {
 
 fn options(seed: u64) -> AnswerOptions {
     let sampling = SamplerConfig { temperature: 1.0, seed, ..SamplerConfig::default() };
-    let mut options = AnswerOptions::default();
-    (options.sampling, options.max_tokens) = (sampling, Some(120));
-    options
+    AnswerOptions { sampling, max_tokens: Some(120), ..AnswerOptions::default() }
 }
 
 fn answer(chat: &mut Chat, options: AnswerOptions) -> (Vec<Event>, Done) {

@@ -20,9 +20,8 @@ fn settings() -> ChatConfig {
 }
 
 fn answer(chat: &mut Chat, seed: u64) -> Vec<Event> {
-    let mut options = AnswerOptions::default();
-    options.sampling = SamplerConfig { temperature: 1.0, seed, ..SamplerConfig::default() };
-    options.max_tokens = Some(40);
+    let sampling = SamplerConfig { temperature: 1.0, seed, ..SamplerConfig::default() };
+    let options = AnswerOptions { sampling, max_tokens: Some(40), ..AnswerOptions::default() };
     let events = chat.reply(options).expect("an answer").map(|event| event.expect("an event"));
     let mut events: Vec<_> = events.collect();
     events.pop(); // its times differ

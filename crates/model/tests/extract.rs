@@ -46,8 +46,8 @@ fn values_come_out_of_random_weights() {
         let config = ChatConfig { session: session.clone(), ..ChatConfig::default() };
         let mut chat = Chat::new(&model, config).expect("a chat");
         chat.push(Message::user("describe"));
-        let mut options = AnswerOptions::default();
-        options.sampling = SamplerConfig { temperature: 1.0, seed, ..SamplerConfig::default() };
+        let sampling = SamplerConfig { temperature: 1.0, seed, ..SamplerConfig::default() };
+        let options = AnswerOptions { sampling, ..AnswerOptions::default() };
         match chat.extract::<Scene>(options) {
             Ok(scene) => {
                 whole += 1;
@@ -80,8 +80,7 @@ fn an_answer_that_is_cut_is_no_value() {
     let model = model("q4_0");
     let mut chat = Chat::new(&model, ChatConfig::default()).expect("a chat");
     chat.push(Message::user("describe"));
-    let mut options = AnswerOptions::default();
-    options.max_tokens = Some(5);
+    let options = AnswerOptions { max_tokens: Some(5), ..AnswerOptions::default() };
     let error = chat.extract::<Scene>(options).expect_err("five tokens are no scene");
     assert!(matches!(error, Error::Conversation(ConversationError::Unfinished { .. })), "{error}");
 }

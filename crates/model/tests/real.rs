@@ -141,8 +141,8 @@ fn a_conversation_of_ten_turns_is_read_once() {
         // The last token of an answer was never evaluated.
         let evaluated = chat.session().len() - chat.session().pending();
         let before = chat.session().tokens()[..evaluated].to_vec();
-        let mut options = AnswerOptions::default();
-        (options.max_tokens, options.sampling.seed) = (Some(40), turn);
+        let mut options = AnswerOptions { max_tokens: Some(40), ..AnswerOptions::default() };
+        options.sampling.seed = turn;
         let mut logits = Vec::new();
         let mut usage = None;
         // The bits before anything is chosen.

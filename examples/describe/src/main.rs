@@ -161,8 +161,8 @@ fn describe(
 ) -> anyhow::Result<Value> {
     let medium = chat.session_mut().embed_picture(picture)?;
     chat.set_messages(vec![Message::showing([medium], args.prompt.as_str())]);
-    let mut options = AnswerOptions::default();
-    options.format = Some(Arc::clone(format));
+    let format = Some(Arc::clone(format));
+    let options = AnswerOptions { format, ..AnswerOptions::default() };
     let mut text = String::new();
     for event in chat.reply(options)? {
         match event? {

@@ -14,8 +14,7 @@ use crate::fields::{Fields, whole, wrong};
 /// Reads what chats and raw completions share: how tokens are chosen, and what ends the answer.
 pub(crate) fn common(request: &Fields<'_>) -> Result<AnswerOptions, ApiError> {
     request.count("n", 1..=1)?;
-    let mut options = AnswerOptions::default();
-    options.sampling = sampling(request)?;
+    let mut options = AnswerOptions { sampling: sampling(request)?, ..AnswerOptions::default() };
     options.max_tokens = request.count("max_tokens", 0..=usize::MAX)?;
     options.stop = match request.get("stop") {
         None => Vec::new(),

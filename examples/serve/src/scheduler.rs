@@ -176,8 +176,7 @@ mod tests {
     use crate::media::Piece;
 
     fn ask() -> Ask {
-        let mut options = AnswerOptions::default();
-        options.max_tokens = Some(4);
+        let options = AnswerOptions { max_tokens: Some(4), ..AnswerOptions::default() };
         Ask {
             turns: vec![Turn::user(vec![Piece::Text("hello".to_owned())])],
             tools: Vec::new(),

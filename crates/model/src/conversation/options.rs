@@ -5,7 +5,6 @@ use crate::sampler::SamplerConfig;
 
 /// How an answer is given.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct AnswerOptions {
     /// How tokens are chosen. The random number of a token depends on the seed and on its place in
     /// the conversation.

@@ -12,8 +12,8 @@
 //! # fn main() -> Result<(), carat::Error> {
 //! let model = Model::open("gemma.gguf")?;
 //! let schema = r#"{"type": "object", "properties": {"yes": {"type": "boolean"}}}"#;
-//! let mut options = AnswerOptions::default();
-//! options.format = Some(Arc::new(Grammar::json_schema(model.grammar_env()?, schema)?));
+//! let format = Some(Arc::new(Grammar::json_schema(model.grammar_env()?, schema)?));
+//! let options = AnswerOptions { format, ..AnswerOptions::default() };
 //! let mut chat = Chat::new(&model, ChatConfig::default())?;
 //! chat.push(Message::user("Is the sky blue?"));
 //! for event in chat.reply(options)? {
