@@ -174,11 +174,13 @@ mod tests {
 
     #[test]
     fn every_number_is_on_its_side() {
+        // An emulator takes minutes for what no instruction set changes.
+        let step = if std::env::var_os("CARAT_EMULATED").is_some() { 977 } else { 7 };
         for limit in [-10_050, -1001, -1000, -250, -7, 0, 3, 10, 99, 100, 250, 999, 1001, 12_345] {
             for exclusive in [false, true] {
                 let bound = bound(&hundredths(limit), exclusive);
                 let (least, most) = (at_least(&bound).unwrap(), at_most(&bound).unwrap());
-                for value in (-11_000..13_000).step_by(7).chain(limit - 3..limit + 4) {
+                for value in (-11_000..13_000).step_by(step).chain(limit - 3..limit + 4) {
                     // Zeros behind the last digit change nothing.
                     for text in [hundredths(value), format!("{}0", with_point(value))] {
                         let is_least = value > limit || value == limit && !exclusive;
