@@ -162,14 +162,7 @@ impl Session {
     /// # Errors
     /// If the context cannot hold it (then nothing is appended), or a token does not exist.
     pub fn enqueue(&mut self, input: Input<'_>) -> Result<()> {
-        match input {
-            Input::Tokens(ids) => self.extend(None, ids, &[]),
-            Input::Filled { ids, media } => self.extend(None, ids, media),
-            _ => {
-                let (bos, filled) = self.written_out(input)?;
-                self.extend(bos, &filled.ids, &filled.media)
-            }
-        }
+        self.written_out(input, Self::extend)
     }
 
     /// Does what [`Session::push`] does, and calls `progress` after every chunk, which may break
@@ -184,25 +177,23 @@ impl Session {
         input: Input<'_>,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<()> {
-        match input {
-            Input::Tokens(ids) => self.append(None, ids, &[], progress),
-            Input::Filled { ids, media } => self.append(None, ids, media, progress),
-            _ => {
-                let (bos, filled) = self.written_out(input)?;
-                self.append(bos, &filled.ids, &filled.media, progress)
-            }
-        }
+        self.written_out(input, |session, bos, ids, media| {
+            session.append(bos, ids, media, progress)
+        })
     }
 
-    /// The tokens and embeddings that input stands for, and the BOS that belongs before them.
-    fn written_out(&self, input: Input<'_>) -> Result<(Option<TokenId>, MediaPrompt)> {
+    /// Calls `take` with the tokens and embeddings that input stands for, and the BOS that belongs
+    /// before them.
+    fn written_out(
+        &mut self,
+        input: Input<'_>,
+        take: impl FnOnce(&mut Self, Option<TokenId>, &[TokenId], &[Embedding]) -> Result<()>,
+    ) -> Result<()> {
         let (model, tokenizer) = (&self.model, self.model.tokenizer());
         let text = |ids| MediaPrompt { ids, media: Vec::new() };
         let filled = match input {
-            Input::Tokens(ids) => return Ok((None, text(ids.to_vec()))),
-            Input::Filled { ids, media } => {
-                return Ok((None, MediaPrompt { ids: ids.to_vec(), media: media.to_vec() }));
-            }
+            Input::Tokens(ids) => return take(self, None, ids, &[]),
+            Input::Filled { ids, media } => return take(self, None, ids, media),
             Input::Text(words) => text(tokenizer.encode(words)),
             Input::Rendered(rendered) => text(tokenizer.encode_rendered(rendered)),
             Input::Prompt(prompt) => text(tokenizer.encode_prompt(prompt)),
@@ -211,7 +202,8 @@ impl Session {
                 MediaPrompt::from_conversation(model, prompt, media)?
             }
         };
-        Ok((self.bos_before(filled.ids.first().copied()), filled))
+        let bos = self.bos_before(filled.ids.first().copied());
+        take(self, bos, &filled.ids, &filled.media)
     }
 
     /// Continues the conversation: returns an iterator that samples a token from the logits after

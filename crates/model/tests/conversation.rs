@@ -10,9 +10,9 @@ use carat::audio::Clip;
 use carat::sampler::SamplerConfig;
 use carat::vision::{Budget, Picture};
 use carat::{
-    Answer, AnswerOptions, Cancel, Chat, ChatConfig, ConversationError, Done, Error, Event, Finish,
-    Grammar, KvType, Medium, Message, Model, Overflow, Role, Session, SessionConfig, SessionError,
-    Thinking, Tool, ToolChoice, conversation,
+    Answer, AnswerOptions, Cancel, Chat, ChatConfig, ChatTemplate, ConversationError, Done, Error,
+    Event, Finish, Grammar, KvType, Medium, Message, Model, Overflow, Role, Session, SessionConfig,
+    SessionError, Thinking, Tool, ToolChoice, conversation,
 };
 use common::{bits, config, kit, model, seeing_model};
 use emulated::emulated;
@@ -444,13 +444,16 @@ fn log_probabilities_and_ends_are_told() {
     assert_eq!(Some(text(&events).as_str()), said.split(&stop).next());
 }
 
+/// In place of the model's own template, which writes turns around the words.
 #[test]
-fn a_model_without_a_template_does_not_talk() {
+fn the_callers_template_counts() {
     let model: Model = model("q4_0");
-    let template = model.chat_template().expect("its template").source().to_owned();
-    let own = carat::ChatTemplate::new(&template.replace("be brief", "")).expect("a template");
+    let own = ChatTemplate::new("{{ bos_token }}{{ messages[0].content }}").expect("a template");
     let config = ChatConfig { template: Some(Arc::new(own)), ..settings() };
     let mut chat = Chat::new(&model, config).expect("a chat");
     chat.push(Message::user("hello"));
-    answer(&mut chat, options(1));
+    answer(&mut chat, AnswerOptions { max_tokens: Some(0), ..options(1) });
+    let mut wanted: Vec<_> = model.tokenizer().bos().into_iter().collect();
+    wanted.extend(model.tokenizer().encode("hello"));
+    assert_eq!(chat.session().tokens(), wanted);
 }

@@ -71,6 +71,32 @@ fn a_matrix_with_what_is_no_number_never_speaks() {
     }
 }
 
+/// A session whose words are no numbers keeps nothing of a pass, and those beside it have their
+/// bits.
+#[test]
+fn one_session_of_a_pass_that_is_no_number_leaves_the_others_alone() {
+    let ids = tokens(6);
+    assert!(!ids[..3].contains(&ids[5]), "the poisoned word is not said by the other");
+    let made = Made { format: Format::Q4_0, cap: 30.0, has_head: true };
+    let poison = Poison { name: "token_embd.weight", row: ids[5] as usize, value: f32::NAN };
+    let model = open(made, Some(poison)).expect("a model");
+    let make = |ids: &[TokenId]| {
+        let mut session = Session::new(&model, config()).expect("a session");
+        session.enqueue(Input::Tokens(ids)).expect("room");
+        session
+    };
+    let (mut sick, mut sound, mut alone) = (make(&ids), make(&ids[..3]), make(&ids[..3]));
+    for _ in 0..2 {
+        let results = carat::evaluate(&mut [&mut sick, &mut sound], &carat::Cancel::new());
+        let [sick, sound] = &results.expect("a pass")[..] else { panic!("two") };
+        let refused = matches!(sick, Err(Error::Sampler(SamplerError::NotFinite { .. })));
+        assert!(refused && sound.is_ok(), "{sick:?} {sound:?}");
+    }
+    assert_eq!((sick.pending(), sound.pending()), (6, 0));
+    let wanted = common::bits(alone.logits().expect("logits"));
+    assert!(common::bits(sound.logits().expect("logits")) == wanted);
+}
+
 /// The row of a token that nobody said is its logit, be it capped or not.
 #[test]
 fn a_logit_that_is_no_number_never_goes_unnoticed() {
