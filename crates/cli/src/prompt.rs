@@ -117,11 +117,7 @@ pub(crate) fn stdin_text() -> Result<String> {
 }
 
 fn with_bos(model: &Model, mut prompt: MediaPrompt) -> MediaPrompt {
-    let tokenizer = model.tokenizer();
-    if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos())
-        && prompt.ids.first() != Some(&bos)
-    {
-        prompt.ids.insert(0, bos);
-    }
+    let bos = model.tokenizer().bos_before(prompt.ids.first().copied());
+    prompt.ids.splice(0..0, bos);
     prompt
 }

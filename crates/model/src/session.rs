@@ -325,9 +325,7 @@ impl Session {
 
     /// The vocabulary's BOS, if it belongs before the token `first`.
     fn bos_before(&self, first: Option<TokenId>) -> Option<TokenId> {
-        let tokenizer = self.model.tokenizer();
-        let is_wanted = self.tokens.is_empty() && tokenizer.add_bos();
-        tokenizer.bos().filter(|bos| is_wanted && first != Some(*bos))
+        self.model.tokenizer().bos_before(first).filter(|_| self.tokens.is_empty())
     }
 
     /// Drops tokens that are not in the cache, and the media among them.

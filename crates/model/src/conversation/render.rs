@@ -69,11 +69,8 @@ impl Asked<'_> {
         let rendered = self.template.render(&context)?;
         let media: Vec<Medium> = messages.iter().flat_map(Message::media).cloned().collect();
         let mut prompt = MediaPrompt::from_conversation(self.model, &rendered, &media)?;
-        if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.add_bos())
-            && prompt.ids.first() != Some(&bos)
-        {
-            prompt.ids.insert(0, bos);
-        }
+        let bos = tokenizer.bos_before(prompt.ids.first().copied());
+        prompt.ids.splice(0..0, bos);
         Ok(prompt)
     }
 }

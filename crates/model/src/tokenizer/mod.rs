@@ -220,6 +220,13 @@ impl Tokenizer {
         self.add_bos
     }
 
+    /// The BOS that belongs before a prompt that begins with the token `first`: none where the
+    /// vocabulary wants none, or the prompt has it already.
+    #[must_use]
+    pub fn bos_before(&self, first: Option<TokenId>) -> Option<TokenId> {
+        self.bos.filter(|bos| self.add_bos && first != Some(*bos))
+    }
+
     /// End of sequence.
     #[must_use]
     pub fn eos(&self) -> Option<TokenId> {
