@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use carat::{AnswerOptions, Grammar, GrammarEnv, Overflow, Thinking, Tool, ToolChoice};
 use clap::Args;
 
+use crate::chosen::Chosen;
 use crate::{Usage, load};
 
 /// What an answer is to be.
@@ -72,7 +73,7 @@ impl AnswerArgs {
     }
 
     /// Reads the files and compiles the grammars, for which the vocabulary of `model` is enough.
-    pub(crate) fn read(&self, model: &Path) -> Result<Wanted> {
+    pub(crate) fn read(&self, model: &Chosen) -> Result<Wanted> {
         let tools = self.tools.as_deref().map(tools).transpose()?.unwrap_or_default();
         let choice = match self.tool_choice.as_deref() {
             None | Some("auto") => ToolChoice::Auto,

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use carat::audio::LongClip;
 use carat::{Isa, KvType, OpenOptions, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::Usage;
 use crate::answer::AnswerArgs;
 use crate::bench::args::BenchArgs;
+use crate::chosen::Chosen;
 use crate::examples;
 use crate::media::{self, Reading, Source};
 use crate::sampling::SamplingArgs;
@@ -67,9 +69,9 @@ pub(crate) enum EvalCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Model file (GGUF; the first part of a split one)
+    /// Model file (GGUF; the first part of a split one) [default: the toy in the program]
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) model: PathBuf,
+    pub(crate) model: Option<PathBuf>,
     /// Message to answer, after what is piped in; `-` or nothing is standard input alone
     pub(crate) prompt: Option<String>,
     #[command(flatten)]
@@ -103,9 +105,9 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// Model file (GGUF; the first part of a split one)
+    /// Model file (GGUF; the first part of a split one) [default: the toy in the program]
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) model: PathBuf,
+    pub(crate) model: Option<PathBuf>,
     /// Jinja template to use instead of the file's
     #[arg(long, value_name = "FILE")]
     pub(crate) chat_template: Option<PathBuf>,
@@ -362,9 +364,19 @@ pub(crate) enum Kv {
 }
 
 impl EngineArgs {
-    /// The cache file of the model at `model`, where one is wished for.
-    pub(crate) fn cache(&self, model: &Path) -> Option<PathBuf> {
-        self.cache.as_ref().map(|named| cache_file(named.as_deref(), model))
+    /// The cache file of a model, where one is wished for.
+    ///
+    /// # Errors
+    /// If the model is no file.
+    pub(crate) fn cache(&self, model: &Chosen) -> Result<Option<PathBuf>> {
+        match (&self.cache, model) {
+            (None, _) => Ok(None),
+            (Some(named), Chosen::File(path)) => Ok(Some(cache_file(named.as_deref(), path))),
+            (Some(_), Chosen::BuiltIn) => bail!(Usage(
+                "the built-in model has no cache file: leave --cache out, or name a model with -m"
+                    .to_owned()
+            )),
+        }
     }
 
     pub(crate) fn open<'a>(

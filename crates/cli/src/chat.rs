@@ -16,6 +16,7 @@ use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Editor};
 
 use crate::args::ChatArgs;
+use crate::chosen::Chosen;
 use crate::interrupt::{self, Guard};
 use crate::media::{self, Reading, Source};
 use crate::reply::{reply, speed_line};
@@ -37,14 +38,15 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let file = args.answer.session.clone();
     let saved = file.as_deref().map(|file| talk::saved(file, args.engine.ctx)).transpose()?;
     let saved = saved.flatten();
-    let wanted = args.answer.read(&args.model)?;
+    let chosen = Chosen::of(args.model.as_deref())?;
+    let wanted = args.answer.read(&chosen)?;
     interrupt::install()?;
-    let (model, senses) = open(args)?;
+    let (model, senses) = open(args, &chosen)?;
     let held = saved.map_or(0, |saved| saved.tokens.saturating_add(ANSWER_ROOM));
     let config = talk::session_config(&args.engine, held, model.config().context);
     let beginning = Beginning {
         model: &model,
-        path: &args.model,
+        chosen: &chosen,
         config,
         template: template.map(Arc::new),
         wanted: &wanted,
@@ -86,14 +88,13 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
 
 /// The model, with its projector where there is one, and why there is none otherwise: a
 /// conversation may do without.
-fn open(args: &ChatArgs) -> Result<(Model, Result<(), String>)> {
-    let cache = args.engine.cache(&args.model);
-    let open = |projector: Option<&Path>| {
-        load::model(&args.model, args.engine.open(projector, cache.as_deref()))
-    };
+fn open(args: &ChatArgs, chosen: &Chosen) -> Result<(Model, Result<(), String>)> {
+    let cache = args.engine.cache(chosen)?;
+    let open =
+        |projector: Option<&Path>| chosen.open(args.engine.open(projector, cache.as_deref()));
     let named = args.senses.mmproj.as_deref();
-    let without = match media::projector(&args.model, named) {
-        Ok(path) => match open(Some(&path)) {
+    let without = match media::projector_of(chosen, named) {
+        Ok(path) => match open(path.as_deref()) {
             Ok(model) => return Ok((model, Ok(()))),
             Err(e) if named.is_none() && is_projector(&e) => e,
             Err(e) => return Err(e),

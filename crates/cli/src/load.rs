@@ -6,8 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use carat::{ChatTemplate, Model, OpenOptions, Session, SessionConfig, Tokenizer};
-use carat_gguf::Source;
+use carat_gguf::Gguf;
 
+use crate::chosen::Chosen;
 use crate::interrupt;
 use crate::progress::{Progress, Unit};
 use crate::text::say;
@@ -37,23 +38,15 @@ pub(crate) fn session(model: &Model, config: SessionConfig) -> Result<Session> {
 }
 
 /// The tokenizer alone: nothing but metadata is read, so a vocabulary without weights is enough.
-pub(crate) fn tokenizer(path: &Path) -> Result<Tokenizer> {
-    let load = || -> Result<Tokenizer> {
-        let source = Source::open(path)?;
-        let gguf = source.parse()?;
-        Ok(Tokenizer::from_gguf(&gguf)?)
-    };
-    load().map_err(|e| about(path, "cannot read the vocabulary of", e))
+pub(crate) fn tokenizer(model: &Chosen) -> Result<Tokenizer> {
+    model.header("cannot read the vocabulary of", |gguf| Ok(Tokenizer::from_gguf(gguf)?))
 }
 
-/// Whether the model at `path` has a chat template; nothing but metadata is read.
-pub(crate) fn has_chat_template(path: &Path) -> Result<bool> {
-    let load = || -> Result<bool> {
-        let source = Source::open(path)?;
-        let gguf = source.parse()?;
-        Ok(gguf.metadata().opt_string("tokenizer.chat_template")?.is_some())
-    };
-    load().map_err(|e| about(path, "cannot open model", e))
+/// Whether a model has a chat template; nothing but metadata is read.
+pub(crate) fn has_chat_template(model: &Chosen) -> Result<bool> {
+    let has =
+        |gguf: &Gguf<'_>| Ok(gguf.metadata().opt_string("tokenizer.chat_template")?.is_some());
+    model.header("cannot open model", has)
 }
 
 /// The error after `what` and the path, unless it names the path itself.

@@ -9,8 +9,20 @@ use carat::video::{self, Video, VideoConfig, VideoError};
 use carat::vision::{Budget, ImageError, Picture};
 use carat::{Medium, Session, projectors_beside};
 
+use crate::chosen::Chosen;
 use crate::text::say;
 use crate::{Usage, interrupt};
+
+/// The projector file to open for a model, unless the model brings one along.
+///
+/// # Errors
+/// As [`projector`].
+pub(crate) fn projector_of(model: &Chosen, named: Option<&Path>) -> Result<Option<PathBuf>> {
+    match model {
+        Chosen::File(path) => projector(path, named).map(Some),
+        Chosen::BuiltIn => Ok(named.map(Path::to_owned)),
+    }
+}
 
 /// The projector file to open: the one that was named, or the only one beside the model.
 ///

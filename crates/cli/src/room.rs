@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, bail};
 use carat::{ChatTemplate, Config, SessionError, Tokenizer};
-use carat_gguf::{Gguf, Source};
+use carat_gguf::Gguf;
 use serde_json::json;
 
 use crate::answer::Wanted;
 use crate::args::RunArgs;
-use crate::load::about;
+use crate::chosen::Chosen;
 use crate::media::Read;
 use crate::prompt::{context, showing};
 use crate::reply::too_long;
@@ -19,6 +19,7 @@ use crate::reply::too_long;
 /// If the prompt is too long, the context is longer than the model's, or the file is no model.
 pub(crate) fn check(
     args: &RunArgs,
+    model: &Chosen,
     is_chat: bool,
     wanted: &Wanted,
     text: &str,
@@ -31,21 +32,24 @@ pub(crate) fn check(
     if args.engine.ctx.is_none() && most <= SMALLEST_CONTEXT {
         return Ok(());
     }
-    let opened = |e: carat::Error| about(&args.model, "cannot open model", e);
-    let source = Source::open(&args.model).map_err(|e| opened(e.into()))?;
-    let gguf = source.parse().map_err(|e| opened(e.into()))?;
-    let limit = Config::from_gguf(&gguf).map_err(|e| opened(e.into()))?.context;
+    let wanted = is_chat.then_some(wanted);
+    let counted = |limit: usize, gguf: &Gguf<'_>| {
+        if most <= args.engine.ctx.unwrap_or(limit) {
+            return Ok::<_, carat::Error>(None);
+        }
+        let tokenizer = Tokenizer::from_gguf(gguf)?;
+        Ok(written(args, wanted, gguf, &tokenizer, text, media))
+    };
+    let (limit, tokens) = model.header("cannot open model", |gguf| {
+        let limit = Config::from_gguf(gguf)?.context;
+        Ok((limit, counted(limit, gguf)?))
+    })?;
     let context = args.engine.ctx.unwrap_or(limit);
     if context > limit {
         let error = SessionError::ContextTooLong { wanted: context, model: limit };
         return Err(error).context("cannot start a session");
     }
-    if most <= context {
-        return Ok(());
-    }
-    let tokenizer = Tokenizer::from_gguf(&gguf).map_err(|e| opened(e.into()))?;
-    let wanted = is_chat.then_some(wanted);
-    let Some(tokens) = written(args, wanted, &gguf, &tokenizer, text, media) else { return Ok(()) };
+    let Some(tokens) = tokens else { return Ok(()) };
     // One token stands for each medium.
     let tokens = (tokens + shown).saturating_sub(media.len());
     if tokens > context {

@@ -10,6 +10,7 @@ use carat::{ChatTemplate, Medium, Message, Model, Sampler, SamplerConfig, Sessio
 
 use crate::answer::Wanted;
 use crate::args::RunArgs;
+use crate::chosen::Chosen;
 use crate::interrupt::{self, Guard, Interrupted};
 use crate::media::{self, Reading, Source};
 use crate::reply::{Continuation, continue_text, reply, speed_line};
@@ -26,8 +27,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     args.sampling.stop()?;
     let file = args.answer.session.as_deref();
     let saved = file.map(|file| talk::saved(file, args.engine.ctx)).transpose()?.flatten();
-    let is_chat = is_chat(args)?;
-    let wanted = args.answer.read(&args.model)?;
+    let chosen = Chosen::of(args.model.as_deref())?;
+    let is_chat = is_chat(args, &chosen)?;
+    let wanted = args.answer.read(&chosen)?;
+    let cache = args.engine.cache(&chosen)?;
     interrupt::install()?;
     let begun = Instant::now();
     let media = read(&sources, reading)?;
@@ -35,17 +38,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let begun = Instant::now();
     let projector = match sources.is_empty() && !saved.is_some_and(|saved| saved.has_media) {
         true => None,
-        false => Some(media::projector(&args.model, args.media.senses.mmproj.as_deref())?),
+        false => media::projector_of(&chosen, args.media.senses.mmproj.as_deref())?,
     };
-    room::check(args, is_chat, &wanted, &text, &media)?;
-    let cache = args.engine.cache(&args.model);
-    let model = load::model(&args.model, args.engine.open(projector.as_deref(), cache.as_deref()))?;
+    room::check(args, &chosen, is_chat, &wanted, &text, &media)?;
+    let model = chosen.open(args.engine.open(projector.as_deref(), cache.as_deref()))?;
     let shown: usize = media.iter().map(media::Read::tokens).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len) + TEMPLATE_ROOM;
     let room = args.max_tokens.tokens().unwrap_or(ANSWER_ROOM);
     let held = saved.map_or(0, |saved| saved.tokens);
     let tokens = [said, shown, room, held].into_iter().fold(0, usize::saturating_add);
-    let given = Given { text, media, reading, read, loaded: begun.elapsed(), tokens };
+    let given = Given { chosen, text, media, reading, read, loaded: begun.elapsed(), tokens };
     match is_chat {
         true => answer(args, &model, template, &wanted, given, saved.is_some()),
         false => continued(args, &model, given),
@@ -56,7 +58,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 ///
 /// # Errors
 /// If it is not, and an option makes sense for messages only.
-fn is_chat(args: &RunArgs) -> Result<bool> {
+fn is_chat(args: &RunArgs, model: &Chosen) -> Result<bool> {
     let option = args.answer.of_conversations();
     let option = option.or(args.system.as_ref().map(|_| "--system"));
     if args.raw {
@@ -65,7 +67,7 @@ fn is_chat(args: &RunArgs) -> Result<bool> {
             None => Ok(false),
         };
     }
-    if args.chat_template.is_some() || load::has_chat_template(&args.model)? {
+    if args.chat_template.is_some() || load::has_chat_template(model)? {
         return Ok(true);
     }
     match option.or(args.chat.then_some("--chat")) {
@@ -73,13 +75,14 @@ fn is_chat(args: &RunArgs) -> Result<bool> {
         Some(option) => bail!(
             "{} has no chat template (tokenizer.chat_template): give one with --chat-template \
              FILE, or continue text without {option}",
-            args.model.display()
+            model.name()
         ),
     }
 }
 
 /// What the command line said, and what came of it so far.
 struct Given {
+    chosen: Chosen,
     text: String,
     media: Vec<media::Read>,
     reading: Reading,
@@ -107,7 +110,7 @@ fn answer(
     };
     let beginning = Beginning {
         model,
-        path: &args.model,
+        chosen: &given.chosen,
         config,
         template: template.map(Arc::new),
         wanted,

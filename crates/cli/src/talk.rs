@@ -12,6 +12,7 @@ use carat::{
 
 use crate::answer::Wanted;
 use crate::args::EngineArgs;
+use crate::chosen::Chosen;
 use crate::interrupt;
 use crate::text::say;
 use crate::voice::Ended;
@@ -19,8 +20,8 @@ use crate::voice::Ended;
 /// How a conversation is begun, anew or from a file.
 pub(crate) struct Beginning<'a> {
     pub(crate) model: &'a Model,
-    /// The file of the model.
-    pub(crate) path: &'a Path,
+    /// Where the model comes from.
+    pub(crate) chosen: &'a Chosen,
     pub(crate) config: SessionConfig,
     pub(crate) template: Option<Arc<ChatTemplate>>,
     pub(crate) wanted: &'a Wanted,
@@ -72,7 +73,7 @@ impl Beginning<'_> {
         bail!(
             "{} has no chat template (tokenizer.chat_template): give one with --chat-template \
              FILE, or continue text with `carat run --raw`",
-            self.path.display()
+            self.chosen.name()
         )
     }
 }

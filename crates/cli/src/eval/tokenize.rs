@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use crate::args::TokenizeArgs;
+use crate::chosen::Chosen;
 use crate::load;
 use crate::text::print;
 
 pub(crate) fn tokenize(args: &TokenizeArgs) -> Result<()> {
-    let tokenizer = load::tokenizer(&args.model)?;
+    let tokenizer = load::tokenizer(&Chosen::File(args.model.clone()))?;
     let ids = if args.special {
         tokenizer.encode_prompt(&args.text)
     } else {
