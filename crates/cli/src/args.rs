@@ -11,6 +11,8 @@ use crate::Usage;
 use crate::answer::AnswerArgs;
 use crate::bench::args::BenchArgs;
 use crate::chosen::Chosen;
+#[cfg(feature = "demo")]
+use crate::demo::args::DemoArgs;
 use crate::examples;
 use crate::media::{self, Reading, Source};
 use crate::sampling::SamplingArgs;
@@ -31,6 +33,10 @@ pub(crate) enum Command {
     /// Talk with the model, turn by turn
     #[command(after_help = examples::CHAT)]
     Chat(ChatArgs),
+    /// Show what the engine does, with a toy model in the program
+    #[cfg(feature = "demo")]
+    #[command(after_help = examples::DEMO)]
+    Demo(DemoArgs),
     /// Show what a GGUF file holds and whether this machine can run it
     #[command(after_help = examples::INSPECT)]
     Inspect(InspectArgs),

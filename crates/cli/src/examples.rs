@@ -2,6 +2,7 @@
 
 pub(crate) const TOP: &str = "\
 Examples:
+  carat demo
   carat run -m gemma.gguf \"Write a haiku about rain\"
   carat run -m gemma.gguf --raw \"The capital of France is\"
   carat chat -m gemma.gguf
@@ -58,6 +59,25 @@ with the next message; /help shows all commands.
 With --session the conversation is saved when it ends, by an error as well; /save and /load do so
 by hand, and what was loaded is the file from then on. `carat run --help` says what such a file
 holds, and what --json prints. Ctrl-C ends an answer, and never the conversation.";
+
+#[cfg(feature = "demo")]
+pub(crate) const DEMO: &str = "\
+Examples:
+  carat demo
+  carat demo --list
+  carat demo --item 1 --item 4
+  carat demo --no-pictures | less
+  carat demo --check --json > answers.json
+
+The model was trained by this project to show the engine: it has the architecture of Gemma 4 12B and
+knows drawn scenes, printed numbers, spoken digits, beeps and a few sentences. Pictures are drawn
+where the terminal has 256 colours or more and NO_COLOR is not set. Ctrl-C ends the gallery.
+
+--json prints one object a line, each with a type:
+  listed   number, files, question, expected: of --list
+  item     the same with answer, right, prompt_tokens, completion_tokens, prompt_seconds,
+           tokens_per_second (null for a single token)
+  sum      model, right, asked, of, seconds";
 
 pub(crate) const INSPECT: &str = "\
 Examples:

@@ -25,6 +25,8 @@ mod bench;
 mod builtin;
 mod chat;
 mod chosen;
+#[cfg(feature = "demo")]
+mod demo;
 mod eval;
 mod examples;
 mod inspect;
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::chat(args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::demo(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Bench(args) => bench::bench(args),
         Command::Eval(EvalCommand::Tokenize(args)) => eval::tokenize::tokenize(args),

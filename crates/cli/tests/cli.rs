@@ -9,10 +9,11 @@ mod common;
 
 use common::{Folder, Ran, carat, kit, ran, run, run_in, text, tiny};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "",
     "run",
     "chat",
+    "demo",
     "inspect",
     "bench",
     "eval",
@@ -22,6 +23,7 @@ const COMMANDS: [&str; 12] = [
     "eval image",
     "eval video",
     "eval perplexity",
+    "eval audio",
 ];
 
 #[test]
