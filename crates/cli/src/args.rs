@@ -11,6 +11,7 @@ use crate::Usage;
 use crate::answer::AnswerArgs;
 use crate::bench::args::BenchArgs;
 use crate::chosen::Chosen;
+use crate::completions::CompletionsArgs;
 #[cfg(feature = "demo")]
 use crate::demo::args::DemoArgs;
 use crate::examples;
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Measure how fast a model runs here, beside what the machine can do at most
     #[command(after_help = examples::BENCH)]
     Bench(Box<BenchArgs>),
+    /// Print what a shell needs to complete commands, or write man pages
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
     /// Print the engine's numbers: token ids, prompts, logits, perplexity
     #[command(subcommand, after_help = examples::EVAL)]
     Eval(EvalCommand),

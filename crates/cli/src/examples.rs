@@ -103,6 +103,14 @@ are against readings of the weights right before and right after each sample of 
 -o csv are llama-bench's, and then more. Nothing else should run meanwhile, and a laptop should be
 on mains power.";
 
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  carat completions bash > ~/.local/share/bash-completion/completions/carat
+  carat completions zsh > ~/.zfunc/_carat           with `fpath+=~/.zfunc` before compinit
+  carat completions fish > ~/.config/fish/completions/carat.fish
+  carat completions powershell >> $PROFILE
+  carat completions --man ~/.local/share/man/man1   then `man carat-run`";
+
 pub(crate) const EVAL: &str = "\
 Examples:
   carat eval tokenize -m gemma.gguf --text \"Hello world\"

@@ -25,6 +25,7 @@ mod bench;
 mod builtin;
 mod chat;
 mod chosen;
+mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod eval;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Completions(args) => completions::completions(args),
         Command::Eval(EvalCommand::Tokenize(args)) => eval::tokenize::tokenize(args),
         Command::Eval(EvalCommand::Template(args)) => eval::template::template(args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits::logits(args),

@@ -9,13 +9,14 @@ mod common;
 
 use common::{Folder, Ran, carat, kit, ran, run, run_in, text, tiny};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "",
     "run",
     "chat",
     "demo",
     "inspect",
     "bench",
+    "completions",
     "eval",
     "eval tokenize",
     "eval template",
