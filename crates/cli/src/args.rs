@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use carat::audio::LongClip;
 use carat::{Isa, KvType, OpenOptions, SessionConfig};
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::Usage;
@@ -131,6 +132,9 @@ pub(crate) struct ChatArgs {
     /// Print tokens per second after every answer, and the engine's settings at the start
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Neither read nor keep what is typed, which else is in carat/history of $XDG_STATE_HOME
+    #[arg(long, env = "CARAT_NO_HISTORY", value_parser = FalseyValueParser::new())]
+    pub(crate) no_history: bool,
     #[command(flatten)]
     pub(crate) senses: SenseArgs,
     #[command(flatten)]

@@ -26,9 +26,11 @@ use crate::text::{self, say};
 use crate::voice::Voice;
 use crate::{load, sentence};
 use complete::Completion;
+use history::Keeper;
 use line::Line;
 
 mod complete;
+mod history;
 mod line;
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
@@ -129,15 +131,16 @@ struct Talk<'a> {
 impl Talk<'_> {
     /// A person: line editing, and errors that do not end the conversation.
     fn interactive(&mut self) -> Result<()> {
-        let config = rustyline::Config::builder().completion_type(CompletionType::List).build();
-        let mut editor = Terminal::with_config(config).context("cannot use this terminal")?;
+        let config = rustyline::Config::builder().completion_type(CompletionType::List);
+        let editor = history::bounded(config).and_then(Terminal::with_config);
+        let mut editor = editor.context("cannot use this terminal")?;
         editor.set_helper(Some(Completion));
+        let mut keeper = Keeper::new(&mut editor, !self.args.no_history);
         interrupt::stay();
         say!("/help shows the commands, Ctrl-D leaves");
         loop {
             let Some(text) = read_message(&mut editor)? else { return Ok(()) };
-            // A line that the editor does not want to remember is no reason to stop.
-            let _ = editor.add_history_entry(&text);
+            keeper.keep(&mut editor, &text);
             match self.line(&text) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -363,7 +366,8 @@ const HELP: &str = "\
 /load FILE   go on with a conversation that was saved
 /help        this list
 /exit        leave (or Ctrl-D)
-Tab completes commands and paths. A line that ends in \\ goes on in the next one.
+Tab completes commands and paths, arrows bring back what was typed.
+A line that ends in \\ goes on in the next one.
 Ctrl-C ends an answer and leads back here.";
 
 #[cfg(test)]

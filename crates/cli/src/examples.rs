@@ -58,7 +58,11 @@ with the next message; /help shows all commands.
 
 With --session the conversation is saved when it ends, by an error as well; /save and /load do so
 by hand, and what was loaded is the file from then on. `carat run --help` says what such a file
-holds, and what --json prints. Ctrl-C ends an answer, and never the conversation.";
+holds, and what --json prints. Ctrl-C ends an answer, and never the conversation.
+
+At a terminal, arrows and Ctrl-R bring back the last 1000 messages of all chats: they are kept in
+$XDG_STATE_HOME/carat/history or ~/.local/state/carat/history, which only you can read. A line that
+begins with a blank is not kept, and nothing is with --no-history or CARAT_NO_HISTORY=1.";
 
 #[cfg(feature = "demo")]
 pub(crate) const DEMO: &str = "\
