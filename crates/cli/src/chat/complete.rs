@@ -61,12 +61,21 @@ fn commands(begun: &str) -> Vec<Pair> {
 }
 
 /// The files and folders that a path may become, in the order of their names. What was begun with a
-/// quote goes on in it, else blanks and quotes get backslashes.
+/// quote ends in it, else blanks and quotes get backslashes.
 fn paths(written: &str) -> Vec<Pair> {
     let quote = ['\'', '"'].into_iter().find(|quote| written.starts_with(*quote));
-    let path = quote.map_or_else(|| unquoted(written), |_| written[1..].to_owned());
+    let path = match quote {
+        // The quote that is yet to come.
+        Some(quote) => unquoted(&format!("{written}{quote}")),
+        None => unquoted(written),
+    };
     let (folder, begun) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
-    let listed = if folder.is_empty() { "./".into() } else { at_home(folder) };
+    let listed = match folder {
+        "" => "./".into(),
+        // A tilde is the home folder only where no quote stands before it.
+        _ if quote.is_some() => folder.into(),
+        _ => at_home(folder),
+    };
     let Ok(entries) = fs::read_dir(listed) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {
@@ -75,17 +84,34 @@ fn paths(written: &str) -> Vec<Pair> {
         if is_hidden || !name.starts_with(begun) {
             continue;
         }
-        if entry.path().is_dir() {
+        let is_folder = entry.path().is_dir();
+        if is_folder {
             name.push('/');
         }
         let replacement = match quote {
-            Some(quote) => format!("{quote}{folder}{name}"),
+            Some(quote) => quoted(&format!("{folder}{name}"), quote, !is_folder),
             None => escaped(&format!("{folder}{name}")),
         };
         found.push(Pair { display: name, replacement });
     }
     found.sort_by(|a, b| a.display.cmp(&b.display));
     found
+}
+
+/// The path in quotes, of which the last is left out where the path goes on.
+fn quoted(path: &str, quote: char, is_whole: bool) -> String {
+    let mut written = String::from(quote);
+    for c in path.chars() {
+        match (quote, c) {
+            ('\'', '\'') => written.push_str(r"'\''"),
+            ('"', '"' | '\\' | '$' | '`') if !cfg!(windows) => written.extend(['\\', c]),
+            _ => written.push(c),
+        }
+    }
+    if is_whole {
+        written.push(quote);
+    }
+    written
 }
 
 /// The path with a backslash before all that [`unquoted`] takes away.
@@ -138,7 +164,7 @@ mod tests {
         }
         assert_eq!(
             replaced(&format!("/audio '{root}/my p")),
-            [format!("/audio '{root}/my photo.png")]
+            [format!("/audio '{root}/my photo.png'")]
         );
         assert_eq!(
             replaced(&format!("/audio {root}/my\\ p")),
