@@ -34,8 +34,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<()> {
         let cannot = || format!("cannot write man pages to {}", folder.display());
         fs::create_dir_all(folder).with_context(cannot)?;
         // `carat help` is said on every page and needs none.
-        let command = Cli::command().disable_help_subcommand(true);
-        let mut command = command.mut_subcommand("eval", |eval| eval.disable_help_subcommand(true));
+        let mut command = Cli::command().disable_help_subcommand(true);
         command.build();
         let pages = pages(&command, "", folder).with_context(cannot)?;
         say!("wrote {pages} man pages to {}", folder.display());

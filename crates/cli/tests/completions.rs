@@ -97,6 +97,12 @@ fn shown(page: &str, name: &str) {
     assert!(out.contains(&title.to_uppercase()), "{name}: {out}");
     assert!(out.contains("NAME") && out.contains("SYNOPSIS"), "{name}: {out}");
     // Examples keep their lines.
-    let example = out.lines().any(|line| line.trim_start().starts_with("carat "));
-    assert!(out.contains("EXAMPLES") && example, "{name}: {out}");
+    assert!(out.contains("EXAMPLES"), "{name}: {out}");
+    let words = title.split('-').skip(1).collect::<Vec<_>>().join(" ");
+    let help = run(format!("{words} --help").trim_start()).ok();
+    let (_, examples) = help.split_once("Examples:").expect("help has examples");
+    for example in examples.lines().filter(|line| line.starts_with("  carat ")) {
+        let is_shown = out.lines().any(|line| line.trim() == example.trim());
+        assert!(is_shown, "{name}: {example} is not a line of {out}");
+    }
 }

@@ -117,6 +117,29 @@ fn items_are_listed_and_chosen_by_number() {
     run("demo --list --check").fails(2, &["--list", "--check"]);
 }
 
+/// Each item is a conversation of its own, and its answer the one that `carat run` gives.
+#[test]
+fn an_item_is_answered_as_if_it_were_alone() {
+    let all = lines(&run("demo --json").ok());
+    for number in [2, gallery().len()] {
+        let alone = &lines(&run(&format!("demo --json --item {number}")).ok())[0];
+        for key in ["answer", "prompt_tokens", "completion_tokens"] {
+            assert_eq!(alone[key], all[number - 1][key], "{key}: {alone}");
+        }
+        let mut args: Vec<_> = ["run", "--greedy", "-n", "32"].map(str::to_owned).into();
+        for file in alone["files"].as_array().expect("a list") {
+            let file = file.as_str().expect("text");
+            let is_picture = file.ends_with(".png");
+            args.push(if is_picture { "--image" } else { "--audio" }.to_owned());
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/gallery");
+            args.push(common::text(&folder.join(file)));
+        }
+        args.push(alone["question"].as_str().expect("text").to_owned());
+        let ran = common::ran(common::carat().args(args).output().expect("it starts"));
+        assert_eq!(alone["answer"], ran.ok(), "{alone}");
+    }
+}
+
 #[test]
 fn threads_and_instruction_sets_change_no_answer() {
     let answers = |args: &str| {

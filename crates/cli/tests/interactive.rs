@@ -286,7 +286,7 @@ fn ctrl_c_ends_the_gallery() {
     let (bytes, code) = terminal.end();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("stopping…") && text.contains("interrupted, "), "{text}");
+    assert!(text.contains("stopping…") && text.contains("0 of 0 right"), "{text}");
     assert!(text.contains("carat: interrupted before the end of the gallery"), "{text}");
     let mut screen = emulator(80);
     screen.process(&bytes);

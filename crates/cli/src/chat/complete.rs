@@ -173,4 +173,73 @@ mod tests {
         assert_eq!(replaced(&format!("/video {root}/.h")), [format!("/video {root}/.hidden")]);
         assert_eq!(replaced("/video /nowhere/a"), [""; 0]);
     }
+
+    /// Whatever a name has in it, and however it was begun, the completed line names the file.
+    #[test]
+    #[cfg(unix)]
+    fn every_name_can_be_read_back_however_it_was_begun() {
+        let names = [
+            "a b",
+            "it's",
+            "say \"hi\"",
+            "back\\slash",
+            "$HOME",
+            "`tick`",
+            "ünï (1)",
+            "#hash",
+            "'all'",
+            "\"all\"",
+            "end\\",
+            "two  blanks",
+            "d'ir/in \"it\"",
+        ];
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("d'ir")).expect("a folder");
+        let root = folder.path().to_str().expect("text");
+        for name in names {
+            fs::write(folder.path().join(name), "").expect("a file");
+            let begun: String = name.chars().take(1).collect();
+            for quote in ["", "'", "\""] {
+                // As a person goes on from folder to folder.
+                let mut line = match quote {
+                    "" => format!("/image {}", escaped(&format!("{root}/{begun}"))),
+                    quote => {
+                        let open = quoted(&begun, quote.chars().next().expect("one"), false);
+                        format!("/image {quote}{root}/{}", &open[1..])
+                    }
+                };
+                for part in name.split_inclusive('/') {
+                    let found = replaced(&line);
+                    let ends = |line: &&String| {
+                        let written = line.strip_prefix("/image ").expect("the command");
+                        let is_open = part.ends_with('/') && !quote.is_empty();
+                        let written =
+                            if is_open { format!("{written}{quote}") } else { written.to_owned() };
+                        let path = super::super::line::path(&written);
+                        path.exists() && path.ends_with(part.trim_end_matches('/'))
+                    };
+                    let next = found.iter().find(ends);
+                    line = next.unwrap_or_else(|| panic!("{line}: {found:?}")).clone();
+                }
+                fs::metadata(folder.path().join(name)).expect("it is there");
+                let written = line.strip_prefix("/image ").expect("the command");
+                assert_eq!(super::super::line::path(written), folder.path().join(name), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_tilde_is_the_home_folder_unless_it_is_quoted() {
+        let home = std::env::home_dir().expect("a home");
+        let entries = fs::read_dir(home).expect("it can be read").count();
+        let listed = |begun: &str| {
+            // A dot shows what is hidden, too.
+            let lines = [replaced(begun), replaced(&format!("{begun}."))].concat();
+            assert!(lines.iter().all(|line| line.starts_with(begun)), "{lines:?}");
+            lines.len()
+        };
+        assert_eq!(listed("/image ~/"), entries);
+        assert_eq!((listed("/image '~/"), listed("/image \"~/")), (0, 0));
+    }
 }

@@ -37,6 +37,8 @@ mod tests {
         // 0.8 is the loudest: 1/8, all, half and nothing of sixteen eighths.
         assert_eq!(drawn(&samples, 4), [" █  ".to_owned(), "▂██ ".to_owned()]);
         assert_eq!(drawn(&[0.05, -0.1], 2), [" █".to_owned(), "██".to_owned()]);
+        // 2.56 eighths are nearly three.
+        assert_eq!(drawn(&[0.16, 1.0], 2), [" █".to_owned(), "▃█".to_owned()]);
         assert_eq!(drawn(&[0.3, -0.4], 2), ["▄█".to_owned(), "██".to_owned()]);
     }
 
