@@ -213,6 +213,45 @@ fn a_history_that_cannot_be_used_is_left_alone_and_the_chat_goes_on() {
     assert_eq!(shown.matches("nothing is kept in").count(), 1, "{shown}");
 }
 
+#[test]
+fn a_pipe_in_place_of_the_history_is_not_touched() {
+    let folder = Folder::new();
+    let state = folder.path("state");
+    fs::create_dir_all(Path::new(&state).join("carat")).expect("a folder");
+    let pipe = folder.path("pipe");
+    let made = std::process::Command::new("mkfifo").args(["-m", "644", &pipe]).status();
+    assert!(made.expect("mkfifo is there").success());
+    std::os::unix::fs::symlink(&pipe, history(&state)).expect("a link");
+    let shown = said(&state, &["hello"], &[], &[]);
+    assert!(!shown.contains("history"), "{shown}");
+    assert_eq!(mode(Path::new(&pipe)), 0o644);
+}
+
+#[test]
+fn two_chats_at_once_keep_what_both_say() {
+    let folder = Folder::new();
+    let state = folder.path("state");
+    said(&state, &["before"], &[], &[]);
+    let mut chats = [chat(&state, &[], &[]), chat(&state, &[], &[])];
+    for turn in 0..3 {
+        for (i, terminal) in chats.iter_mut().enumerate() {
+            terminal.prompt(turn);
+            terminal.type_in(&format!("chat {i} turn {turn}\r"));
+            terminal.prompt(turn + 1);
+        }
+    }
+    for mut terminal in chats {
+        terminal.type_in("\x04");
+        assert_eq!(terminal.end().1, Some(0));
+    }
+    let kept = fs::read_to_string(history(&state)).expect("text");
+    let mut lines: Vec<_> = kept.lines().skip(1).collect();
+    lines.sort_unstable();
+    let wanted = ["before", "chat 0 turn 0", "chat 0 turn 1", "chat 0 turn 2"];
+    let wanted = [&wanted[..], &["chat 1 turn 0", "chat 1 turn 1", "chat 1 turn 2"]].concat();
+    assert_eq!(lines, wanted);
+}
+
 /// The picture of an item on the screen, cell by cell: two colours each.
 #[test]
 fn the_gallery_is_drawn_in_the_terminal() {

@@ -22,7 +22,12 @@ impl Keeper {
     /// Lets the arrows of the editor go back to what was typed in earlier chats, if that is wanted.
     /// Whatever is wrong with the file, the chat can do without.
     pub(super) fn new(editor: &mut Terminal, is_wanted: bool) -> Self {
-        let file = if is_wanted { place() } else { None };
+        // Who lets it point to /dev/null wants none: its mode must not change, and a pipe would
+        // wait.
+        let is_other = |file: &PathBuf| {
+            fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir())
+        };
+        let file = place().filter(|file| is_wanted && !is_other(file));
         let mut keeper = Self { file };
         keeper.tried(|file| load(editor, file));
         keeper
