@@ -16,13 +16,18 @@ fn gallery() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/gallery")
 }
 
-/// The first file of the gallery whose name ends so.
-fn first(end: &str) -> String {
+const PICTURES: &[&str] = &[".png", ".jpg", ".webp"];
+const SOUNDS: &[&str] = &[".wav", ".flac", ".opus", ".ogg"];
+
+/// The first file of the gallery whose name has one of these ends.
+fn first(ends: &[&str]) -> String {
     let entries = std::fs::read_dir(gallery()).expect("the gallery is part of the repository");
     let mut names: Vec<_> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    shown(names.iter().find(|name| name.ends_with(end)).expect("there is one"))
+    shown(
+        names.iter().find(|name| ends.iter().any(|end| name.ends_with(end))).expect("there is one"),
+    )
 }
 
 const NOTICE: &str = "carat: no model named: using the built-in toy model";
@@ -42,7 +47,7 @@ fn run_without_a_model_says_which_one_answers() {
 /// What is seen and heard reaches the model: its prompt has the tokens.
 #[test]
 fn run_shows_and_plays_to_it() {
-    let (picture, sound) = (first(".png"), first(".wav"));
+    let (picture, sound) = (first(PICTURES), first(SOUNDS));
     let prompt = |more: &str| {
         let out = run(&format!("run --json --greedy -n 4 {more} hi").replace("  ", " ")).ok();
         let done: serde_json::Value =
@@ -63,7 +68,7 @@ fn run_shows_and_plays_to_it() {
 
 #[test]
 fn chat_without_a_model_keeps_what_was_said() {
-    let (picture, sound) = (first(".png"), first(".flac"));
+    let (picture, sound) = (first(PICTURES), first(SOUNDS));
     let lines = format!("Hello\n/image {picture}\nWhat is it?\n/audio {sound}\nAnd this?\n");
     let ran = run_in("chat --greedy -n 8", &lines);
     assert!(ran.err.starts_with(NOTICE), "{}", ran.err);
@@ -99,7 +104,7 @@ fn what_needs_a_file_is_refused_in_one_sentence() {
     assert!(code == 2 && said.contains("has no cache file"), "{code}: {said}");
     // A projector of other sizes does not fit, and a file that is none is named.
     let wrong = text(&kit("text-f32.gguf"));
-    let picture = first(".png");
+    let picture = first(PICTURES);
     let (code, said) = refused(&format!("run --mmproj {wrong} --image {picture} hi"));
     assert!(code == 1 && said.contains("no projector"), "{code}: {said}");
     // No prompt is found out before any model is chosen.

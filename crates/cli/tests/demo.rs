@@ -129,7 +129,7 @@ fn an_item_is_answered_as_if_it_were_alone() {
         let mut args: Vec<_> = ["run", "--greedy", "-n", "32"].map(str::to_owned).into();
         for file in alone["files"].as_array().expect("a list") {
             let file = file.as_str().expect("text");
-            let is_picture = file.ends_with(".png");
+            let is_picture = [".png", ".jpg", ".webp"].iter().any(|end| file.ends_with(end));
             args.push(if is_picture { "--image" } else { "--audio" }.to_owned());
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/gallery");
             args.push(common::text(&folder.join(file)));
