@@ -72,7 +72,6 @@ fn all_items_are_answered_and_counted() {
 
 /// What the program promises of itself.
 #[test]
-#[ignore = "the model in the repository is a stand-in of random weights until it is trained"]
 fn nine_of_ten_answers_are_right_within_ten_seconds() {
     let begun = Instant::now();
     run("demo --check").ok();
