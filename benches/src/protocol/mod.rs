@@ -15,7 +15,7 @@ pub mod gate;
 mod marks;
 mod record;
 mod run;
-mod summary;
+pub(crate) mod summary;
 mod system;
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub use conditions::{Conditions, Monitor, WATCH_SECONDS};
 pub use gate::{Gate, Reference, Row};
 pub use marks::{marks, refusals};
 pub use record::{Kind, Mark, NamedModel, Program, Record, Settings, Sustained, Timing};
-pub use run::{Job, Step, estimate, run};
+pub use run::{Job, estimate, run};
 pub use summary::summary;
 pub use system::{Cache, System};
 

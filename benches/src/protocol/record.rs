@@ -1,5 +1,6 @@
 //! One run of the protocol, as JSON.
 
+use carat_gguf::{Gguf, TensorType};
 use serde::{Deserialize, Serialize};
 
 use super::conditions::Conditions;
@@ -166,6 +167,40 @@ pub struct Mark {
     pub text: String,
 }
 
+impl Program {
+    /// The program that runs now, of this version.
+    pub fn this(version: &str) -> Self {
+        let hash = || {
+            let file = std::fs::File::open(std::env::current_exe().ok()?).ok()?;
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(file).ok()?;
+            Some(hasher.finalize().to_hex().to_string())
+        };
+        Self {
+            name: "carat".to_owned(),
+            version: version.to_owned(),
+            commit: crate::COMMIT.to_owned(),
+            hash: hash().unwrap_or_default(),
+            debug: cfg!(debug_assertions),
+        }
+    }
+}
+
+impl Kind {
+    /// What a file of so many bytes is. The official one is known by its tensors and its length.
+    pub fn of(gguf: &Gguf<'_>, bytes: u64, is_synthetic: bool) -> Self {
+        let count = |tensor_type| {
+            gguf.tensors().iter().filter(|tensor| tensor.tensor_type == tensor_type).count()
+        };
+        let counts = [TensorType::Q4_0, TensorType::Q6_K, TensorType::F32].map(count);
+        match is_synthetic {
+            true => Self::Synthetic,
+            false if bytes == OFFICIAL_BYTES && counts == OFFICIAL_TENSORS => Self::Official,
+            false => Self::Other,
+        }
+    }
+}
+
 impl Record {
     /// Reads one file's text.
     ///
@@ -313,6 +348,10 @@ pub(super) fn slug(text: &str) -> String {
     let out = out.trim_end_matches('-');
     if out.is_empty() { "unknown".to_owned() } else { out.to_owned() }
 }
+
+/// Google's QAT file of Gemma 4 12B: its length, and its tensors in Q4_0, in Q6_K and in F32.
+const OFFICIAL_BYTES: u64 = 6_975_879_296;
+const OFFICIAL_TENSORS: [usize; 3] = [328, 1, 338];
 
 /// A file that says more is none of ours.
 const MINUTES_MAX: usize = 24 * 60;

@@ -16,6 +16,7 @@ use carat::{
 use super::energy::Meter;
 use super::gate::{self, Gate, Reference};
 use super::{Monitor, Plan, Record, Settings, Sustained, Timing, ids};
+use crate::measure::Step;
 use crate::measure::work::{picture, sound};
 use crate::results::Skipped;
 use crate::roof::WeightReader;
@@ -31,19 +32,6 @@ pub struct Job<'a> {
     pub cache: &'a Path,
     /// Ends the run; what was measured until then stays in the record.
     pub stop: &'a Cancel,
-}
-
-/// What is being measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Step<'a> {
-    /// The test.
-    pub what: &'a str,
-    /// Number of the test, from 1.
-    pub number: usize,
-    /// How many there are.
-    pub count: usize,
-    /// Estimate of the time that is left for all of them.
-    pub left: Duration,
 }
 
 /// The time that a run is going to take, by what the machine can do at most: decoding reads at
@@ -99,7 +87,6 @@ pub fn run(
     monitor: &mut Monitor,
     on_step: &mut dyn FnMut(Step<'_>),
 ) -> Result<(), Error> {
-    let begun = Instant::now();
     let model = first_start(job, record, on_step)?;
     let passed = measured(job, &model, record, monitor, on_step)?;
     drop(model);
@@ -107,13 +94,7 @@ pub fn run(
         second_start(job, record, on_step)?;
     }
     monitor.look();
-    log_seconds(record, begun);
     Ok(())
-}
-
-/// The time of the tests; whoever calls adds what it measured itself.
-fn log_seconds(record: &mut Record, begun: Instant) {
-    record.seconds += begun.elapsed().as_secs_f64();
 }
 
 fn first_start(
@@ -133,28 +114,41 @@ fn first_start(
 }
 
 /// The cache file is written, and not timed; then the model starts from it as often as planned.
+/// What goes wrong here, for want of room on the disk perhaps, must not cost the rest of the run.
 fn second_start(
     job: Job<'_>,
     record: &mut Record,
     on_step: &mut dyn FnMut(Step<'_>),
 ) -> Result<(), Error> {
-    say(record, "start second", on_step);
+    say(record, SECOND, on_step);
+    let why = match second_starts(job, Plan::of(record).starts) {
+        Ok(Ok(samples)) => {
+            record.timings.push(Timing::new(SECOND, 1, samples));
+            return Ok(());
+        }
+        Ok(Err(why)) => why,
+        Err(e @ Error::Cancelled { .. }) => return Err(e),
+        Err(e) => e.to_string(),
+    };
+    record.skipped.push(Skipped { what: SECOND.to_owned(), why });
+    Ok(())
+}
+
+/// Nanoseconds, or why there is no cache file.
+fn second_starts(job: Job<'_>, count: usize) -> Result<Result<Vec<u64>, String>, Error> {
     let model = open(job, Some(job.cache))?;
     if let Some(why) = model.cache_refused() {
-        let (what, why) = ("start second".to_owned(), why.to_string());
-        record.skipped.push(Skipped { what, why });
-        return Ok(());
+        return Ok(Err(why.to_string()));
     }
     drop(model);
     let mut samples = Vec::new();
-    for _ in 0..Plan::of(record).starts {
+    for _ in 0..count {
         let begun = Instant::now();
         let model = open(job, Some(job.cache))?;
         first_token(job, &model)?;
         samples.push(nanoseconds(begun));
     }
-    record.timings.push(Timing::new("start second", 1, samples));
-    Ok(())
+    Ok(Ok(samples))
 }
 
 fn open(job: Job<'_>, cache: Option<&Path>) -> Result<Model, Error> {
@@ -447,6 +441,7 @@ fn nanoseconds(begun: Instant) -> u64 {
 }
 
 const GATE: &str = "gate";
+const SECOND: &str = "start second";
 const SUSTAINED: &str = "sustained decoding";
 const EXTRA: [&str; 2] = [GATE, SUSTAINED];
 

@@ -35,18 +35,17 @@ fn write(out: &mut String, record: &Record) -> std::fmt::Result {
     writeln!(
         out,
         "\n{:<18} {:>10} {:>9} {:>9} {:>9} {:>8} {:>14}",
-        "test", "tokens/s", "median s", "least", "most", "samples", "of the roof"
+        "test", "tokens/s", "median", "least", "most", "samples", "of the roof"
     )?;
     for timing in &record.timings {
-        let seconds = |ns: u64| digits(ns as f64 / 1e9);
         writeln!(
             out,
             "{:<18} {:>10} {:>9} {:>9} {:>9} {:>8} {:>14}",
             timing.name,
             speed(timing),
-            seconds(timing.median_ns),
-            seconds(timing.min_ns),
-            seconds(timing.max_ns),
+            time(timing.median_ns),
+            time(timing.min_ns),
+            time(timing.max_ns),
             timing.samples_ns.len(),
             share(record, timing),
         )?;
@@ -64,6 +63,14 @@ fn write(out: &mut String, record: &Record) -> std::fmt::Result {
         writeln!(out, "not measured: {}: {}", skipped.what, skipped.why)?;
     }
     record.marks.iter().try_for_each(|mark| writeln!(out, "mark {}: {}", mark.kind, mark.text))
+}
+
+/// `1.23 s`, and below a second `12.3 ms`.
+pub(crate) fn time(ns: u64) -> String {
+    match ns {
+        0..1_000_000_000 => digits(ns as f64 / 1e6) + " ms",
+        _ => digits(ns as f64 / 1e9) + " s",
+    }
 }
 
 /// Tokens a second, for tests that have such a speed.
@@ -96,7 +103,7 @@ mod tests {
         for words in [
             "machine  Fast & <Cheap>, 2 cores",
             "gate     passed",
-            "decode 16384             4.00      8.00",
+            "decode 16384             4.00    8.00 s",
             "40 % of read",
             "last over first 1.000",
             "mark x?: y",

@@ -10,11 +10,13 @@ use crate::results::Kind;
 mod charts;
 mod csv;
 mod html;
+mod machines;
 mod svg;
 mod table;
 
 pub use csv::csv;
 pub use html::html;
+pub use machines::machines;
 pub use table::table;
 
 /// The same work in several results: tokens a second, in their order.

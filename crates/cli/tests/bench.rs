@@ -158,3 +158,71 @@ fn what_cannot_be_measured_is_refused_in_a_sentence() {
     run(&synthetic).fails(1, &["there.gguf", "another place"]);
     assert_eq!(std::fs::read_to_string(&occupied).ok().as_deref(), Some("something else"));
 }
+
+#[test]
+fn the_protocol_quickly_has_every_test_and_a_reference_that_was_made_elsewhere() {
+    let folder = Folder::new();
+    let model = text(&kit("text-q4_0.gguf"));
+    let args = format!("bench -m {model} --protocol 1 --quick --save {}", folder.path(""));
+    let table = run(&args).ok();
+    for words in ["gate     passed", "benches/reference.py", "turn picture", "start second"] {
+        assert!(table.contains(words), "{words}:\n{table}");
+    }
+    let files: Vec<_> = std::fs::read_dir(folder.path("")).expect("a folder").flatten().collect();
+    let [file] = &files[..] else { panic!("one result: {files:?}") };
+    let saved = std::fs::read_to_string(file.path()).expect("a result");
+    let record: Value = serde_json::from_str(&saved).expect("JSON");
+    assert_eq!((&record["protocol"], &record["quick"]), (&1.into(), &true.into()));
+    assert_eq!((&record["partial"], &record["skipped"]), (&false.into(), &Value::Array(vec![])));
+    assert_eq!(record["model"]["kind"], "other");
+    assert!(record["gate"]["wanted"].is_null(), "the repository has it");
+    let hash = |value: &Value| value.as_str().is_some_and(|hash| hash.len() == 64);
+    assert!(hash(&record["model"]["hash"]) && hash(&record["program"]["hash"]));
+    let names: Vec<_> = record["timings"].as_array().expect("timings").iter().collect();
+    let names: Vec<_> =
+        names.iter().map(|timing| timing["name"].as_str().expect("a name")).collect();
+    let wanted = ["start first", "prompt 48", "decode 0", "decode 64", "decode 256", "turn text"];
+    assert_eq!(names[..6], wanted);
+    assert_eq!(names[6..], ["turn picture", "turn sound", "start second"]);
+    assert!(record["marks"].to_string().contains("\"quick\""));
+
+    // Another result of the day has another name, and both stand on one page.
+    let json = run(&format!("{args} -o json")).ok();
+    assert!(serde_json::from_str::<Value>(&json).is_ok(), "{json}");
+    assert_eq!(std::fs::read_dir(folder.path("")).expect("a folder").count(), 2);
+    let page = run(&format!("bench --page {}", folder.path(""))).ok();
+    assert!(page.starts_with("<!doctype html>") && page.contains("text-q4_0.gguf (2)"));
+}
+
+#[test]
+fn a_model_without_a_reference_is_judged_by_the_scalar_kernels() {
+    let model = text(&kit("text-q8_0.gguf"));
+    let json = run(&format!("bench -m {model} --protocol 1 --quick -o json")).ok();
+    let record: Value = serde_json::from_str(&json).expect("JSON");
+    let gate = &record["gate"];
+    assert_eq!(gate["passed"], true, "{gate}");
+    assert!(gate["how"].as_str().is_some_and(|how| how.contains("scalar")), "{gate}");
+    assert_eq!(gate["wanted"].as_array().map(Vec::len), Some(9));
+}
+
+#[test]
+fn the_protocol_leaves_nothing_to_choose() {
+    let model = tiny();
+    let wrong = |rest: &str, words: &[&str]| {
+        run(&format!("bench -m {model} --protocol {rest}")).fails(2, words);
+    };
+    wrong("2", &["--protocol"]);
+    wrong("1 -p 64", &["--prompt"]);
+    wrong("1 -d 64", &["--depth"]);
+    wrong("1 -t 1", &["--threads"]);
+    wrong("1 --no-roof", &["--no-roof"]);
+    wrong("1 --isa scalar", &["best instruction set"]);
+    wrong("1 -o csv", &["-o json"]);
+    run(&format!("bench -m {model} --force")).fails(2, &["--protocol"]);
+    run(&format!("bench -m {model} --protocol 1 --save nowhere")).fails(1, &["nowhere"]);
+    run("bench --page nowhere").fails(1, &["nowhere", "No such file"]);
+    let folder = Folder::new();
+    folder.file("old.json", "{\"format\": 1}");
+    run(&format!("bench --page {}", folder.path(""))).fails(1, &["old.json", "no result"]);
+    run("bench -m nowhere.gguf --protocol 1 --quick").fails(1, &["no file nowhere.gguf"]);
+}
