@@ -39,7 +39,7 @@ pub fn marks(record: &Record) -> Vec<Mark> {
     }
     if let [first, .., last] = record.read_gb_s[..] {
         if (first - last).abs() > DRIFT * first.max(last) {
-            add("drift", format!("memory was read at {first:.1} GB/s before and {last:.1} after"));
+            add("drift", format!("memory was read at {first:.2} GB/s before and {last:.2} after"));
         }
     }
     marks

@@ -36,7 +36,7 @@ pub struct Job<'a> {
 
 /// The time that a run is going to take, by what the machine can do at most: decoding reads at
 /// three quarters of the memory's speed, prompts multiply at half of the 8-bit peak, and the
-/// scalar kernels of the gate at 10⁹ multiplications a second and thread. Files are written and
+/// scalar kernels of the gate at 4 · 10⁸ multiplications a second and thread. Files are written and
 /// read at half a gigabyte a second.
 pub fn estimate(record: &Record) -> Duration {
     let plan = Plan::of(record);
@@ -69,7 +69,7 @@ fn seconds(record: &Record, name: &str) -> f64 {
         ("turn", _) => turn(253.0 + plan.question as f64),
         (GATE, _) => match Reference::of(&record.model.hash) {
             Some(_) => gate::TOKENS as f64 * decode,
-            None => gate::TOKENS as f64 * cost.decode_macs as f64 / 1e9 / threads,
+            None => gate::TOKENS as f64 * cost.decode_macs as f64 / 4e8 / threads,
         },
         _ => plan.sustained.as_secs_f64(),
     }

@@ -182,7 +182,8 @@ fn sustained(records: &[&(String, Record)], names: &[String]) -> Option<String> 
 
 /// A CPU's name without trade marks and clock rate, as long as a chart has room for.
 fn short(cpu: &str) -> String {
-    let plain = cpu.split('@').next().unwrap_or_default().replace("(R)", "").replace("(TM)", "");
+    let before = |cpu: &str, word: &str| cpu.split(word).next().unwrap_or_default().to_owned();
+    let plain = before(&before(cpu, "@"), " w/").replace("(R)", "").replace("(TM)", "");
     let words = plain.split_whitespace().filter(|word| !["CPU", "Processor"].contains(word));
     let short: String = words.collect::<Vec<_>>().join(" ");
     match short.char_indices().nth(20) {
@@ -292,7 +293,7 @@ th[aria-sort=ascending] button::after { content: " ↑"; } th[aria-sort=descendi
 a { color: var(--c0); } td { overflow-wrap: anywhere; } section td:first-child { white-space: nowrap; }
 .m { display: inline-block; border: 1px solid var(--c4); color: var(--c4); border-radius: .7em;
   padding: 0 .55em; font-size: .8rem; line-height: 1.4; } .m.bad { border-color: var(--c1); color: var(--c1); }
-figure { overflow-x: auto; } svg { min-width: 34rem; } .k { display: inline-block; }
+figure { overflow-x: auto; } svg { min-width: 34rem; } .k { display: inline-block; margin-bottom: .3rem; }
 "#;
 
 /// Sorts by what a cell shows, or by its key; the second click turns the order.
