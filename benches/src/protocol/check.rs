@@ -245,7 +245,6 @@ pub(crate) mod tests {
     use crate::protocol::{Conditions, Gate, Program, Settings};
     use crate::results::Skipped;
     use crate::results::tests::results;
-    use crate::roof::Roof;
 
     /// A plausible result of a quiet machine that does not exist.
     pub(crate) fn good() -> Record {
@@ -292,7 +291,7 @@ pub(crate) mod tests {
             machine: plain.machine,
             model,
             settings: Settings { threads: 2, isa: "avx2".to_owned(), ..Settings::default() },
-            roof: plain.roof.unwrap_or(Roof::default()),
+            roof: plain.roof.unwrap_or_default(),
             read_gb_s: vec![10.0, 9.9],
             timings: plan.names().into_iter().map(timing).collect(),
             sustained: Some(Sustained::new(32, vec![8_000_000_000; 75], None)),

@@ -37,10 +37,10 @@ pub fn marks(record: &Record) -> Vec<Mark> {
         let percent = 100.0 * SPREAD;
         add("spread", format!("samples differ by more than {percent:.0} %: {}", uneven.join(", ")));
     }
-    if let [first, .., last] = record.read_gb_s[..] {
-        if (first - last).abs() > DRIFT * first.max(last) {
-            add("drift", format!("memory was read at {first:.2} GB/s before and {last:.2} after"));
-        }
+    if let [first, .., last] = record.read_gb_s[..]
+        && (first - last).abs() > DRIFT * first.max(last)
+    {
+        add("drift", format!("memory was read at {first:.2} GB/s before and {last:.2} after"));
     }
     marks
 }

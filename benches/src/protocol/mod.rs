@@ -34,9 +34,6 @@ pub use system::{Cache, System};
 /// The version of the protocol.
 pub const VERSION: u32 = 1;
 
-/// The first words of the names of tests.
-pub(crate) const KINDS: [&str; 4] = ["start", "prompt", "decode", "turn"];
-
 /// How much of everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -86,6 +83,11 @@ impl Plan {
     /// The plan of a record.
     pub fn of(record: &Record) -> &'static Self {
         if record.quick { &Self::QUICK } else { &Self::FULL }
+    }
+
+    /// The tokens that a session must hold for decoding at a depth.
+    pub fn context(&self, depth: usize) -> usize {
+        depth + self.generate + 1
     }
 
     /// The names of all tests, in the order in which they run.

@@ -3,9 +3,9 @@
 use carat_gguf::{Gguf, TensorType};
 use serde::{Deserialize, Serialize};
 
+use super::System;
 use super::conditions::Conditions;
 use super::gate::Gate;
-use super::{KINDS, System};
 use crate::machine::Machine;
 use crate::results::{ModelFacts, Skipped};
 use crate::roof::{Roof, is_speed};
@@ -79,7 +79,7 @@ pub struct Program {
 /// A model that is known by its hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedModel {
-    /// [`Kind::Official`] and so on, as `official-qat`, `synthetic` or `other`.
+    /// What it is to the protocol: `official-qat`, `synthetic` or `other`.
     pub kind: Kind,
     /// The identity that `carat` knows models by (BLAKE3 of all metadata and weights).
     pub hash: String,
@@ -296,11 +296,6 @@ impl Timing {
     /// Whether the test is one whose speed is in tokens a second of decoding.
     pub fn is_decoding(&self) -> bool {
         self.name.starts_with("decode ")
-    }
-
-    /// Whether the name is one that the protocol has.
-    pub fn is_known(&self) -> bool {
-        KINDS.contains(&self.name.split(' ').next().unwrap_or_default())
     }
 }
 

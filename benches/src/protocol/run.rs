@@ -30,6 +30,8 @@ pub struct Job<'a> {
     pub projector: Option<&'a Path>,
     /// Where the cache file of the second start may lie for a while.
     pub cache: &'a Path,
+    /// Most tokens of a session that memory has room for.
+    pub context_max: usize,
     /// Ends the run; what was measured until then stays in the record.
     pub stop: &'a Cancel,
 }
@@ -241,9 +243,11 @@ impl<'a> Bench<'a> {
     fn new(job: Job<'a>, model: &'a Model, record: &'a mut Record) -> Result<Self, Error> {
         let (plan, config) = (Plan::of(record), SessionConfig::default());
         let most = model.config().context;
-        let turn = MEDIUM_MOST + plan.question;
-        let deepest = plan.depths.iter().max().unwrap_or(&0) + plan.generate + 1;
-        let context = deepest.max(plan.prompt).max(plan.text).max(turn).min(most);
+        let has_senses = model.sees() || model.hears();
+        let turn = if has_senses { MEDIUM_MOST + plan.question } else { 0 };
+        let deepest = plan.context(plan.depths.into_iter().max().unwrap_or(0));
+        let least = plan.context(plan.prompt).max(plan.text).max(turn);
+        let context = deepest.min(job.context_max).max(least).min(most);
         let rollback = (plan.generate + 1).min(context);
         let config = SessionConfig { context, rollback, ..config };
         let (chunk, kv) = (config.prefill_chunk, config.kv);
@@ -317,8 +321,12 @@ impl<'a> Bench<'a> {
 
     fn at_depth(&mut self, name: &str, depth: usize) -> Result<(), Error> {
         let count = self.plan.generate;
-        if depth + count + 1 > self.session.context() {
-            self.skip(name, &format!("the model's context is {}", self.session.context()));
+        if self.plan.context(depth) > self.session.context() {
+            let why = match self.plan.context(depth) > self.model.config().context {
+                true => format!("the model's context is {}", self.model.config().context),
+                false => "this machine has no memory for so long a session".to_owned(),
+            };
+            self.skip(name, &why);
             return Ok(());
         }
         self.session.truncate(0)?;
@@ -450,3 +458,86 @@ const MEDIUM_MOST: usize = 283;
 
 /// How a reference of the same run is made.
 const SCALAR: &str = "the scalar kernels of the same program, with keys and values in f32";
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::protocol::System;
+    use crate::roof::Peak;
+
+    fn kit(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/model/tests/data/tiny-s").join(name)
+    }
+
+    /// A quick run of a file of the kit, without pictures and sound.
+    fn quick(file: &str, context_max: usize, stop: &Cancel) -> (Record, Result<(), Error>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (model, cache) = (kit(file), folder.path().join("cache"));
+        let (projector, cache) = (None, cache.as_path());
+        let job = Job { model: &model, projector, cache, context_max, stop };
+        let mut record = Record { quick: true, system: System::this(), ..Record::default() };
+        let mut monitor = Monitor::begin();
+        let result = run(job, &mut record, &mut monitor, &mut |_| ());
+        (record, result)
+    }
+
+    #[test]
+    fn what_memory_or_the_projector_lack_is_left_out_by_name() {
+        let (record, result) = quick("text-q4_0.gguf", 100, &Cancel::new());
+        result.expect("a run");
+        let skipped: Vec<_> = record.skipped.iter().map(|s| (&*s.what, &*s.why)).collect();
+        let memory = "this machine has no memory for so long a session";
+        let senses = "the model has no projector for it";
+        let [deep, picture, sound] = skipped[..] else { panic!("{skipped:?}") };
+        assert_eq!((deep, picture), (("decode 256", memory), ("turn picture", senses)));
+        assert_eq!(sound, ("turn sound", senses));
+        let names: Vec<_> = record.timings.iter().map(|timing| &*timing.name).collect();
+        let wanted = ["start first", "prompt 48", "decode 0", "decode 64", "turn text"];
+        assert_eq!(names[..5], wanted);
+        assert_eq!(names[5..], ["start second"]);
+        assert!(record.sustained.is_some_and(|sustained| !sustained.blocks_ns.is_empty()));
+        assert!(record.gate.is_some_and(|gate| gate.passed && gate.wanted.is_empty()));
+    }
+
+    #[test]
+    fn what_is_stopped_before_it_begins_measures_nothing() {
+        let stop = Cancel::new();
+        stop.cancel();
+        let (record, result) = quick("text-q4_0.gguf", usize::MAX, &stop);
+        assert!(matches!(result, Err(Error::Cancelled { .. })), "{result:?}");
+        assert!(record.timings.is_empty() && record.gate.is_none());
+    }
+
+    /// The tokens of the program are those of the script that made the references.
+    #[test]
+    fn the_reference_has_the_tokens_that_the_formula_gives() {
+        let model = Model::open(kit("text-q4_0.gguf")).expect("the kit");
+        let hash = model.identity().expect("a hash").to_string();
+        let reference = Reference::of(&hash).expect("the kit has a reference");
+        assert_eq!(reference.ids, ids(&model, gate::TOKENS));
+    }
+
+    #[test]
+    fn the_estimate_by_hand() {
+        let peak = Peak { is_int8: true, gmac_s: 200.0, ..peak() };
+        let mut record = Record::default();
+        record.machine.cores = 2;
+        record.roof.read_gb_s = 10.0;
+        record.roof.peaks = vec![peak];
+        let cost = &mut record.model.facts.cost;
+        (cost.bytes, cost.decode_bytes) = (1_000_000_000, 1_500_000_000);
+        (cost.decode_macs, cost.prefill_macs) = (2_000_000_000, 1_000_000_000);
+        // A token reads 1.5 GB at 7.5 GB/s: 0.2 s. A prompt's takes 1 of 100 GMAC: 10 ms.
+        // Starts: 2 s; 2 · 2 + 3 · (0.5 + 0.2) = 6.1 s. Prompt: 5 · 5.12 = 25.6 s. Decoding:
+        // 3 · (5 · 32 · 0.22 + 1) = 108.6 s. Turns: 5 · (1.28 + 2.99 + 2.69 + 0.6) = 37.8 s.
+        // Gate: 40 · 2 GMAC at 0.8 a second, 100 s. Sustained: 600 s.
+        let seconds = estimate(&record).as_secs_f64();
+        assert!((seconds - 880.1).abs() < 0.1, "{seconds}");
+    }
+
+    fn peak() -> Peak {
+        Peak { name: String::new(), isa: String::new(), is_int8: true, gmac_s: 0.0 }
+    }
+}

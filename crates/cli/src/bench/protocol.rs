@@ -91,20 +91,20 @@ fn new_record(args: &BenchArgs) -> Record {
 fn measure(args: &BenchArgs, record: &mut Record) -> Result<()> {
     let options = args.options();
     let file = ModelFile::find(args, &options, &record.machine)?;
-    let wanted = describe(record, &file, args.synthetic.is_some())?;
+    let room = describe(record, &file, args.synthetic.is_some())?;
     let mut status = super::Status::default();
     if !args.quick {
         status.say("what else this machine does");
-        refuse(args, record, wanted)?;
+        refuse(args, record, room.wanted)?;
         status.clear();
     }
     let begun = Instant::now();
     let guard = Guard::new();
     let mut monitor = Monitor::begin();
-    let result = run(args, record, &file, &mut monitor, &mut status, &guard);
+    let result = run(args, record, &file, room.context, &mut monitor, &mut status, &guard);
     status.clear();
     record.seconds = begun.elapsed().as_secs_f64();
-    record.conditions = monitor.conditions(wanted);
+    record.conditions = monitor.conditions(room.wanted);
     result
 }
 
@@ -112,6 +112,7 @@ fn run(
     args: &BenchArgs,
     record: &mut Record,
     file: &ModelFile,
+    context_max: usize,
     monitor: &mut Monitor,
     status: &mut super::Status,
     guard: &Guard,
@@ -130,7 +131,7 @@ fn run(
     beside.push(".weights");
     let (beside, stop) = (PathBuf::from(beside), interrupt::stop());
     let projector = file.projector.as_deref();
-    let job = Job { model: &file.path, projector, cache: &beside, stop: &stop };
+    let job = Job { model: &file.path, projector, cache: &beside, context_max, stop: &stop };
     status.clear();
     let seconds = protocol::estimate(record).as_secs();
     say!(
@@ -152,8 +153,8 @@ fn run(
     Ok(())
 }
 
-/// What can be known of the model without loading it; the bytes that it and a session take.
-fn describe(record: &mut Record, file: &ModelFile, is_synthetic: bool) -> Result<u64> {
+/// What can be known of the model without loading it, and the session that there is room for.
+fn describe(record: &mut Record, file: &ModelFile, is_synthetic: bool) -> Result<Room> {
     let path = &file.path;
     let source = Source::open(path).map_err(|e| load::about(path, "cannot open", e))?;
     let gguf = source.parse().map_err(|e| load::about(path, "cannot read", e))?;
@@ -166,15 +167,30 @@ fn describe(record: &mut Record, file: &ModelFile, is_synthetic: bool) -> Result
         context: config.context,
         cost: Cost::of(&gguf),
     };
-    Ok(memory(&gguf, record, config.context))
+    Ok(room(&gguf, record, config.context))
 }
 
-fn memory(gguf: &Gguf<'_>, record: &Record, most: usize) -> u64 {
-    let plan = Plan::of(record);
-    let deepest = plan.depths.iter().max().unwrap_or(&0) + plan.generate + 1;
-    let config = SessionConfig { context: deepest.min(most), ..SessionConfig::default() };
-    // What cannot be planned is told when it is opened.
-    MemoryPlan::new(gguf).and_then(|plan| plan.session(&config)).map_or(0, |memory| memory.total())
+/// How long a session can be.
+struct Room {
+    context: usize,
+    /// Bytes that the model and such a session take.
+    wanted: u64,
+}
+
+/// The deepest test of the plan that memory has room for now, or the first.
+fn room(gguf: &Gguf<'_>, record: &Record, most: usize) -> Room {
+    let (plan, available) = (Plan::of(record), machine::memory_available());
+    let memory = MemoryPlan::new(gguf);
+    let of = |depth: &usize| {
+        let context = plan.context(*depth).max(plan.prompt).min(most);
+        let config = SessionConfig { context, ..SessionConfig::default() };
+        // What cannot be planned is told when it is opened.
+        let memory = memory.as_ref().ok().and_then(|memory| memory.session(&config).ok());
+        Room { context, wanted: memory.map_or(0, |memory| memory.total()) }
+    };
+    let fits = |room: &Room| available == 0 || room.wanted <= available;
+    let deepest = plan.depths.iter().rev().map(of).find(fits);
+    deepest.unwrap_or_else(|| of(&plan.depths[0]))
 }
 
 /// Watches the machine for some seconds, and goes on only where it is quiet or with `--force`.
