@@ -77,7 +77,8 @@ fn seconds(record: &Record, name: &str) -> f64 {
     }
 }
 
-/// Measures everything into `record`, which already has the machine, the roof and the model's sizes.
+/// Measures everything into `record`, which already has the machine, the roof and the model's
+/// sizes.
 ///
 /// A gate that is not passed ends the run: nobody wants the speed of wrong answers.
 ///

@@ -1,5 +1,5 @@
-//! `carat bench --protocol 1`: the arguments, the order of things and where the result goes. What is
-//! measured is `carat_bench::protocol`'s.
+//! `carat bench --protocol 1`: the arguments, the order of things and where the result goes. What
+//! is measured is `carat_bench::protocol`'s.
 
 use std::fs;
 use std::path::{Path, PathBuf};
