@@ -73,8 +73,8 @@ pub struct Gate {
 pub struct Distance {
     /// The mean Kullback-Leibler divergence in nats, over the sixteen highest and the rest.
     pub kl: f64,
-    /// The root mean square difference of a row's logits, over their standard deviation: the mean of
-    /// all rows.
+    /// The root mean square difference of a row's logits, over their standard deviation: the mean
+    /// of all rows.
     pub error: f64,
 }
 
