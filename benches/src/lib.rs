@@ -2,6 +2,7 @@
 //!
 //! [`Roof`] is what the machine can do at most, [`measure`] what the engine does with a model,
 //! [`Results`] both with all that is needed to compare them, [`report`] their tables and charts.
+//! [`protocol`] is the same with nothing left to choose, so that machines can be compared.
 //! [`synthetic`] writes models of random weights, so that nobody needs a download to measure.
 //! `carat bench` is a thin shell around this; `benches/kernels.rs` and `bin/instructions.rs`
 //! measure single kernels.
@@ -10,6 +11,7 @@ pub mod cost;
 pub mod machine;
 mod matrix;
 pub mod measure;
+pub mod protocol;
 pub mod random;
 pub mod report;
 mod results;

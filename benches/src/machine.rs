@@ -69,7 +69,7 @@ impl Energy {
         Self::find_in(Path::new("/sys/class/powercap"))
     }
 
-    fn find_in(folder: &Path) -> Self {
+    pub(crate) fn find_in(folder: &Path) -> Self {
         let number = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         let counter = |path: PathBuf| {
             // Cores and memory are domains of their own within or beside a package.

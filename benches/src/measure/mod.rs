@@ -18,7 +18,7 @@ use crate::random::Xorshift;
 use crate::results::{Kind, MemoryPoint, Skipped, Test};
 use crate::roof::WeightReader;
 
-mod work;
+pub(crate) mod work;
 
 /// What is measured and how.
 #[derive(Clone, Debug)]

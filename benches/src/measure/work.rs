@@ -244,7 +244,7 @@ fn seconds(test: &Test) -> f64 {
 }
 
 /// The names that the command line has for them.
-fn kv_name(kv: carat::KvType) -> &'static str {
+pub(crate) fn kv_name(kv: carat::KvType) -> &'static str {
     match kv {
         carat::KvType::F32 => "f32",
         carat::KvType::F16 => "f16",
@@ -253,7 +253,7 @@ fn kv_name(kv: carat::KvType) -> &'static str {
 }
 
 /// A slope of colours with noise; 4 to 3, as cameras make them.
-fn picture() -> Result<Picture, Error> {
+pub(crate) fn picture() -> Result<Picture, Error> {
     let (width, height) = (960u32, 720u32);
     let mut random = Xorshift::default();
     let mut pixels = Vec::with_capacity((3 * width * height) as usize);
@@ -267,7 +267,7 @@ fn picture() -> Result<Picture, Error> {
 }
 
 /// A tone of 440 Hz with noise.
-fn sound() -> Vec<f32> {
+pub(crate) fn sound() -> Vec<f32> {
     let mut random = Xorshift::default();
     let sample = |i: usize| {
         let phase = i as f32 * 440.0 * std::f32::consts::TAU / carat::audio::RATE as f32;

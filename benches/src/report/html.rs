@@ -9,7 +9,7 @@ use crate::text::escaped;
 
 /// The page.
 pub fn html(results: &[Results]) -> String {
-    let mut out = String::from(HEAD);
+    let mut out = head("carat bench", "");
     section(&mut out, "Under the roof", ROOFLINE, charts::roofline(results));
     section(&mut out, "Decoding by depth", DEPTH, charts::depth(results));
     section(&mut out, "Memory by context", MEMORY, charts::memory(results));
@@ -31,11 +31,15 @@ fn section(out: &mut String, title: &str, text: &str, chart: Option<String>) {
 }
 
 /// Writing to a string cannot fail.
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(super) fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-fn table(out: &mut String, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+pub(super) fn table(
+    out: &mut String,
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) {
     let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
         let cells: String = cells.map(|c| format!("<{tag}>{}</{tag}>", escaped(c))).collect();
         format!("<tr>{cells}</tr>\n")
@@ -158,14 +162,17 @@ const DEPTH: &str = "How fast the next token comes when so many came before.";
 const MEMORY: &str = "Weights, keys, values and scratch of one session whose context is full.";
 const PEERS: &str = "The same file and the same work; longer is faster.";
 
-const HEAD: &str = r##"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8"/>
-<meta name="viewport" content="width=device-width, initial-scale=1"/>
-<title>carat bench</title>
-<style>
-:root { color-scheme: light dark; --bg: #fff; --fg: #1c2128; --soft: #59636e; --grid: #d8dee4;
+/// The page until its title, with `style` after the style that all pages share.
+pub(super) fn head(title: &str, style: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+         <title>{title}</title>\n<style>\n{STYLE}{style}</style>\n</head>\n<body>\n<main>\n\
+         <h1>{title}</h1>\n"
+    )
+}
+
+const STYLE: &str = r##":root { color-scheme: light dark; --bg: #fff; --fg: #1c2128; --soft: #59636e; --grid: #d8dee4;
   --c0: #0b63ce; --c1: #c2410c; --c2: #15803d; --c3: #7e22ce; --c4: #a16207; --c5: #0e7490; }
 @media (prefers-color-scheme: dark) {
   :root { --bg: #14171c; --fg: #e6e9ee; --soft: #9aa4b0; --grid: #333a44;
@@ -187,15 +194,10 @@ svg text { fill: var(--soft); font-size: 12px; } .g { stroke: var(--grid); strok
 .t { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--grid);
   font-variant-numeric: tabular-nums; vertical-align: top; }
-</style>
-</head>
-<body>
-<main>
-<h1>carat bench</h1>
 "##;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::results::tests::results;
 
@@ -238,7 +240,7 @@ mod tests {
     }
 
     /// Every element that is opened is closed, in order: what an XML parser would ask for.
-    fn balanced(page: &str) {
+    pub(in crate::report) fn balanced(page: &str) {
         let mut open = Vec::new();
         let body = page.split_once("<html").expect("a root").1;
         let mut rest = &body[body.find('>').expect("its end") + 1..];

@@ -10,11 +10,13 @@ use crate::results::Kind;
 mod charts;
 mod csv;
 mod html;
+mod machines;
 mod svg;
 mod table;
 
 pub use csv::csv;
 pub use html::html;
+pub use machines::machines;
 pub use table::table;
 
 /// The same work in several results: tokens a second, in their order.
@@ -76,7 +78,7 @@ fn share(results: &Results, test: &crate::Test) -> String {
 }
 
 /// A number with four digits that count, without an exponent.
-fn digits(x: f64) -> String {
+pub(crate) fn digits(x: f64) -> String {
     let decimals = match x.abs() {
         0.0..10.0 => 2,
         10.0..100.0 => 1,
@@ -86,7 +88,7 @@ fn digits(x: f64) -> String {
 }
 
 /// Bytes in binary units.
-fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let unit = (n.max(1).ilog2() as usize / 10).min(UNITS.len() - 1);
     match unit {

@@ -99,13 +99,19 @@ Examples:
   carat bench -m gemma.gguf -p 512 -d 0,4096 -n 64 -t 1,2,4 -o csv > mine.csv
   carat bench -m gemma.gguf -o json > mine.json
   carat bench --from mine.json theirs.json -o html > report.html
+  carat bench --synthetic 12b --protocol 1     half an hour: a result to compare machines by
+  carat bench --page benches/results > machines.html
   carat bench --synthetic 12b --keep synthetic.gguf -p 0 -n 0 --no-roof    only write and load it
 
 Shares are of what the same run found the machine can do at most: `read` is the memory, which limits
 decoding, `int8` the arithmetic of the instruction set in use, which limits prompts. Shares of `read`
 are against readings of the weights right before and right after each sample of decoding. Columns of
 -o csv are llama-bench's, and then more. Nothing else should run meanwhile, and a laptop should be
-on mains power.";
+on mains power.
+
+--protocol 1 leaves nothing to choose: tokens, lengths, depths and repetitions are fixed, and the
+answers are compared with a reference. It refuses to begin on battery, while the machine swaps or
+while other programs work, and marks what disturbed it. benches/README.md has all of it.";
 
 pub(crate) const COMPLETIONS: &str = "\
 Examples:

@@ -9,6 +9,7 @@ mod config;
 mod disk;
 mod error;
 mod evaluate;
+mod fill;
 mod generate;
 mod listen;
 mod marks;

@@ -13,7 +13,7 @@ use crate::args::{Kv, at_least_one, isa, threads};
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Model file (GGUF; the first part of a split one)
-    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["synthetic", "from"])]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["synthetic", "from", "page"])]
     pub(super) model: Option<PathBuf>,
     /// Projector file: measures a picture and sound as well [default: the mmproj*.gguf beside the
     /// model, if there is one]
@@ -38,6 +38,21 @@ pub(crate) struct BenchArgs {
     /// Measure nothing: make one report of results that `-o json` wrote
     #[arg(long, value_name = "JSON", num_args = 1.., conflicts_with_all = ["model", "synthetic"])]
     pub(super) from: Vec<PathBuf>,
+    /// Measure by this version of the protocol that machines are compared by: half an hour on a
+    /// quiet machine, twice the model's size of free disk. The result is saved as JSON
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..=1),
+          conflicts_with_all = ["cache", "from", "prompt", "depth", "generate", "repetitions",
+                                "no_roof", "threads"])]
+    pub(super) protocol: Option<u32>,
+    /// Folder for the result of the protocol [default: the current one; none with -o json]
+    #[arg(long, value_name = "FOLDER", requires = "protocol")]
+    pub(super) save: Option<PathBuf>,
+    /// Go on where the protocol would refuse: on battery, with other programs at work
+    #[arg(long, requires = "protocol")]
+    pub(super) force: bool,
+    /// Measure nothing: print one page of the protocol's results in a folder, as HTML
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["model", "synthetic", "from", "protocol"])]
+    pub(super) page: Option<PathBuf>,
     /// What is printed
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
@@ -72,7 +87,7 @@ pub(crate) struct BenchArgs {
     pub(super) threads: Vec<usize>,
     /// Instruction set [default: the best of this CPU]
     #[arg(long, value_name = "NAME", env = "CARAT_ISA", value_parser = isa, help_heading = "Engine")]
-    isa: Option<Isa>,
+    pub(super) isa: Option<Isa>,
     /// How keys and values are stored
     #[arg(long, value_enum, default_value_t = Kv::F16, help_heading = "Engine")]
     kv: Kv,

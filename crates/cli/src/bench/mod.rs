@@ -24,11 +24,18 @@ use crate::{Usage, load};
 use status::Status;
 
 pub(crate) mod args;
+mod protocol;
 mod status;
 
 use args::{BenchArgs, Output};
 
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    if args.protocol.is_some() {
+        return protocol::bench(args);
+    }
+    if let Some(folder) = &args.page {
+        return protocol::page(folder);
+    }
     let results = match args.from.is_empty() {
         true => vec![measure(args)?],
         false => args.from.iter().map(|path| saved(path)).collect::<Result<_>>()?,

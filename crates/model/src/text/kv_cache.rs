@@ -15,6 +15,7 @@
 //! value times `w`, by the very multiplication that made them. In the 12B these are 640 values a
 //! position instead of 1024.
 
+mod filled;
 mod snapshot;
 mod stored;
 
