@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::answer::AnswerArgs;
 use crate::bench::args::BenchArgs;
 use crate::examples;
+use crate::hub::args::{ListArgs, PullArgs, RemoveArgs};
 use crate::media::{self, Reading, Source};
 use crate::sampling::SamplingArgs;
 
@@ -29,6 +30,15 @@ pub(crate) enum Command {
     /// Talk with the model, turn by turn
     #[command(after_help = examples::CHAT)]
     Chat(ChatArgs),
+    /// Fetch a model from the Hugging Face Hub, the only command that fetches anything
+    #[command(after_help = examples::PULL)]
+    Pull(PullArgs),
+    /// Show the models that were pulled
+    #[command(after_help = examples::LIST)]
+    List(ListArgs),
+    /// Remove a model that was pulled
+    #[command(after_help = examples::REMOVE)]
+    Remove(RemoveArgs),
     /// Show what a GGUF file holds and whether this machine can run it
     #[command(after_help = examples::INSPECT)]
     Inspect(InspectArgs),
@@ -67,8 +77,12 @@ pub(crate) enum EvalCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Model file (GGUF; the first part of a split one)
-    #[arg(short, long, value_name = "FILE")]
+    /// Model: a GGUF file, or a name such as 12b or OWNER/REPO that was pulled [default: the only
+    /// one that was pulled, or else the one in the program]
+    #[arg(short = 'm', long = "model", value_name = "MODEL")]
+    pub(crate) named: Option<PathBuf>,
+    /// The file that is meant, once that is known.
+    #[arg(skip)]
     pub(crate) model: PathBuf,
     /// Message to answer, after what is piped in; `-` or nothing is standard input alone
     pub(crate) prompt: Option<String>,
@@ -103,8 +117,15 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// Model file (GGUF; the first part of a split one)
-    #[arg(short, long, value_name = "FILE")]
+    /// Model, as with --model
+    #[arg(value_name = "MODEL", conflicts_with = "named")]
+    pub(crate) positional: Option<PathBuf>,
+    /// Model: a GGUF file, or a name such as 12b or OWNER/REPO that was pulled [default: the only
+    /// one that was pulled, or else the one in the program]
+    #[arg(short = 'm', long = "model", value_name = "MODEL")]
+    pub(crate) named: Option<PathBuf>,
+    /// The file that is meant, once that is known.
+    #[arg(skip)]
     pub(crate) model: PathBuf,
     /// Jinja template to use instead of the file's
     #[arg(long, value_name = "FILE")]
@@ -131,7 +152,7 @@ pub(crate) struct ChatArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// GGUF file of any kind (the first part of a split one)
+    /// GGUF file of any kind (the first part of a split one), or a name that was pulled
     pub(crate) file: PathBuf,
     /// Tokens of the session whose memory is shown [default: 8192, or the model's context]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -178,8 +199,8 @@ pub(crate) struct TemplateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogitsArgs {
-    /// Model file (GGUF; the first part of a split one)
-    #[arg(short, long, value_name = "FILE")]
+    /// Model: a GGUF file (the first part of a split one), or a name that was pulled
+    #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// Projector file [default: the mmproj*.gguf beside the model]
     #[arg(long, value_name = "FILE")]
@@ -231,8 +252,8 @@ pub(crate) struct AudioArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PerplexityArgs {
-    /// Model file (GGUF; the first part of a split one)
-    #[arg(short, long, value_name = "FILE")]
+    /// Model: a GGUF file (the first part of a split one), or a name that was pulled
+    #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// UTF-8 text; `-` reads standard input
     #[arg(long, value_name = "FILE")]

@@ -51,7 +51,7 @@ fn the_version_is_the_package_s() {
 fn a_command_line_that_makes_no_sense_is_code_2_and_one_sentence() {
     for (args, words) in [
         ("sing", &["sing"][..]),
-        ("run hello", &["--model <FILE>"]),
+        ("run hello", &["name a file with -m", "carat pull 12b"]),
         ("run -m x.gguf --tmp 1 hello", &["--tmp", "tip:", "--temp"]),
         ("run -m x.gguf --temp warm hello", &["warm", "--temp"]),
         ("run -m x.gguf --temp -1 hello", &["-1", "at least 0"]),
