@@ -16,6 +16,7 @@ use crate::completions::CompletionsArgs;
 #[cfg(feature = "demo")]
 use crate::demo::args::DemoArgs;
 use crate::examples;
+use crate::hub::args::{ListArgs, PullArgs, RemoveArgs};
 use crate::media::{self, Reading, Source};
 use crate::sampling::SamplingArgs;
 
@@ -39,6 +40,15 @@ pub(crate) enum Command {
     #[cfg(feature = "demo")]
     #[command(after_help = examples::DEMO)]
     Demo(DemoArgs),
+    /// Fetch a model from the Hugging Face Hub, the only command that fetches anything
+    #[command(after_help = examples::PULL)]
+    Pull(PullArgs),
+    /// Show the models that were pulled
+    #[command(after_help = examples::LIST)]
+    List(ListArgs),
+    /// Remove a model that was pulled
+    #[command(after_help = examples::REMOVE)]
+    Remove(RemoveArgs),
     /// Show what a GGUF file holds and whether this machine can run it
     #[command(after_help = examples::INSPECT)]
     Inspect(InspectArgs),
@@ -80,8 +90,9 @@ pub(crate) enum EvalCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Model file (GGUF; the first part of a split one) [default: the toy in the program]
-    #[arg(short, long, value_name = "FILE")]
+    /// Model: a GGUF file, or a name such as 12b or OWNER/REPO that was pulled [default: the only
+    /// one that was pulled, or else the one in the program]
+    #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
     /// Message to answer, after what is piped in; `-` or nothing is standard input alone
     pub(crate) prompt: Option<String>,
@@ -116,8 +127,12 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// Model file (GGUF; the first part of a split one) [default: the toy in the program]
-    #[arg(short, long, value_name = "FILE")]
+    /// Model, as with --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub(crate) positional: Option<PathBuf>,
+    /// Model: a GGUF file, or a name such as 12b or OWNER/REPO that was pulled [default: the only
+    /// one that was pulled, or else the one in the program]
+    #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
     /// Jinja template to use instead of the file's
     #[arg(long, value_name = "FILE")]
@@ -147,7 +162,7 @@ pub(crate) struct ChatArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// GGUF file of any kind (the first part of a split one)
+    /// GGUF file of any kind (the first part of a split one), or a name that was pulled
     pub(crate) file: PathBuf,
     /// Tokens of the session whose memory is shown [default: 8192, or the model's context]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
@@ -194,8 +209,8 @@ pub(crate) struct TemplateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogitsArgs {
-    /// Model file (GGUF; the first part of a split one)
-    #[arg(short, long, value_name = "FILE")]
+    /// Model: a GGUF file (the first part of a split one), or a name that was pulled
+    #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// Projector file [default: the mmproj*.gguf beside the model]
     #[arg(long, value_name = "FILE")]
@@ -247,8 +262,8 @@ pub(crate) struct AudioArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PerplexityArgs {
-    /// Model file (GGUF; the first part of a split one)
-    #[arg(short, long, value_name = "FILE")]
+    /// Model: a GGUF file (the first part of a split one), or a name that was pulled
+    #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: PathBuf,
     /// UTF-8 text; `-` reads standard input
     #[arg(long, value_name = "FILE")]

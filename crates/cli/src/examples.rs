@@ -6,6 +6,8 @@ Examples:
   carat run -m gemma.gguf \"Write a haiku about rain\"
   carat run -m gemma.gguf --raw \"The capital of France is\"
   carat chat -m gemma.gguf
+  carat pull 12b
+  carat chat 12b
   carat inspect gemma.gguf
   carat bench --synthetic 12b
 
@@ -82,6 +84,36 @@ where the terminal has 256 colours or more and NO_COLOR is not set. Ctrl-C ends 
   item     the same with answer, right, prompt_tokens, completion_tokens, prompt_seconds,
            tokens_per_second (null for a single token)
   sum      model, right, asked, of, seconds";
+
+pub(crate) const PULL: &str = "\
+Examples:
+  carat pull 12b                    Gemma 4 12B, Google's QAT in Q4_0, with its projector
+  carat pull 12b --draft            and its drafter
+  carat pull 12b-q8
+  carat pull ggml-org/gemma-4-12B-it-GGUF:Q4_K_M
+  carat pull owner/repo:file.gguf --revision v2
+
+Of a repository without a file, the QAT model in Q4_0 is taken, or Q4_K_M, or Q8_0, with all parts
+of a split file and the projector beside it. Files lie in the cache that all programs of the Hub
+share: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub. What was interrupted goes on where
+it stopped. Proxies are those of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; the token for
+repositories that ask for one is in HF_TOKEN, or in the file that logging in to the Hub wrote.
+
+The path of the model goes to standard output, everything else to standard error.";
+
+pub(crate) const LIST: &str = "\
+Examples:
+  carat list
+  carat list --json | jq -r '.[].path'
+
+Models that other programs fetched to the same cache are shown too.";
+
+pub(crate) const REMOVE: &str = "\
+Examples:
+  carat remove 12b-q8
+  carat remove owner/repo:file.gguf --yes
+
+What other models still use stays, and nothing outside the cache is touched.";
 
 pub(crate) const INSPECT: &str = "\
 Examples:

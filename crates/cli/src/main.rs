@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Cli, Command, EvalCommand, RunArgs};
+use crate::args::{ChatArgs, Cli, Command, EvalCommand, RunArgs};
 use crate::interrupt::Interrupted;
 use crate::text::say;
 
@@ -30,6 +30,7 @@ mod completions;
 mod demo;
 mod eval;
 mod examples;
+mod hub;
 mod inspect;
 mod interrupt;
 mod load;
@@ -47,21 +48,30 @@ mod voice;
 fn main() -> ExitCode {
     let words: Vec<_> = env::args_os().collect();
     let help = help_of(&words);
-    let cli = match Cli::try_parse_from(&words) {
+    let mut cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(e) => return not_understood(&e, &words, &help),
     };
-    if let Command::Run(RunArgs { prompt: Some(prompt), .. }) = &cli.command
-        && let Some(tip) = cache_tip(&words).filter(|_| is_cache_name(prompt))
-    {
+    // A positional argument takes what a blank parts from --cache.
+    let word = match &cli.command {
+        Command::Run(RunArgs { prompt: Some(prompt), .. }) => Some(prompt.clone()),
+        Command::Chat(ChatArgs { positional: Some(model), .. }) => {
+            Some(model.display().to_string())
+        }
+        _ => None,
+    };
+    if let Some(tip) = cache_tip(&words).filter(|_| word.is_some_and(|word| is_cache_name(&word))) {
         say!("carat: {tip} (see `{help}`)");
         return ExitCode::from(USAGE);
     }
-    let result = match &cli.command {
+    let result = hub::settle(&mut cli.command).and_then(|()| match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Chat(args) => chat::chat(args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::demo(args),
+        Command::Pull(args) => hub::pull(args),
+        Command::List(args) => hub::list(args),
+        Command::Remove(args) => hub::remove(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Bench(args) => bench::bench(args),
         Command::Completions(args) => completions::completions(args),
@@ -72,7 +82,7 @@ fn main() -> ExitCode {
         Command::Eval(EvalCommand::Video(args)) => eval::video::video(args),
         Command::Eval(EvalCommand::Audio(args)) => eval::audio::audio(args),
         Command::Eval(EvalCommand::Perplexity(args)) => eval::perplexity::perplexity(args),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) if is_broken_pipe(&e) => ExitCode::from(FAILURE),
@@ -118,10 +128,10 @@ fn cache_tip(words: &[OsString]) -> Option<String> {
     Some(format!("the file of --cache stands after an equals sign: --cache={next}"))
 }
 
-/// Whether a prompt is more likely the name of a cache file.
-fn is_cache_name(prompt: &str) -> bool {
-    let is_word = !prompt.contains(char::is_whitespace);
-    is_word && (prompt.ends_with(".cache") || std::path::Path::new(prompt).is_file())
+/// Whether a word is more likely the name of a cache file.
+fn is_cache_name(word: &str) -> bool {
+    let is_word = !word.contains(char::is_whitespace);
+    is_word && (word.ends_with(".cache") || std::path::Path::new(word).is_file())
 }
 
 /// Prints help and version as they are, and anything else as one sentence.
@@ -151,8 +161,8 @@ fn not_understood(e: &clap::Error, words: &[OsString], help: &str) -> ExitCode {
             });
         }
     }
-    let is_unknown = e.kind() == ErrorKind::UnknownArgument;
-    if let Some(tip) = cache_tip(words).filter(|_| is_unknown) {
+    let is_taken = matches!(e.kind(), ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict);
+    if let Some(tip) = cache_tip(words).filter(|_| is_taken) {
         let _ = write!(said, " - tip: {tip}");
     }
     say!("{said} (see `{help}`)");

@@ -11,7 +11,7 @@ use carat::{Medium, Session, projectors_beside};
 
 use crate::chosen::Chosen;
 use crate::text::say;
-use crate::{Usage, interrupt};
+use crate::{Usage, hub, interrupt};
 
 /// The projector file to open for a model, unless the model brings one along.
 ///
@@ -24,7 +24,8 @@ pub(crate) fn projector_of(model: &Chosen, named: Option<&Path>) -> Result<Optio
     }
 }
 
-/// The projector file to open: the one that was named, or the only one beside the model.
+/// The projector file to open: the one that was named, the only one beside the model, or the one
+/// that was pulled with it.
 ///
 /// # Errors
 /// If none was named, and none or several lie beside the model.
@@ -33,6 +34,11 @@ pub(crate) fn projector(model: &Path, named: Option<&Path>) -> Result<PathBuf> {
         return Ok(named.to_owned());
     }
     let found = projectors_beside(model).unwrap_or_default();
+    if found.len() != 1
+        && let Some(pulled) = hub::projector(model)
+    {
+        return Ok(pulled);
+    }
     match &found[..] {
         [] => bail!(
             "pictures and sound need the model's projector file, and no mmproj*.gguf lies beside \

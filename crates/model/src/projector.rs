@@ -135,7 +135,7 @@ impl Projector {
     }
 }
 
-/// The projector files (`mmproj*.gguf`) that lie beside a model file, by name.
+/// The projector files (`*mmproj*.gguf`) that lie beside a model file, by name.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -148,7 +148,7 @@ pub fn beside(model: &Path) -> std::io::Result<Vec<PathBuf>> {
     for entry in folder.read_dir()? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        if name.starts_with("mmproj") && name.ends_with(".gguf") && path.is_file() {
+        if name.contains("mmproj") && name.ends_with(".gguf") && path.is_file() {
             found.push(path);
         }
     }

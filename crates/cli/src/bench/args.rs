@@ -14,7 +14,7 @@ use crate::args::{Kv, at_least_one, isa, threads};
 pub(crate) struct BenchArgs {
     /// Model file (GGUF; the first part of a split one)
     #[arg(short, long, value_name = "FILE", required_unless_present_any = ["synthetic", "from", "page"])]
-    pub(super) model: Option<PathBuf>,
+    pub(crate) model: Option<PathBuf>,
     /// Projector file: measures a picture and sound as well [default: the mmproj*.gguf beside the
     /// model, if there is one]
     #[arg(long, value_name = "FILE", requires = "model")]

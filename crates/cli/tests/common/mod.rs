@@ -19,6 +19,8 @@ pub(crate) struct Ran {
 pub(crate) fn carat() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_carat"));
     command.env_remove("CARAT_ISA").stdin(Stdio::null());
+    // Models that were pulled to this machine are none of a test's.
+    command.env("HF_HUB_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-models"));
     command
 }
 

@@ -1,0 +1,16 @@
+//! `carat pull`, `list` and `remove`, and names of models, against a server on this machine that
+//! does everything wrong that servers and networks do wrong.
+
+#![cfg(feature = "download")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod broken;
+mod lies;
+mod names;
+mod processes;
+mod python;
+mod server;
+mod setup;
+mod statuses;
