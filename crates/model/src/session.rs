@@ -8,6 +8,7 @@ mod batch;
 mod config;
 mod disk;
 mod error;
+mod eval_draft;
 mod evaluate;
 mod generate;
 mod listen;

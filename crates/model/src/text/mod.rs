@@ -4,7 +4,7 @@
 //! opened, memory comes from the caller's frame, and room in the cache was reserved before.
 
 mod attention;
-mod feed_forward;
+pub(crate) mod feed_forward;
 pub(crate) mod kv_cache;
 pub(crate) mod rope;
 mod stream;
@@ -21,6 +21,7 @@ use crate::engine::Cancelled;
 use crate::model::Model;
 use crate::pool::{Activations, Pool, Product};
 use crate::weights::{Layer, Weights};
+pub(crate) use attention::LookBack;
 use kv_cache::{KvLimits, ring_bytes};
 pub(crate) use stream::{MediaKey, Placed, Stream};
 
@@ -209,6 +210,7 @@ struct Pass<'a> {
 }
 
 /// Cosines and sines of RoPE, `[tokens][half]`.
+#[derive(Default)]
 struct Tables<'a> {
     cos: &'a [f32],
     sin: &'a [f32],

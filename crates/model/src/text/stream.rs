@@ -40,6 +40,8 @@ pub(super) struct Span<'a> {
     /// Most positions of the conversation.
     pub(super) context: usize,
     media: &'a [Placed],
+    /// Whether the tokens are among the keys, as those of a pass are, or only look at these.
+    has_keys: bool,
 }
 
 impl<'a> Stream<'a> {
@@ -62,7 +64,7 @@ impl<'a> Stream<'a> {
     /// The positions of the tokens.
     pub(super) fn span(&self) -> Span<'a> {
         let (start, context) = (self.kv.len(), self.kv.context());
-        Span { start, tokens: self.ids.len(), context, media: self.media }
+        Span { start, tokens: self.ids.len(), context, media: self.media, has_keys: true }
     }
 
     /// The rows of the tokens in the pass.
@@ -72,11 +74,22 @@ impl<'a> Stream<'a> {
 }
 
 impl Span<'_> {
-    /// On sliding layers the token at position `q` sees positions below this: `q + 1` for text, the
-    /// end of its image for an image token.
+    /// The span of one query that follows the tokens in a cache and has no key among theirs.
+    pub(super) fn looking_at(kv: &KvCache) -> Self {
+        let (start, context) = (kv.len(), kv.context());
+        Self { start, tokens: 1, context, media: &[], has_keys: false }
+    }
+
+    /// Without media, the token at position `q` sees positions below this.
+    pub(super) fn end(&self, q: usize) -> usize {
+        q + usize::from(self.has_keys)
+    }
+
+    /// On sliding layers the token at position `q` sees positions below this: [`Span::end`] for
+    /// text, the end of its image for an image token.
     pub(super) fn visible(&self, q: usize) -> usize {
         let image = self.media.iter().find(|placed| placed.is_image && placed.at.contains(&q));
-        image.map_or(q + 1, |placed| placed.at.end)
+        image.map_or(self.end(q), |placed| placed.at.end)
     }
 }
 
