@@ -51,6 +51,9 @@ pub(crate) enum EvalCommand {
     /// Write the logits after every token to a safetensors file
     #[command(after_help = examples::LOGITS)]
     Logits(LogitsArgs),
+    /// Write what a model's drafter guesses after some tokens to a safetensors file
+    #[command(after_help = examples::DRAFT)]
+    Draft(DraftArgs),
     /// Write the picture that the model sees, and print its tokens, columns and rows
     #[command(after_help = examples::IMAGE)]
     Image(ImageArgs),
@@ -189,6 +192,28 @@ pub(crate) struct LogitsArgs {
     pub(crate) input: PathBuf,
     /// File to write: tensors `logits` [ids, vocabulary], `image_embeddings` and
     /// `audio_embeddings` [tokens, hidden], f32
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How keys and values are stored: q8 takes half of f16
+    #[arg(long, value_enum, default_value_t = Kv::F32)]
+    pub(crate) kv: Kv,
+    #[command(flatten)]
+    pub(crate) cpu: CpuArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DraftArgs {
+    /// Model file (GGUF; the first part of a split one)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The model's drafter file (gemma4-assistant)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) draft: PathBuf,
+    /// JSON object {"ids": [..], "steps": 4}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// File to write: tensors `tokens` [steps + 1], i32, `logits` [steps, vocabulary] and `hidden`
+    /// [steps, hidden], f32
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// How keys and values are stored: q8 takes half of f16

@@ -110,6 +110,14 @@ Examples:
 The ids are evaluated as they are: no BOS is added. Each run of the model's image or audio tokens is
 filled from the next of \"images\" or \"audio\". Relative paths start at the JSON's folder.";
 
+pub(crate) const DRAFT: &str = "\
+Examples:
+  echo '{\"ids\": [2, 651, 6037], \"steps\": 4}' > ids.json
+  carat eval draft -m gemma.gguf --draft assistant.gguf --input ids.json --output out.safetensors
+
+The ids are evaluated as they are: no BOS is added. The first of `tokens` is what the model says
+next, the others are drafted from it, each the likeliest one after the token before it.";
+
 pub(crate) const PERPLEXITY: &str = "\
 Examples:
   carat eval perplexity -m gemma.gguf --file book.txt

@@ -24,6 +24,7 @@ pub(super) fn report(report: &Report<'_>) -> Value {
         })
     });
     let (projector, projectors_beside) = report.senses.json();
+    let (drafter, drafters_beside) = report.drafting.json();
     json!({
         "files": paths.collect::<Vec<_>>(),
         "bytes": report.source.bytes_total(),
@@ -40,6 +41,8 @@ pub(super) fn report(report: &Report<'_>) -> Value {
         },
         "projector": projector,
         "projectors_beside": projectors_beside,
+        "drafter": drafter,
+        "drafters_beside": drafters_beside,
         "machine": report.machine.as_ref().map(|machine| {
             json!({ "bytes": machine.total, "free_bytes": machine.available })
         }),

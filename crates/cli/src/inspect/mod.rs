@@ -2,7 +2,7 @@
 //!
 //! Any GGUF file will do: vocabularies without tensors, projectors, split models, architectures
 //! that this engine does not run. Where no session is possible the report says why, and the exit
-//! code is 1 unless the file is a projector, of which nobody wants a session.
+//! code is 1 unless the file is a projector or a drafter, of which nobody wants a session.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -16,8 +16,10 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use crate::args::InspectArgs;
 use crate::load::about;
 use crate::text::bytes;
+use drafter::Drafting;
 use senses::Senses;
 
+mod drafter;
 mod json;
 mod senses;
 mod show;
@@ -31,6 +33,7 @@ struct Report<'a> {
     total: Sum,
     session: Result<SessionNeeds, carat::Error>,
     senses: Senses,
+    drafting: Drafting,
     machine: Option<Machine>,
 }
 
@@ -106,15 +109,17 @@ impl<'a> Report<'a> {
         let mut types: Vec<_> = by_type.into_values().collect();
         types.sort_by_key(|t| std::cmp::Reverse(t.sum.bytes));
         let senses = Senses::of(gguf, &args.file);
+        let drafting = Drafting::of(gguf, &args.file);
         let session = SessionNeeds::plan(gguf, args, senses.projector(args));
-        Self { source, gguf, types, total, session, senses, machine: Machine::this() }
+        let machine = Machine::this();
+        Self { source, gguf, types, total, session, senses, drafting, machine }
     }
 
     /// Whether the model can run on this machine; text alone counts.
     fn verdict(&self) -> Result<()> {
         let needs = match &self.session {
             Ok(needs) => needs,
-            Err(_) if self.senses.is_projector() => return Ok(()),
+            Err(_) if self.senses.is_projector() || self.drafting.is_drafter() => return Ok(()),
             Err(e) => return Err(anyhow!(crate::sentence(e))),
         };
         match self.machine.as_ref().map(|machine| machine.fit(SessionNeeds::total(&needs.text))) {

@@ -20,6 +20,7 @@ pub(super) fn report(
         tensors(out, report.gguf)?;
     }
     report.senses.show(out)?;
+    report.drafting.show(out)?;
     match &report.session {
         Ok(needs) => session(out, needs, report.machine.as_ref()),
         Err(e) => writeln!(out, "\nNo session: {}", crate::sentence(e)),
