@@ -53,6 +53,7 @@ pub mod chat;
 mod config;
 #[cfg(feature = "chat")]
 pub mod conversation;
+mod draft;
 mod engine;
 mod error;
 #[cfg(feature = "grammar")]
@@ -89,6 +90,7 @@ pub use conversation::{
     Answer, AnswerOptions, Chat, ChatConfig, Content, ConversationError, Done, Event, Finish,
     Message, Overflow, Reply, Role, Thinking, Timings, Usage,
 };
+pub use draft::{DRAFT_MAX, DraftConfig, DraftSource, DraftStats, Drafts};
 pub use error::Error;
 #[cfg(feature = "grammar")]
 pub use grammar::{Constraint, Grammar, GrammarEnv, GrammarError};

@@ -2,10 +2,11 @@
 
 use carat_gguf::Gguf;
 
-use super::SessionError;
+use super::{Ahead, SessionError};
 use crate::arena::Need;
 use crate::audio::Audio;
 use crate::config::Config;
+use crate::draft::{DRAFT_MAX, DraftConfig};
 use crate::error::Result;
 use crate::model::{Model, template_bytes};
 use crate::projector::ProjectorShape;
@@ -38,14 +39,17 @@ pub struct SessionConfig {
     /// Most marks that [`Session::mark`](crate::Session::mark) keeps, each of the size of a sliding
     /// window of keys and values: 335 MB for the 12B with f16.
     pub marks: usize,
+    /// Whether several tokens are evaluated at once while the session generates, of which the later
+    /// ones are guessed.
+    pub draft: DraftConfig,
     /// The instruction set.
     #[cfg_attr(feature = "serde", serde(with = "crate::isa_name"))]
     pub isa: Isa,
 }
 
 impl Default for SessionConfig {
-    /// The model's own context, all cores, chunks of 256, f16, 64 tokens of rollback, no marks, the
-    /// best instruction set of this machine.
+    /// The model's own context, all cores, chunks of 256, f16, 64 tokens of rollback, no marks, no
+    /// drafts, the best instruction set of this machine.
     fn default() -> Self {
         Self {
             context: 0,
@@ -55,6 +59,7 @@ impl Default for SessionConfig {
             kv: KvType::default(),
             rollback: 64,
             marks: 0,
+            draft: DraftConfig::default(),
             isa: Isa::best(),
         }
     }
@@ -73,7 +78,7 @@ pub struct Memory {
     pub tokenizer: u64,
     /// Keys and values, once the context is full, and all marks.
     pub kv: u64,
-    /// Scratch memory, logits and tokens; with a projector that sees, for the longest picture,
+    /// Scratch memory, logits, tokens and drafts; with a projector that sees, for the longest picture,
     /// which is counted too.
     pub scratch: u64,
 }
@@ -89,14 +94,20 @@ impl Memory {
     }
 
     /// What a session over an open model needs.
-    pub(super) fn of(model: &Model, limits: KvLimits, chunk: usize, marks: usize) -> Self {
+    pub(super) fn of(
+        model: &Model,
+        limits: KvLimits,
+        chunk: usize,
+        marks: usize,
+        draft: DraftConfig,
+    ) -> Self {
         let projector = model.projector_shape();
         Self {
             weights: model.text_bytes(),
             projector: projector.map_or(0, |projector| projector.bytes),
             tokenizer: (model.tokenizer().bytes() + model.template_bytes()) as u64,
             kv: kv_bytes(model.config(), limits, marks),
-            scratch: work_space(model.config(), projector, limits, chunk),
+            scratch: work_space(model.config(), projector, limits, chunk, draft),
         }
     }
 
@@ -153,7 +164,7 @@ impl MemoryPlan {
             projector: self.projector.map_or(0, |projector| projector.bytes),
             tokenizer: self.tokenizer,
             kv: kv_bytes(&self.config, limits, session.marks),
-            scratch: work_space(&self.config, self.projector, limits, chunk),
+            scratch: work_space(&self.config, self.projector, limits, chunk, session.draft),
         })
     }
 }
@@ -167,13 +178,15 @@ fn work_space(
     projector: Option<ProjectorShape>,
     limits: KvLimits,
     chunk: usize,
+    draft: DraftConfig,
 ) -> u64 {
     let tokens = limits.context * size_of::<TokenId>();
     let logits = config.vocab * size_of::<f32>();
     // A picture's pixels and its rows are there while it is pushed.
     let patch = PATCH_SIDE * PATCH_SIDE * 3 + config.hidden * size_of::<f32>();
     let picture = longest_picture(projector, limits) * patch;
-    (scratch_of(config, projector, limits, chunk).bytes() + logits + tokens + picture) as u64
+    let scratch = scratch_of(config, projector, limits, chunk, draft).bytes();
+    (scratch + logits + tokens + picture) as u64 + Ahead::bytes(config, limits, draft)
 }
 
 /// Tokens of the longest picture that fits; 0 for a model that does not see.
@@ -183,8 +196,8 @@ fn longest_picture(projector: Option<ProjectorShape>, limits: KvLimits) -> usize
 }
 
 /// Scratch of a session: text, pictures and sound take turns in it.
-pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize) -> Need {
-    scratch_of(model.config(), model.projector_shape(), limits, chunk)
+pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize, draft: DraftConfig) -> Need {
+    scratch_of(model.config(), model.projector_shape(), limits, chunk, draft)
 }
 
 fn scratch_of(
@@ -192,11 +205,12 @@ fn scratch_of(
     projector: Option<ProjectorShape>,
     limits: KvLimits,
     chunk: usize,
+    draft: DraftConfig,
 ) -> Need {
     // A picture is one pass, however long it is.
     let image = longest_picture(projector, limits);
     let projector = projector.unwrap_or_default();
-    let text = text::need(config, limits, chunk.max(image));
+    let text = text::need(config, limits, chunk.max(image), draft.most);
     let seen = projector.vision.map_or(Need::default(), Vision::need);
     let heard = if projector.audio { Audio::need() } else { Need::default() };
     text.or(seen).or(heard)
@@ -216,6 +230,10 @@ pub(super) fn limits(
     if session.prefill_chunk == 0 {
         let (setting, wanted) = ("prefill_chunk", "1 or more");
         return Err(SessionError::Setting { setting, found: 0, wanted }.into());
+    }
+    if session.draft.most > DRAFT_MAX {
+        let (setting, found, wanted) = ("draft.most", session.draft.most, "at most 7");
+        return Err(SessionError::Setting { setting, found, wanted }.into());
     }
     let (kind, rollback) = (session.kv, session.rollback);
     let limits = KvLimits { kind, context, rollback, turning_pairs };
