@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use carat::{Error, Isa, KvType, MemoryPlan, Model, Session, SessionConfig, TokenId};
+use carat::{DraftConfig, Error, Isa, KvType, MemoryPlan, Model, Session, SessionConfig, TokenId};
 use carat_gguf::Gguf;
 
 use crate::machine::Energy;
@@ -121,6 +121,7 @@ impl Options {
             isa: self.isa,
             own_threads: false,
             marks: 0,
+            draft: DraftConfig::default(),
         }
     }
 

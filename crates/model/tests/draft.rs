@@ -281,7 +281,7 @@ fn whatever_is_done_in_between_is_the_same() {
             talk.push(&ids);
         }
         for _ in 0..30 {
-            let (what, n) = (random.below(8), random.below(12));
+            let (what, n) = (random.below(9), random.below(12));
             did.push((what, n));
             let mut results = Vec::new();
             for talk in [&mut plain, &mut drafting] {
@@ -303,6 +303,13 @@ fn whatever_is_done_in_between_is_the_same() {
                                 .enqueue(Input::Tokens(&[last]))
                                 .and_then(|()| session.logits().map(|_| ()))
                         })
+                    }
+                    7 => {
+                        // A draft that stood there before other tokens came between.
+                        let last = session.tokens()[session.len() - 1];
+                        session
+                            .push(Input::Tokens(&tokens(20)[..n + 1]))
+                            .and_then(|()| session.enqueue(Input::Tokens(&[last])))
                     }
                     _ => {
                         let at = session.len() - session.pending();

@@ -57,11 +57,18 @@ impl Length {
     /// A pass over so many tokens took so long.
     pub(crate) fn passed(&mut self, tokens: usize, seconds: f64) {
         let Some(known) = self.passes.get_mut(tokens).filter(|_| seconds > 0.0) else { return };
-        *known = Some(match *known {
-            // What was held up once does not count for much.
-            Some(old) => old + NEW * (seconds.min(2.0 * old) - old),
-            None => seconds,
-        });
+        let Some(old) = *known else {
+            *known = Some(seconds);
+            return;
+        };
+        // What was held up once does not count for all that it took.
+        let change = 1.0 + NEW * (seconds.min(HELD_UP * old) / old - 1.0);
+        *known = Some(old * change);
+        if tokens > 1 {
+            // Others of several tokens are likely to have changed, too, and some are rarely run.
+            let others = self.passes.iter_mut().enumerate().skip(2).filter(|(i, _)| *i != tokens);
+            others.for_each(|(_, other)| *other = other.map(|s| s * (1.0 + (change - 1.0) / 2.0)));
+        }
     }
 
     /// To draft so many tokens took so long.
@@ -160,6 +167,9 @@ const COLUMNS_MAX: usize = DRAFT_MAX + 1;
 
 /// The weight of a new time.
 const NEW: f64 = 0.25;
+
+/// How many times as long as usual a pass may seem to take.
+const HELD_UP: f64 = 3.0;
 
 /// What is left of a guess's weight after the next one: the last seven or so count.
 const KEPT: f64 = 0.85;

@@ -120,3 +120,108 @@ const LENGTH_MAX: usize = 64;
 
 /// No position.
 const NOWHERE: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: [TokenId; 0] = [];
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (self.0 >> 33) as usize % n
+        }
+    }
+
+    /// The end of the longest earlier text that ends like `text`, by trying all.
+    fn naive(text: &[TokenId], opaque: &[TokenId]) -> Option<usize> {
+        let common = |end: usize| {
+            let pairs = text[..end].iter().rev().zip(text.iter().rev());
+            pairs.take_while(|(a, b)| a == b && !opaque.contains(a)).count().min(LENGTH_MAX)
+        };
+        (1..text.len()).filter(|end| common(*end) >= KEY).max_by_key(|end| (common(*end), *end))
+    }
+
+    fn drafted(lookup: &mut Lookup, text: &[TokenId], most: usize) -> Vec<TokenId> {
+        let mut out = Vec::new();
+        lookup.draft(text, most, &mut out);
+        out
+    }
+
+    /// Texts of few different tokens, which repeat all the time, cut back and gone on with.
+    #[test]
+    fn it_finds_what_trying_all_finds() {
+        let mut found = 0;
+        for seed in 0..60 {
+            let mut random = Random(seed);
+            let alphabet = 2 + random.below(6);
+            let opaque = if seed % 2 == 0 { vec![0] } else { Vec::new() };
+            let mut lookup = Lookup::new(400, opaque.clone());
+            let mut text: Vec<TokenId> = Vec::new();
+            for _ in 0..120 {
+                if random.below(8) == 0 {
+                    let tokens = random.below(text.len() + 1);
+                    lookup.truncate(&text, tokens);
+                    text.truncate(tokens);
+                }
+                let more = (random.below(7) + 1).min(400 - text.len());
+                text.extend((0..more).map(|_| random.below(alphabet) as TokenId));
+                let wanted = naive(&text, &opaque).map_or(Vec::new(), |end| {
+                    let mut all = text.clone();
+                    for i in 0..9 {
+                        all.push(all[end + i]);
+                    }
+                    let next = all[text.len()..].iter().copied();
+                    next.take_while(|id| !opaque.contains(id)).collect()
+                });
+                assert_eq!(drafted(&mut lookup, &text, 9), wanted, "seed {seed}: {text:?}");
+                found += usize::from(!wanted.is_empty());
+            }
+        }
+        assert!(found > 1000, "{found}");
+    }
+
+    #[test]
+    fn what_repeats_goes_on_and_what_is_new_does_not() {
+        let mut lookup = Lookup::new(16, Vec::new());
+        assert_eq!(drafted(&mut lookup, &[], 4), NOTHING);
+        assert_eq!(drafted(&mut lookup, &[1], 4), NOTHING);
+        assert_eq!(drafted(&mut lookup, &[1, 2, 3, 4, 5], 4), NOTHING);
+        assert_eq!(drafted(&mut lookup, &[1, 2, 3, 4, 5, 1, 2], 4), NOTHING);
+        assert_eq!(drafted(&mut lookup, &[1, 2, 3, 4, 5, 1, 2, 3], 4), [4, 5, 1, 2]);
+        let mut lookup = Lookup::new(16, Vec::new());
+        assert_eq!(drafted(&mut lookup, &[7, 7, 7, 7], 3), [7, 7, 7]);
+    }
+
+    /// The longest of several, and the newest of equals.
+    #[test]
+    fn the_longest_is_taken() {
+        let text = [9, 1, 2, 3, 4, 8, 1, 2, 3, 5, 7, 1, 2, 3, 6, 9, 1, 2, 3];
+        assert_eq!(drafted(&mut Lookup::new(32, Vec::new()), &text, 1), [4]);
+        assert_eq!(drafted(&mut Lookup::new(32, Vec::new()), &text[1..], 1), [6]);
+    }
+
+    /// Soft tokens of a picture are alike, and none is ever drafted or matched.
+    #[test]
+    fn pictures_are_no_text() {
+        let text = [1, 2, 3, 99, 99, 99, 99, 5, 1, 2, 3];
+        assert_eq!(drafted(&mut Lookup::new(32, vec![99]), &text, 4), NOTHING);
+        assert_eq!(drafted(&mut Lookup::new(32, vec![99]), &text[..7], 4), NOTHING);
+        assert_eq!(drafted(&mut Lookup::new(32, vec![98]), &text, 4), [99, 99, 99, 99]);
+    }
+
+    /// A text of one token is the worst case of a match finder.
+    #[test]
+    fn no_text_is_slow() {
+        let text = vec![5; 1 << 17];
+        let mut lookup = Lookup::new(text.len(), Vec::new());
+        let begun = std::time::Instant::now();
+        for len in (1000..text.len()).step_by(64) {
+            assert_eq!(drafted(&mut lookup, &text[..len], 7).len(), 7);
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+}
