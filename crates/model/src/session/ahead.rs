@@ -26,8 +26,11 @@ pub(super) struct Ahead {
     source: Source,
     length: Length,
     stats: DraftStats,
+    /// Sessions of a pass that say one token at a time.
+    talks: usize,
     ids: Vec<TokenId>,
-    /// The length of the text that they were proposed for; [`NEVER`] once they took part in a pass.
+    /// The length of the text that they were proposed for, though there may be none; [`NEVER`] once
+    /// they took part in a pass.
     proposed_at: usize,
     /// The number of tokens that were evaluated, by which `staged` is laid out, and how many of
     /// them are text by now.
@@ -64,6 +67,7 @@ impl Ahead {
             length: Length::default(),
             stats: DraftStats::default(),
             ids: Vec::with_capacity(DRAFT_MAX),
+            talks: 1,
             proposed_at: NEVER,
             evaluated: 0,
             taken: 0,
@@ -110,7 +114,7 @@ impl Ahead {
     }
 
     fn is_proposed(&self, len: usize) -> bool {
-        self.proposed_at == len && !self.ids.is_empty()
+        self.proposed_at == len
     }
 
     /// The drafts that are evaluated and no text yet.
@@ -224,6 +228,22 @@ impl Session {
     /// Proposes drafts for the next pass over all that is pending, in which this session is one of
     /// `talks`; none where there is no room for them. Those that were evaluated are dropped.
     pub(super) fn draft(&mut self, talks: usize) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.talks = talks;
+            self.draft_and(&mut |_, _| {});
+        }
+    }
+
+    /// Does what [`Session::draft`] does ahead of the pass, unless none will be needed, and lets
+    /// `edit` change the drafts, of which there may be up to so many.
+    #[cfg(feature = "chat")]
+    pub(crate) fn propose(&mut self, edit: &mut dyn FnMut(&mut Vec<TokenId>, usize)) {
+        if self.evaluated_ahead() == 0 {
+            self.draft_and(edit);
+        }
+    }
+
+    fn draft_and(&mut self, edit: &mut dyn FnMut(&mut Vec<TokenId>, usize)) {
         let (pending, len, has_media) = (self.pending(), self.len(), self.has_pending_media());
         let Some(ahead) = self.ahead.as_deref_mut() else { return };
         if pending == 0 || ahead.is_proposed(len) {
@@ -234,13 +254,14 @@ impl Session {
             ahead.decided(false);
         }
         ahead.drop_all();
+        ahead.proposed_at = len;
         let room = (DRAFT_MAX + 1).saturating_sub(pending).min(self.limits.context - len);
         let room = room.min(ahead.config.most);
         if room == 0 || has_media {
             return;
         }
         let most = match ahead.config.adaptive {
-            true => ahead.length.choose(talks, pending, room),
+            true => ahead.length.choose(ahead.talks, pending, room),
             false => room,
         };
         if most == 0 {
@@ -252,11 +273,12 @@ impl Session {
             Source::Lookup(lookup) => lookup.draft(&self.tokens, most, &mut ahead.ids),
             Source::Other(source) => source.draft(&self.tokens, most, &mut ahead.ids),
         }
-        let said = ahead.ids.iter().take(most).take_while(|id| can_be_said(&self.model, **id));
-        let said = said.count();
-        ahead.ids.truncate(said);
-        ahead.proposed_at = len;
-        ahead.length.drafted(said, begun.elapsed().as_secs_f64());
+        cut(&self.model, most, &mut ahead.ids);
+        if !ahead.ids.is_empty() {
+            edit(&mut ahead.ids, most);
+            cut(&self.model, most, &mut ahead.ids);
+        }
+        ahead.length.drafted(ahead.ids.len(), begun.elapsed().as_secs_f64());
     }
 
     /// The drafts that take part in a pass over the next `tokens` tokens whose logits are wanted.
@@ -296,12 +318,14 @@ impl Session {
     }
 }
 
-/// Whether a token can be a part of text: no other is ever chosen.
-fn can_be_said(model: &Model, id: TokenId) -> bool {
-    let tokenizer = model.tokenizer();
-    (id as usize) < model.config().vocab
-        && !tokenizer.is_eog(id)
-        && !tokenizer.suppressed().contains(&id)
+/// Leaves at most `most` drafts, and none from one on that cannot be a part of text.
+fn cut(model: &Model, most: usize, drafts: &mut Vec<TokenId>) {
+    let (tokenizer, vocab) = (model.tokenizer(), model.config().vocab);
+    let can_be_said = |id: &&TokenId| {
+        (**id as usize) < vocab && !tokenizer.is_eog(**id) && !tokenizer.suppressed().contains(id)
+    };
+    let count = drafts.iter().take(most).take_while(can_be_said).count();
+    drafts.truncate(count);
 }
 
 fn zeros(count: usize) -> Result<Vec<f32>, MemoryError> {
