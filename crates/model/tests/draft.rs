@@ -281,7 +281,7 @@ fn whatever_is_done_in_between_is_the_same() {
             talk.push(&ids);
         }
         for _ in 0..30 {
-            let (what, n) = (random.below(9), random.below(12));
+            let (what, n) = (random.below(8), random.below(12));
             did.push((what, n));
             let mut results = Vec::new();
             for talk in [&mut plain, &mut drafting] {
@@ -304,13 +304,6 @@ fn whatever_is_done_in_between_is_the_same() {
                                 .and_then(|()| session.logits().map(|_| ()))
                         })
                     }
-                    7 => {
-                        // A draft that stood there before other tokens came between.
-                        let last = session.tokens()[session.len() - 1];
-                        session
-                            .push(Input::Tokens(&tokens(20)[..n + 1]))
-                            .and_then(|()| session.enqueue(Input::Tokens(&[last])))
-                    }
                     _ => {
                         let at = session.len() - session.pending();
                         session.mark(at).and_then(|()| {
@@ -324,6 +317,46 @@ fn whatever_is_done_in_between_is_the_same() {
             assert_eq!(results[0], results[1], "seed {seed}: {did:?}");
             assert_same(&mut plain, &mut drafting, &format!("seed {seed}: {did:?}"));
         }
+    }
+}
+
+/// Drafts that were evaluated are worth nothing once something else comes before them, though the
+/// same token follows then.
+#[test]
+fn drafts_stand_where_they_stand() {
+    let model = model("q4_0");
+    let config = SessionConfig { rollback: 6, marks: 2, context: 200, ..config() };
+    let sampling = SamplerConfig::default();
+    let ids = tokens(20);
+    let text = said(&model, &config, &ids, 20);
+    let changes: [(&str, fn(&mut Session) -> Result<(), Error>); 5] = [
+        ("a push", |session| session.push(Input::Tokens(&tokens(3)))),
+        ("going back", |session| session.truncate(session.len() - 3)),
+        ("a mark", |session| session.truncate(20)),
+        ("another token", |session| {
+            session.truncate(session.len() - 1)?;
+            session.push(Input::Tokens(&tokens(1)))
+        }),
+        ("an evaluation", |session| session.eval(&tokens(2), |_, _| ())),
+    ];
+    for (what, change) in changes {
+        let mut plain = Talk::new(&model, &config, &sampling);
+        let drafts = scripted(text.clone(), 1.0, 1);
+        let mut drafting = Talk::drafting(&model, &config, &sampling, drafts, fixed(5));
+        for talk in [&mut plain, &mut drafting] {
+            talk.push(&ids);
+            talk.session.mark(20).expect("a mark");
+            for token in talk.session.generate(&mut talk.sampler).take(2) {
+                token.expect("a token");
+            }
+            // The first draft, as the first token after the change.
+            let next = talk.session.tokens()[21];
+            change(&mut talk.session).expect(what);
+            talk.session.enqueue(Input::Tokens(&[next])).expect("room");
+        }
+        assert!(drafting.session.draft_stats().drafted == 5, "{what}");
+        assert!(plain.bits() == drafting.bits(), "{what}: other logits");
+        assert_same(&mut plain, &mut drafting, what);
     }
 }
 
@@ -565,6 +598,27 @@ fn lookup_finds_what_repeats() {
         }
         assert_eq!(stats.since(&stats), carat::DraftStats::default());
     }
+}
+
+/// The lookup forgets what the session forgets.
+#[test]
+fn lookup_goes_back_with_the_session() {
+    let model = model("q4_0");
+    let config = SessionConfig { draft: fixed(4), context: 100, ..config() };
+    let mut session = Session::new(&model, config).expect("a session");
+    let first: Vec<TokenId> = vec![270, 300, 301, 302, 310, 311, 312, 313, 314, 315, 316, 317];
+    let draft = |session: &mut Session, ids: &[TokenId]| {
+        let before = session.draft_stats();
+        session.enqueue(Input::Tokens(ids)).expect("room");
+        session.logits().expect("logits");
+        session.draft_stats().since(&before).drafted
+    };
+    session.push(Input::Tokens(&first)).expect("a push");
+    assert_eq!(draft(&mut session, &[320]), 0, "nothing came after 320 before");
+    session.truncate(0).expect("anew");
+    let second = [300, 301, 302, 319, 318, 317, 316, 315, 314, 313, 300, 301];
+    session.push(Input::Tokens(&second)).expect("a push");
+    assert_eq!(draft(&mut session, &[302]), 4, "319, 318, 317, 316");
 }
 
 #[test]

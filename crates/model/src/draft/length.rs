@@ -32,6 +32,11 @@ struct Place {
 }
 
 impl Length {
+    /// Forgets what is known of guesses: others make them from now on.
+    pub(crate) fn begin(&mut self) {
+        *self = Self { passes: self.passes, plain: self.plain, ..Self::default() };
+    }
+
     /// How many tokens to draft, at most `most`, for a session with `pending` tokens to evaluate,
     /// one of `talks` that say one token at a time together.
     pub(crate) fn choose(&mut self, talks: usize, pending: usize, most: usize) -> usize {

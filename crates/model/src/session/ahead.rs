@@ -177,7 +177,7 @@ impl Session {
         match &mut self.ahead {
             Some(ahead) => {
                 ahead.source = source;
-                ahead.length = Length::default();
+                ahead.length.begin();
                 Ok(())
             }
             None if matches!(source, Source::Off) => Ok(()),
