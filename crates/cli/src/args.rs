@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use carat::audio::LongClip;
-use carat::{Isa, KvType, OpenOptions, SessionConfig};
+use carat::{DRAFT_MAX, DraftConfig, Isa, KvType, OpenOptions, SessionConfig};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::answer::AnswerArgs;
@@ -343,11 +343,22 @@ pub(crate) struct EngineArgs {
     /// [default FILE: the model's name with .cache added]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     cache: Option<Option<PathBuf>>,
+    /// Guess the next tokens and verify several in one pass, which changes no answer: `lookup`
+    /// guesses what followed in the text before, `off` does not guess
+    #[arg(long, value_name = "FILE|off|lookup", value_parser = drafts)]
+    draft: Option<DraftsArg>,
     /// Compare all of the model and all of the cache file before they are used
     #[arg(long, requires = "cache")]
     verify_cache: bool,
     #[command(flatten)]
     pub(crate) cpu: CpuArgs,
+}
+
+/// Where guesses of the next tokens come from.
+#[derive(Clone, Debug)]
+enum DraftsArg {
+    Off,
+    Lookup,
 }
 
 /// How many tokens an answer may have.
@@ -403,7 +414,14 @@ impl EngineArgs {
     /// The session for a conversation that needs at least `tokens_min` of a model's `tokens_max`.
     pub(crate) fn session(&self, tokens_min: usize, tokens_max: usize) -> SessionConfig {
         let context = self.ctx.unwrap_or(CONTEXT_DEFAULT.max(tokens_min).min(tokens_max));
-        self.cpu.session(context, self.kv)
+        SessionConfig { draft: self.drafting(), ..self.cpu.session(context, self.kv) }
+    }
+
+    fn drafting(&self) -> DraftConfig {
+        match self.draft {
+            None | Some(DraftsArg::Off) => DraftConfig::default(),
+            Some(DraftsArg::Lookup) => DraftConfig { most: DRAFT_MAX, ..Default::default() },
+        }
     }
 }
 
@@ -478,6 +496,14 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(n) => Ok(n),
         Err(e) => Err(format!("{e}")),
+    }
+}
+
+fn drafts(text: &str) -> Result<DraftsArg, String> {
+    match text {
+        "off" => Ok(DraftsArg::Off),
+        "lookup" => Ok(DraftsArg::Lookup),
+        _ => Err("it must be off or lookup: this version reads no drafter files".to_owned()),
     }
 }
 

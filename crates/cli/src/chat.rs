@@ -18,7 +18,7 @@ use rustyline::{CompletionType, Editor};
 use crate::args::ChatArgs;
 use crate::interrupt::{self, Guard};
 use crate::media::{self, Reading, Source};
-use crate::reply::{reply, speed_line};
+use crate::reply::{drafts_line, reply, speed_line};
 use crate::run::{ANSWER_ROOM, end_line, engine_line, sampling_line};
 use crate::talk::{self, Beginning};
 use crate::text::{self, say};
@@ -304,6 +304,7 @@ impl Talk<'_> {
         }
         if self.args.verbose {
             say!("{}", speed_line(&ended));
+            drafts_line(&ended.drafts).iter().for_each(|line| say!("{line}"));
         }
         talk::say_if_full(&ended, self.chat.session().context(), FULL);
         Ok(())

@@ -12,7 +12,7 @@ use crate::answer::Wanted;
 use crate::args::RunArgs;
 use crate::interrupt::{self, Guard, Interrupted};
 use crate::media::{self, Reading, Source};
-use crate::reply::{Continuation, continue_text, reply, speed_line};
+use crate::reply::{Continuation, continue_text, drafts_line, reply, speed_line};
 use crate::talk::{self, Beginning};
 use crate::text::{self, bytes, say};
 use crate::voice::{Ended, Voice};
@@ -188,6 +188,9 @@ impl Given {
             say!("{}", media_line(self.read, embedded, first));
         }
         say!("{}", speed_line(ended));
+        if let Some(line) = drafts_line(&ended.drafts).filter(|_| args.verbose) {
+            say!("{line}");
+        }
         talk::say_if_full(ended, session.context(), ", --ctx N makes more room");
         if ended.before_first_token() {
             bail!(Interrupted("interrupted before the first token"));

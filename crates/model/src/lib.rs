@@ -91,7 +91,7 @@ pub use conversation::{
     Answer, AnswerOptions, Chat, ChatConfig, Content, ConversationError, Done, Event, Finish,
     Message, Overflow, Reply, Role, Thinking, Timings, Usage,
 };
-pub use draft::drafters_beside;
+pub use draft::{DRAFT_MAX, DraftConfig, DraftSource, DraftStats, Drafts, drafters_beside};
 pub use error::Error;
 #[cfg(feature = "grammar")]
 pub use grammar::{Constraint, Grammar, GrammarEnv, GrammarError};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use carat::{Model, OpenOptions};
 use carat_bench::cost::{Cost, model_type};
+use carat_bench::draft;
 use carat_bench::machine::{self, Machine};
 use carat_bench::measure::{self, Options};
 use carat_bench::synthetic::{self, Mix, Size};
@@ -29,6 +30,9 @@ mod status;
 use args::{BenchArgs, Output};
 
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    if args.draft {
+        return draft(args);
+    }
     let results = match args.from.is_empty() {
         true => vec![measure(args)?],
         false => args.from.iter().map(|path| saved(path)).collect::<Result<_>>()?,
@@ -46,6 +50,20 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         },
     };
     print(&text)
+}
+
+/// The curves of drafts.
+fn draft(args: &BenchArgs) -> Result<()> {
+    let options = Options { media: false, ..args.options() };
+    if args.synthetic.is_some() || args.cache.is_some() {
+        interrupt::install()?;
+    }
+    let file = ModelFile::find(args, &options, &Machine::this())?;
+    let opened = open(&mut Results::default(), file, &options)?;
+    let mut status = Status::default();
+    let points = draft::curves(&opened.model, &options, &mut |what| status.say(what))?;
+    status.clear();
+    print(&draft::table(&points))
 }
 
 fn saved(path: &Path) -> Result<Results> {

@@ -175,14 +175,40 @@ impl KvCache {
     }
 
     /// Counts `tokens` more positions: full layers have them already, and the rings take theirs
-    /// from `staged`.
-    pub(super) fn keep(&mut self, pool: &Pool, tokens: usize, staged: &[u8]) {
+    /// from `staged`, which holds those of a pass of `of` tokens.
+    pub(super) fn keep(&mut self, pool: &Pool, staged: &[u8], of: usize, tokens: usize) {
         let start = self.len;
         pool.always(&mut self.layers, |layer| {
             if layer.is_ring {
-                layer.commit(&staged[layer.staged_at(tokens)], start);
+                let staged = &staged[layer.staged_at(of)];
+                layer.commit(&staged[..tokens * layer.token_bytes()], start);
             }
         });
+        self.count(tokens);
+    }
+
+    /// Copies the last positions of a pass of `of` tokens from `staged` to `out`, as a pass of so
+    /// many tokens stages them: all from `first` on.
+    pub(super) fn set_aside(&self, staged: &[u8], of: usize, first: usize, out: &mut [u8]) {
+        for layer in self.layers.iter().filter(|layer| layer.is_ring) {
+            let staged = &staged[layer.staged_at(of)][first * layer.token_bytes()..];
+            out[layer.staged_at(of - first)].copy_from_slice(staged);
+        }
+    }
+
+    /// Counts one more position, which full layers have already: the rings take theirs from
+    /// `staged`, where it is number `index` of `of`.
+    pub(crate) fn keep_one(&mut self, staged: &[u8], of: usize, index: usize) {
+        let start = self.len;
+        for layer in self.layers.iter_mut().filter(|layer| layer.is_ring) {
+            let bytes = layer.token_bytes();
+            let staged = &staged[layer.staged_at(of)];
+            layer.commit(&staged[index * bytes..][..bytes], start);
+        }
+        self.count(1);
+    }
+
+    fn count(&mut self, tokens: usize) {
         self.len += tokens;
         self.oldest = self.oldest.max(self.len.saturating_sub(self.ring));
     }
@@ -449,7 +475,7 @@ fn positions(config: &Config, layer: &LayerConfig, limits: KvLimits) -> usize {
 }
 
 /// The bytes of one position in all rings.
-pub(super) fn ring_bytes(config: &Config, limits: KvLimits) -> usize {
+pub(crate) fn ring_bytes(config: &Config, limits: KvLimits) -> usize {
     let rings = config.layers.iter().filter(|layer| layer.kind == LayerKind::Sliding);
     rings.map(|layer| position_bytes(layer, limits)).sum()
 }
