@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use carat::audio::LongClip;
-use carat::{DRAFT_MAX, DraftConfig, Isa, KvType, OpenOptions, SessionConfig};
+use carat::{
+    DRAFT_MAX, DraftConfig, Isa, KvType, Model, OpenOptions, SessionConfig, drafters_beside,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::answer::AnswerArgs;
@@ -343,8 +345,9 @@ pub(crate) struct EngineArgs {
     /// [default FILE: the model's name with .cache added]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     cache: Option<Option<PathBuf>>,
-    /// Guess the next tokens and verify several in one pass, which changes no answer: `lookup`
-    /// guesses what followed in the text before, `off` does not guess
+    /// Guess the next tokens and verify several in one pass, which changes no answer: FILE is the
+    /// model's drafter (gemma4-assistant), `lookup` guesses what followed in the text before, `off`
+    /// does not guess [default: the drafter beside the model, or off]
     #[arg(long, value_name = "FILE|off|lookup", value_parser = drafts)]
     draft: Option<DraftsArg>,
     /// Compare all of the model and all of the cache file before they are used
@@ -359,6 +362,7 @@ pub(crate) struct EngineArgs {
 enum DraftsArg {
     Off,
     Lookup,
+    Drafter(PathBuf),
 }
 
 /// How many tokens an answer may have.
@@ -407,20 +411,37 @@ impl EngineArgs {
         &self,
         projector: Option<&'a Path>,
         cache: Option<&'a Path>,
+        drafter: Option<&'a Path>,
     ) -> OpenOptions<'a> {
-        OpenOptions { cache, verify_cache: self.verify_cache, ..self.cpu.open(projector) }
+        OpenOptions { cache, drafter, verify_cache: self.verify_cache, ..self.cpu.open(projector) }
     }
 
-    /// The session for a conversation that needs at least `tokens_min` of a model's `tokens_max`.
-    pub(crate) fn session(&self, tokens_min: usize, tokens_max: usize) -> SessionConfig {
-        let context = self.ctx.unwrap_or(CONTEXT_DEFAULT.max(tokens_min).min(tokens_max));
-        SessionConfig { draft: self.drafting(), ..self.cpu.session(context, self.kv) }
+    /// The drafter file of the model at `model`: the one that was named, or the smallest that lies
+    /// beside it.
+    pub(crate) fn drafter(&self, model: &Path) -> Option<PathBuf> {
+        match &self.draft {
+            Some(DraftsArg::Drafter(named)) => Some(named.clone()),
+            Some(DraftsArg::Off | DraftsArg::Lookup) => None,
+            None => drafters_beside(model).unwrap_or_default().into_iter().next(),
+        }
     }
 
-    fn drafting(&self) -> DraftConfig {
-        match self.draft {
-            None | Some(DraftsArg::Off) => DraftConfig::default(),
-            Some(DraftsArg::Lookup) => DraftConfig { most: DRAFT_MAX, ..Default::default() },
+    /// Whether a drafter file was named.
+    pub(crate) fn names_drafter(&self) -> bool {
+        matches!(self.draft, Some(DraftsArg::Drafter(_)))
+    }
+
+    /// The session for a conversation with `model` that needs at least `tokens_min` tokens.
+    pub(crate) fn session(&self, model: &Model, tokens_min: usize) -> SessionConfig {
+        let most = CONTEXT_DEFAULT.max(tokens_min).min(model.config().context);
+        let context = self.ctx.unwrap_or(most);
+        SessionConfig { draft: self.drafting(model), ..self.cpu.session(context, self.kv) }
+    }
+
+    fn drafting(&self, model: &Model) -> DraftConfig {
+        match model.drafts() || matches!(self.draft, Some(DraftsArg::Lookup)) {
+            true => DraftConfig { most: DRAFT_MAX, ..Default::default() },
+            false => DraftConfig::default(),
         }
     }
 }
@@ -503,7 +524,8 @@ fn drafts(text: &str) -> Result<DraftsArg, String> {
     match text {
         "off" => Ok(DraftsArg::Off),
         "lookup" => Ok(DraftsArg::Lookup),
-        _ => Err("it must be off or lookup: this version reads no drafter files".to_owned()),
+        "" => Err("it must be off, lookup or the name of a drafter file".to_owned()),
+        file => Ok(DraftsArg::Drafter(PathBuf::from(file))),
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     interrupt::install()?;
     let (model, senses) = open(args)?;
     let held = saved.map_or(0, |saved| saved.tokens.saturating_add(ANSWER_ROOM));
-    let config = talk::session_config(&args.engine, held, model.config().context);
+    let config = talk::session_config(&args.engine, &model, held);
     let beginning = Beginning {
         model: &model,
         path: &args.model,
@@ -89,7 +89,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
 fn open(args: &ChatArgs) -> Result<(Model, Result<(), String>)> {
     let cache = args.engine.cache(&args.model);
     let open = |projector: Option<&Path>| {
-        load::model(&args.model, args.engine.open(projector, cache.as_deref()))
+        load::with_drafter(&args.model, &args.engine, projector, cache.as_deref())
     };
     let named = args.senses.mmproj.as_deref();
     let without = match media::projector(&args.model, named) {

@@ -20,6 +20,7 @@ Examples:
   carat run -m gemma.gguf --greedy --kv q8 -t 4 --cache \"What is 2 + 2?\"
   carat run -m gemma.gguf --schema film.json \"Describe a film.\"
   carat run -m gemma.gguf --tools tools.json --json \"Will it rain in Oslo?\"
+  carat run -m gemma.gguf --draft assistant.gguf \"Write a sort in Rust.\"
   carat run -m gemma.gguf --draft lookup \"Correct the spelling: ...\"
   carat run -m gemma.gguf --session trip.session \"And the day after?\"
   git diff | carat run -m gemma.gguf \"Write a commit message for this diff.\"
@@ -44,7 +45,7 @@ the answer is over; after an error it stays as it was.
   done                 reason: stop, tool_calls, stop_string, length, context, repetition or
                        cancelled; stop_string; usage: prompt_tokens, cached_tokens,
                        completion_tokens, thought_tokens; timings in seconds: prompt, first_token,
-                       rest; with --draft lookup drafts: drafted, accepted, passes, tokens";
+                       rest; with --draft, drafts: drafted, accepted, passes, tokens";
 
 pub(crate) const CHAT: &str = "\
 Examples:

@@ -39,7 +39,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     };
     room::check(args, is_chat, &wanted, &text, &media)?;
     let cache = args.engine.cache(&args.model);
-    let model = load::model(&args.model, args.engine.open(projector.as_deref(), cache.as_deref()))?;
+    let model =
+        load::with_drafter(&args.model, &args.engine, projector.as_deref(), cache.as_deref())?;
     let shown: usize = media.iter().map(media::Read::tokens).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len) + TEMPLATE_ROOM;
     let room = args.max_tokens.tokens().unwrap_or(ANSWER_ROOM);
@@ -100,10 +101,9 @@ fn answer(
     is_saved: bool,
 ) -> Result<()> {
     let file = args.answer.session.as_deref();
-    let limit = model.config().context;
     let config = match file {
-        Some(_) => talk::session_config(&args.engine, given.tokens, limit),
-        None => args.engine.session(given.tokens, limit),
+        Some(_) => talk::session_config(&args.engine, model, given.tokens),
+        None => args.engine.session(model, given.tokens),
     };
     let beginning = Beginning {
         model,
@@ -138,7 +138,7 @@ fn answer(
 fn continued(args: &RunArgs, model: &Model, given: Given) -> Result<()> {
     let settings = args.sampling.config();
     let sampler = Sampler::new(settings.clone(), model.tokenizer().vocab_size())?;
-    let config = args.engine.session(given.tokens, model.config().context);
+    let config = args.engine.session(model, given.tokens);
     let mut session = load::session(model, config)?;
     let begun = Instant::now();
     let media = given.embed(&mut session)?;

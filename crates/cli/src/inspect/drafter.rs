@@ -33,6 +33,14 @@ impl Drafting {
         matches!(self, Self::Drafter(config) if config.is_ok())
     }
 
+    /// The drafter that would be used.
+    pub(super) fn beside(&self) -> Option<&Path> {
+        match self {
+            Self::Beside(found) => found.first().map(PathBuf::as_path),
+            Self::Drafter(_) | Self::None => None,
+        }
+    }
+
     pub(super) fn show(&self, out: &mut impl Write) -> io::Result<()> {
         match self {
             Self::Drafter(config) => match &**config {

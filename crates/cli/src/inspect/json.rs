@@ -71,6 +71,15 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
         }),
         Err(e) => json!({ "reason": crate::sentence(e) }),
     });
+    let drafts = needs.drafts.as_ref().map(|drafts| match drafts {
+        Ok(memory) => json!({
+            "drafter_bytes": memory.drafter,
+            "scratch_bytes": memory.scratch,
+            "total_bytes": SessionNeeds::total(memory),
+            "fits": fits(SessionNeeds::total(memory)),
+        }),
+        Err(e) => json!({ "reason": crate::sentence(e) }),
+    });
     json!({
         "possible": true,
         "context": needs.context,
@@ -83,6 +92,7 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
         "total_bytes": SessionNeeds::total(&needs.text),
         "fits": fits(SessionNeeds::total(&needs.text)),
         "with_media": media,
+        "with_drafts": drafts,
         "ignored_keys": needs.ignored_keys,
         "unread_bytes": needs.unread,
     })

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use carat::{Config, Memory, MemoryPlan, SessionConfig};
+use carat::{Config, DRAFT_MAX, DraftConfig, Memory, MemoryPlan, SessionConfig};
 use carat_gguf::{Gguf, Source, Tensor, TensorType};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
@@ -57,6 +57,8 @@ struct SessionNeeds {
     text: Memory,
     /// Of one with the projector that was named or lies beside the model, if it fits the model.
     media: Option<Result<Memory, carat::Error>>,
+    /// Of one that drafts with the smallest drafter beside the model.
+    drafts: Option<Result<Memory, carat::Error>>,
     /// Keys of the architecture that nothing is known of.
     ignored_keys: Vec<String>,
     /// Bytes of tensors for pictures and sound in the model's own file, which are not read.
@@ -110,7 +112,7 @@ impl<'a> Report<'a> {
         types.sort_by_key(|t| std::cmp::Reverse(t.sum.bytes));
         let senses = Senses::of(gguf, &args.file);
         let drafting = Drafting::of(gguf, &args.file);
-        let session = SessionNeeds::plan(gguf, args, senses.projector(args));
+        let session = SessionNeeds::plan(gguf, args, senses.projector(args), drafting.beside());
         let machine = Machine::this();
         Self { source, gguf, types, total, session, senses, drafting, machine }
     }
@@ -156,6 +158,7 @@ impl SessionNeeds {
         gguf: &Gguf<'_>,
         args: &InspectArgs,
         projector: Option<PathBuf>,
+        drafter: Option<&Path>,
     ) -> Result<Self, carat::Error> {
         let model = Config::from_gguf(gguf)?;
         let context = args.ctx.unwrap_or(CONTEXT_SHOWN.min(model.context));
@@ -164,7 +167,13 @@ impl SessionNeeds {
         let text = plan.session(&config)?;
         let with = |path: PathBuf| {
             let source = Source::open(&path)?;
-            plan.with_projector(&source.parse()?)?.session(&config)
+            plan.clone().with_projector(&source.parse()?)?.session(&config)
+        };
+        let with_drafts = |path: &Path| {
+            let source = Source::open(path)?;
+            let draft = DraftConfig { most: DRAFT_MAX, ..Default::default() };
+            let config = SessionConfig { draft, ..config.clone() };
+            plan.clone().with_drafter(&source.parse()?)?.session(&config)
         };
         let for_media = gguf.tensors().iter().filter(|tensor| Senses::has(tensor));
         Ok(Self {
@@ -172,6 +181,7 @@ impl SessionNeeds {
             kv: args.kv.name(),
             text,
             media: projector.map(with),
+            drafts: drafter.map(with_drafts),
             ignored_keys: model.ignored_keys,
             unread: for_media.map(|tensor| tensor.data.len() as u64).sum(),
         })

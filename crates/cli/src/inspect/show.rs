@@ -158,6 +158,9 @@ fn session(
         Some(Err(e)) => writeln!(out, "  no pictures and sound: {}", crate::sentence(e))?,
         None => {}
     }
+    if let Some(Ok(drafts)) = &needs.drafts {
+        writeln!(out, "  {:24}{:>12}", "with drafts", bytes(SessionNeeds::total(drafts)))?;
+    }
     if needs.unread > 0 {
         let unread = bytes(needs.unread);
         writeln!(
