@@ -350,6 +350,19 @@ fn drafters_are_in_the_plan_of_memory() {
     }
 }
 
+/// The drafter among the data of these tests is the one that is made here. Where it is to be made
+/// anew, remove the file first.
+#[test]
+fn the_kept_drafter_is_the_made_one() {
+    let path = kit().join("../tiny-s-drafter/drafter-q8_0.gguf");
+    let made = bytes(&DraftShape { format: Format::Q8_0, ..plain() }, &Shape::tiny_s());
+    if !path.exists() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&path, &made).expect("a file");
+    }
+    assert!(std::fs::read(&path).expect("a file") == made, "remove {}", path.display());
+}
+
 /// What a drafter's file says can be read without its model.
 #[test]
 fn the_shape_of_a_drafter_is_read_alone() {

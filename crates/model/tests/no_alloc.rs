@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use carat::reply::LoopGuard;
-use carat::{Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig, TokenMask};
+use carat::{
+    DraftConfig, Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig,
+    TokenMask,
+};
 use common::{cases, config, file, tokens};
 
 struct Counting;
@@ -52,6 +55,13 @@ fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
             assert!(allocations <= buffers, "{quant}, {threads} threads: {allocations}");
         }
     }
+    let drafter = common::kit().join("../tiny-s-drafter/drafter-q8_0.gguf");
+    let options = OpenOptions { threads: 1, drafter: Some(&drafter), ..Default::default() };
+    let model = Model::open_with(file("q4_0"), options).expect("a model with a drafter");
+    std::thread::sleep(Duration::from_millis(300));
+    for threads in [1, 2] {
+        assert_eq!(decode(&model, threads, 100), 0, "with a drafter, {threads} threads");
+    }
     for (_, model) in &models {
         let mut session = Session::new(model, SessionConfig { prefill_chunk: 13, ..config() })
             .expect("a session");
@@ -89,8 +99,10 @@ fn decode(model: &Model, threads: usize, count: usize) -> usize {
         ..Default::default()
     };
     let mut sampler = Sampler::new(sampling, model.tokenizer().vocab_size()).expect("a sampler");
+    let most = if model.drafts() { 4 } else { 0 };
+    let draft = DraftConfig { most, adaptive: false };
     let mut session =
-        Session::new(model, SessionConfig { threads, ..config() }).expect("a session");
+        Session::new(model, SessionConfig { threads, draft, ..config() }).expect("a session");
     session.push(Input::Tokens(&cases()[0].ids)).expect("a push");
     let mut decoded = 0;
     let mut before = None;
@@ -105,5 +117,6 @@ fn decode(model: &Model, threads: usize, count: usize) -> usize {
             session.push(Input::Tokens(&[300])).expect("a push");
         }
     }
+    assert!(session.draft_stats().drafted > 0 || most == 0);
     ALLOCATIONS.load(Ordering::Relaxed) - before.expect("a first token")
 }

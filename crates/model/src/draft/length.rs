@@ -79,7 +79,9 @@ impl Length {
     /// To draft so many tokens took so long.
     pub(crate) fn drafted(&mut self, tokens: usize, seconds: f64) {
         if tokens > 0 {
-            self.draft += NEW * (seconds / tokens as f64 - self.draft);
+            let each = seconds / tokens as f64;
+            let known = self.draft > 0.0; // the first time counts whole: a drafter's is no trifle
+            self.draft += if known { NEW * (each - self.draft) } else { each };
         }
     }
 

@@ -91,6 +91,9 @@ pub enum Drafts {
     Drafter,
     /// Something else.
     Source(Box<dyn DraftSource>),
+    /// The model's drafter works, and what something else says takes the place of its drafts: so
+    /// its time can be measured with any share of right drafts.
+    Rehearsal(Box<dyn DraftSource>),
 }
 
 impl fmt::Debug for Drafts {
@@ -100,6 +103,7 @@ impl fmt::Debug for Drafts {
             Self::Lookup => "Lookup",
             Self::Drafter => "Drafter",
             Self::Source(_) => "Source",
+            Self::Rehearsal(_) => "Rehearsal",
         })
     }
 }

@@ -56,6 +56,8 @@ enum Source {
     Lookup(Lookup),
     Drafter,
     Other(Box<dyn DraftSource>),
+    /// The drafter works first, and its drafts are dropped.
+    Rehearsal(Box<dyn DraftSource>),
 }
 
 impl Ahead {
@@ -161,6 +163,7 @@ impl Source {
             }
             Drafts::Drafter => Self::Drafter,
             Drafts::Source(source) => Self::Other(source),
+            Drafts::Rehearsal(source) => Self::Rehearsal(source),
         }
     }
 }
@@ -186,7 +189,7 @@ impl Session {
     /// ([`DraftConfig::most`]) and there are to be some, [`Error::NoDrafter`] if the model was
     /// opened without the drafter that they are to come from.
     pub fn set_drafts(&mut self, drafts: Drafts) -> Result<()> {
-        if matches!(drafts, Drafts::Drafter) && !self.model.drafts() {
+        if matches!(drafts, Drafts::Drafter | Drafts::Rehearsal(_)) && !self.model.drafts() {
             return Err(Error::NoDrafter);
         }
         let source = Source::new(self, drafts);
@@ -284,18 +287,22 @@ impl Session {
             return;
         }
         let mut begun = Instant::now();
+        // The row that a drafter goes on from is that of the token before the pending one.
+        let can_go_on = pending == 1 && self.hidden_at == self.kv.len();
+        if matches!(ahead.source, Source::Drafter | Source::Rehearsal(_)) && can_go_on {
+            let (model, kv, row) = (&self.model, &self.kv, &self.hidden);
+            let start = Start { model, kv, row, token: self.tokens[len - 1], past_end: false };
+            let begins = || begun = Instant::now();
+            by_drafter(&self.engine, &self.cancel, &start, most, &mut ahead.ids, begins);
+        }
         match &mut ahead.source {
-            Source::Off => {}
+            Source::Off | Source::Drafter => {}
             Source::Lookup(lookup) => lookup.draft(&self.tokens, most, &mut ahead.ids),
-            // The row that it goes on from is that of the token before the pending one.
-            Source::Drafter if pending == 1 && self.hidden_at == self.kv.len() => {
-                let (model, kv, row) = (&self.model, &self.kv, &self.hidden);
-                let start = Start { model, kv, row, token: self.tokens[len - 1], past_end: false };
-                let begins = || begun = Instant::now();
-                by_drafter(&self.engine, &self.cancel, &start, most, &mut ahead.ids, begins);
-            }
-            Source::Drafter => {}
             Source::Other(source) => source.draft(&self.tokens, most, &mut ahead.ids),
+            Source::Rehearsal(source) => {
+                ahead.ids.clear();
+                source.draft(&self.tokens, most, &mut ahead.ids);
+            }
         }
         cut(&self.model, most, &mut ahead.ids);
         if !ahead.ids.is_empty() {
