@@ -129,8 +129,8 @@ impl<'o> Run<'o> {
         self.session.set_drafts(drafts)?;
         let count = self.options.generate.saturating_sub(1).max(1);
         let begun = Instant::now();
-        let said = self.session.generate(&mut self.sampler).take(count);
-        said.map(|token| token.map(drop)).collect::<Result<(), _>>()?;
+        let mut said = self.session.generate(&mut self.sampler).take(count);
+        said.try_for_each(|token| token.map(drop))?;
         Ok(begun.elapsed().as_secs_f64() / count as f64)
     }
 
@@ -148,7 +148,12 @@ impl<'o> Run<'o> {
             let random = Xorshift::seeded(seed as u64);
             let script = Script { text: Arc::clone(text), right, most, random };
             let before = self.session.draft_stats();
-            drafting.push(self.seconds(Drafts::Source(Box::new(script)))?);
+            // A drafter's time counts wherever it would be asked.
+            let drafts = match self.session.model().drafts() && most > 0 {
+                true => Drafts::Rehearsal(Box::new(script)),
+                false => Drafts::Source(Box::new(script)),
+            };
+            drafting.push(self.seconds(drafts)?);
             let since = self.session.draft_stats().since(&before);
             stats.drafted += since.drafted;
             stats.accepted += since.accepted;

@@ -120,13 +120,21 @@ pub fn write_projector_part(size: Size, place: &Path) -> Result<PartFile, Synthe
 /// # Errors
 /// If the file cannot be written.
 pub fn write_drafter(size: Size, mix: Mix, path: &Path) -> Result<(), SyntheticError> {
+    let part = write_drafter_part(size, mix, path)?;
+    part.persist(path).map_err(|source| SyntheticError::Io { path: path.to_owned(), source })
+}
+
+/// Writes the drafter of a model beside `place`, to a file that is gone with what is returned.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_drafter_part(size: Size, mix: Mix, place: &Path) -> Result<PartFile, SyntheticError> {
     let shape = size.shape();
     let tensors = shape.drafter_tensors(mix);
     let stretches = Stretches::new(&shape, &tensors);
     let writer = vocabulary(drafter_metadata(size, mix, &shape), shape.vocab as usize);
-    let part = written(with_tensors(writer, tensors, &stretches), path);
-    part.and_then(|part| part.persist(path))
-        .map_err(|source| SyntheticError::Io { path: path.to_owned(), source })
+    written(with_tensors(writer, tensors, &stretches), place)
+        .map_err(|source| SyntheticError::Io { path: place.to_owned(), source })
 }
 
 /// A whole file beside `place`.

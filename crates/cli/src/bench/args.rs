@@ -60,7 +60,8 @@ pub(crate) struct BenchArgs {
           value_parser = clap::value_parser!(u64).range(1..=WEEK_SECONDS), help_heading = "Work")]
     budget: u64,
     /// Measure nothing but drafts: how many times as fast decoding is with 0 to 7 drafted tokens a
-    /// pass, by the share of them that is right; -n, -r and the engine's options apply
+    /// pass, by the share of them that is right, each at the cost of the drafter beside the model,
+    /// or of a synthetic one; -n, -r and the engine's options apply
     #[arg(long, conflicts_with_all = ["from", "output"], help_heading = "Work")]
     pub(super) draft: bool,
     /// A few seconds of everything, to see that it works: no figures to compare

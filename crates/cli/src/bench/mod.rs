@@ -141,10 +141,10 @@ struct Opened {
 /// file that is not to be kept is gone after that.
 fn open(results: &mut Results, file: ModelFile, options: &Options) -> Result<Opened> {
     let threads = options.threads.iter().copied().max().unwrap_or(0);
-    let projector = file.projector.as_deref();
+    let (projector, drafter) = (file.projector.as_deref(), file.drafter.as_deref());
     let cache = file.cache.as_deref();
     let open = || -> Result<(Model, u64)> {
-        let options = OpenOptions { threads, projector, cache, ..Default::default() };
+        let options = OpenOptions { threads, projector, drafter, cache, ..Default::default() };
         let begun = Instant::now();
         let model = load::model(&file.path, options)?;
         Ok((model, begun.elapsed().as_nanos() as u64))
@@ -190,6 +190,8 @@ struct ModelFile {
     /// As it stands in the results.
     name: String,
     projector: Option<PathBuf>,
+    /// Measured with `--draft` alone.
+    drafter: Option<PathBuf>,
     /// Where the repacked weights are kept.
     cache: Option<PathBuf>,
     /// What is not to be kept and goes with this: the model, a projector and a cache file beside
@@ -205,6 +207,9 @@ impl ModelFile {
             if options.media {
                 file.add_projector(size)?;
             }
+            if args.draft {
+                file.add_drafter(size, Mix::from(args.mix))?;
+            }
             return Ok(file);
         }
         let path = args.model.clone().unwrap_or_default();
@@ -212,7 +217,9 @@ impl ModelFile {
         let beside = || carat::projectors_beside(&path).ok()?.into_iter().next();
         let projector = args.mmproj.clone().or_else(beside);
         let cache = find_cache(args, &path);
-        Ok(Self { path, name, projector, cache, temporary: None })
+        let beside = || carat::drafters_beside(&path).ok()?.into_iter().next();
+        let drafter = if args.draft { beside() } else { None };
+        Ok(Self { path, name, projector, drafter, cache, temporary: None })
     }
 
     fn synthetic(args: &BenchArgs, size: Size, mix: Mix, machine: &Machine) -> Result<Self> {
@@ -245,7 +252,23 @@ impl ModelFile {
         drop(bar);
         let name = format!("synthetic {} {}", size.name(), mix.name());
         let cache = find_cache(args, &path);
-        Ok(Self { path, name, projector: None, cache, temporary })
+        Ok(Self { path, name, projector: None, drafter: None, cache, temporary })
+    }
+
+    /// Writes a drafter beside the synthetic model, as [`Self::add_projector`] does.
+    fn add_drafter(&mut self, size: Size, mix: Mix) -> Result<()> {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(".drafter");
+        let path = PathBuf::from(path);
+        if self.temporary.is_some() {
+            synthetic::write_drafter(size, mix, &path)?;
+            self.drafter = Some(path);
+        } else {
+            let part = synthetic::write_drafter_part(size, mix, &path)?;
+            self.drafter = Some(part.path().to_owned());
+            self.temporary = Some(part);
+        }
+        Ok(())
     }
 
     /// Writes a projector beside the synthetic model. It is small and never kept; its name is not

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 
 impl Session {
     /// Drafts `steps` tokens greedily after the conversation and `first`, which need not be one
-    /// that the model would say, and goes on past any end of generation. `each` sees the logits of every step,
-    /// one for each token of the vocabulary, and the hidden row that the next one begins with. The
-    /// session stays as it is.
+    /// that the model would say, and goes on past any end of generation. `each` sees the logits of
+    /// every step, one for each token of the vocabulary, and the hidden row that the next one
+    /// begins with. The session stays as it is.
     ///
     /// # Errors
     /// [`Error::NoDrafter`] if the model was opened without one, [`SessionError::NothingPushed`] in

@@ -149,7 +149,7 @@ impl<'a> NaiveDrafter<'a> {
         (self.logits(&y), self.multiply(post, &y))
     }
 
-    fn layer(&self, memory: &Memory, i: usize, u: &mut Vec<f64>, at: usize) {
+    fn layer(&self, memory: &Memory, i: usize, u: &mut [f64], at: usize) {
         let name = |name: &str| format!("blk.{i}.{name}.weight");
         let w = |part: &str| Some(self.get(&name(part)));
         let attended = self.attention(memory, i, &norm(u, w("attn_norm")), at);
