@@ -105,7 +105,8 @@ fn inspect_tells_what_a_drafter_is_for() {
 #[test]
 fn the_drafter_beside_the_model_drafts() {
     let (folder, model) = both();
-    let say = |more: &str| run(&format!("run -m {model} --raw hello -n 24 --greedy -v {more}"));
+    let say =
+        |more: &str| run(format!("run -m {model} --raw hello -n 24 --greedy -v {more}").trim_end());
     let (off, beside) = (say("--draft off"), say(""));
     assert!(beside.err.contains("drafts: ") && !off.err.contains("drafts: "), "{}", beside.err);
     let named = say(&format!("--draft {}", drafter()));
