@@ -5,7 +5,7 @@
 //! Two layouts are known, main-line llama.cpp's (`gemma4-assistant`) and that of ik_llama.cpp
 //! (`gemma4_mtp`), which differ in names only.
 
-use carat_gguf::{Gguf, Metadata};
+use carat_gguf::Gguf;
 
 use super::keys::Keys;
 use super::other::{self, DRAFTERS};
@@ -126,12 +126,6 @@ impl DrafterConfig {
             ignored_keys: Vec::new(),
         })
     }
-}
-
-/// Whether a file says that it is a drafter of Gemma 4.
-pub(crate) fn is_drafter(metadata: &Metadata<'_>) -> bool {
-    let architecture = metadata.opt_string("general.architecture").ok().flatten();
-    architecture.is_some_and(DrafterConfig::is_architecture)
 }
 
 /// Reads all keys. `vocab` and `target_hidden` are the rows of the output head and of what leads

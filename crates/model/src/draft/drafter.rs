@@ -11,7 +11,7 @@ use carat_gguf::{Gguf, Source};
 use rayon::ThreadPool;
 
 use super::tensors::{self, DrafterWeights};
-use crate::config::drafter::{DrafterConfig, is_drafter};
+use crate::config::drafter::DrafterConfig;
 use crate::config::{Config, LayerKind};
 use crate::error::{Error, Result};
 use crate::model_file::ModelFileError;
@@ -163,18 +163,15 @@ pub fn drafters_beside(model: &Path) -> Result<Vec<PathBuf>> {
     }
     let target = source.parse()?;
     let config = Config::from_gguf(&target)?;
-    let fits = |path: &Path| -> Result<Option<u64>> {
+    let bytes = |path: &Path| -> Result<u64> {
         let source = Source::open(path)?;
         let gguf = source.parse()?;
-        if !is_drafter(gguf.metadata()) {
-            return Ok(None);
-        }
         let shape = DrafterShape::of(&gguf, &config)?;
         same_tokens(&gguf, &target)?;
-        Ok(Some(shape.bytes))
+        Ok(shape.bytes)
     };
-    // What cannot be read is no drafter of this model, whatever else it may be.
-    let sized = found.into_iter().filter_map(|path| Some((fits(&path).ok()??, path)));
+    // What is refused is no drafter of this model, whatever else it may be.
+    let sized = found.into_iter().filter_map(|path| Some((bytes(&path).ok()?, path)));
     let mut fitting: Vec<(u64, PathBuf)> = sized.collect();
     fitting.sort();
     Ok(fitting.into_iter().map(|(_, path)| path).collect())
