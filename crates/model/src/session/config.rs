@@ -78,8 +78,8 @@ pub struct Memory {
     pub tokenizer: u64,
     /// Keys and values, once the context is full, and all marks.
     pub kv: u64,
-    /// Scratch memory, logits, tokens and drafts; with a projector that sees, for the longest picture,
-    /// which is counted too.
+    /// Scratch memory, logits, tokens and drafts; with a projector that sees, for the longest
+    /// picture, which is counted too.
     pub scratch: u64,
 }
 
