@@ -66,6 +66,49 @@ pub fn curves(
     Ok(points)
 }
 
+/// What prompt lookup gains on a text.
+#[derive(Clone, Debug)]
+pub struct LookupPoint {
+    /// What the text is.
+    pub what: &'static str,
+    /// Times and counts; nothing is known of the share of right drafts beforehand.
+    pub point: DraftPoint,
+}
+
+/// Measures prompt lookup with texts that repeat themselves: how often it is right depends on what
+/// the model makes of them, and one of random weights makes nothing.
+///
+/// # Errors
+/// If a session cannot be made, or fails.
+pub fn lookups(model: &Model, options: &Options) -> Result<Vec<LookupPoint>, Error> {
+    let draft = DraftConfig { most: DRAFT_MAX, adaptive: true };
+    let again = format!("{PASSAGE}\n\nThe same text once more:\n\n{PASSAGE_BEGIN}");
+    let records: String = (1..9).map(|n| RECORD.replace('#', &n.to_string())).collect();
+    let json = format!("[{records}{}", &RECORD[..12].replace('#', "9"));
+    let texts = [("a passage said again", again), ("records of JSON", json)];
+    let measure = |(what, text): (&'static str, String)| {
+        let mut run = Run::over(model, options, draft, &model.tokenizer().encode(&text))?;
+        let point = run.measure(f64::NAN, None, &mut |_| Drafts::Lookup)?;
+        Ok(LookupPoint { what, point })
+    };
+    texts.into_iter().map(measure).collect()
+}
+
+/// A line for each text.
+#[must_use]
+pub fn lookup_lines(points: &[LookupPoint]) -> String {
+    let line = |LookupPoint { what, point }: &LookupPoint| {
+        let DraftStats { drafted, accepted, .. } = point.stats;
+        let each = point.stats.tokens_per_pass().unwrap_or(1.0);
+        let gain = point.gain();
+        format!(
+            "lookup, {what}: {gain:.2} times as fast, {accepted} of {drafted} drafts right, \
+             {each:.2} tokens a pass\n"
+        )
+    };
+    points.iter().map(line).collect()
+}
+
 /// The curves as a table: a row for each share of right drafts.
 #[must_use]
 pub fn table(points: &[DraftPoint]) -> String {
@@ -103,11 +146,20 @@ struct Run<'o> {
 
 impl<'o> Run<'o> {
     fn new(model: &Model, options: &'o Options, draft: DraftConfig) -> Result<Self, Error> {
-        let ids = Tokens::new(model).take(PROMPT, true);
+        Self::over(model, options, draft, &Tokens::new(model).take(PROMPT, true))
+    }
+
+    /// A run that continues a prompt.
+    fn over(
+        model: &Model,
+        options: &'o Options,
+        draft: DraftConfig,
+        ids: &[TokenId],
+    ) -> Result<Self, Error> {
         let context = ids.len() + options.generate + 1;
         let config = SessionConfig { draft, ..options.session(context, options.threads[0]) };
         let mut session = Session::new(model, config)?;
-        session.push(Input::Tokens(&ids))?;
+        session.push(Input::Tokens(ids))?;
         // What would end the text is never said: all runs are equally long.
         let ends = model.tokenizer().eog().iter().map(|id| (*id, f32::NEG_INFINITY));
         let sampling = SamplerConfig { logit_bias: ends.collect(), ..Default::default() };
@@ -140,20 +192,29 @@ impl<'o> Run<'o> {
         right: f64,
         drafts: Option<usize>,
     ) -> Result<DraftPoint, Error> {
+        let most = drafts.unwrap_or(DRAFT_MAX);
+        // A drafter's time counts wherever it would be asked.
+        let has_drafter = self.session.model().drafts() && most > 0;
+        self.measure(right, drafts, &mut |seed| {
+            let random = Xorshift::seeded(seed as u64);
+            let script = Box::new(Script { text: Arc::clone(text), right, most, random });
+            if has_drafter { Drafts::Rehearsal(script) } else { Drafts::Source(script) }
+        })
+    }
+
+    /// Plain decoding and drafting in turn, with what `source` makes for each repetition.
+    fn measure(
+        &mut self,
+        right: f64,
+        drafts: Option<usize>,
+        source: &mut dyn FnMut(usize) -> Drafts,
+    ) -> Result<DraftPoint, Error> {
         let (mut plain, mut drafting) = (Vec::new(), Vec::new());
         let mut stats = DraftStats::default();
         for seed in 0..self.options.repetitions {
             plain.push(self.seconds(Drafts::Off)?);
-            let most = drafts.unwrap_or(DRAFT_MAX);
-            let random = Xorshift::seeded(seed as u64);
-            let script = Script { text: Arc::clone(text), right, most, random };
             let before = self.session.draft_stats();
-            // A drafter's time counts wherever it would be asked.
-            let drafts = match self.session.model().drafts() && most > 0 {
-                true => Drafts::Rehearsal(Box::new(script)),
-                false => Drafts::Source(Box::new(script)),
-            };
-            drafting.push(self.seconds(drafts)?);
+            drafting.push(self.seconds(source(seed))?);
             let since = self.session.draft_stats().since(&before);
             stats.drafted += since.drafted;
             stats.accepted += since.accepted;
@@ -193,6 +254,16 @@ const RIGHT: [f64; 6] = [0.0, 0.3, 0.5, 0.7, 0.85, 1.0];
 
 /// Tokens before those that are said.
 const PROMPT: usize = 64;
+
+/// A text that is to be said again, and how it begins.
+const PASSAGE: &str = "\
+Bread is made of flour, water, salt and a little yeast. The dough rests for an hour and is folded \
+twice, so that it keeps its shape. Then it is baked in a hot oven until the crust is brown, and it \
+has to cool before it is cut. A loaf of rye keeps for a week, one of wheat for two days.";
+const PASSAGE_BEGIN: &str = "Bread is made of flour, water,";
+
+/// One of many records that differ in a number.
+const RECORD: &str = "{\"id\": #, \"kind\": \"loaf\", \"flour\": \"rye\", \"grams\": #50}, ";
 
 #[cfg(test)]
 mod tests {

@@ -1,133 +1,21 @@
 //! Drafts: the text is the same with them and without, and so are the caches, bit for bit.
 
 mod common;
+mod drafting;
 mod saved;
-mod script;
 
-use std::sync::{Arc, Mutex};
-
-use carat::vision::{Budget, Picture};
 use carat::{
-    Cancel, DRAFT_MAX, DraftConfig, DraftSource, Drafts, Error, Input, KvType, MemoryPlan, Model,
-    Sampler, SamplerConfig, Seat, Session, SessionConfig, SessionError, Step, Stop, TokenId, step,
+    DRAFT_MAX, DraftConfig, DraftSource, Drafts, Error, Input, KvType, MemoryPlan, SamplerConfig,
+    Session, SessionConfig, SessionError, TokenId,
 };
-use common::{bits, cases, config, file, kit, media_cases, model, seeing_model, tokens};
+use common::{cases, config, file, model, tokens};
+use drafting::{
+    Random, Script, Talk, assert_same, fixed, said, said_by, samplings, scripted, shared,
+};
 use saved::{bytes, restored};
-use script::{Random, Script};
 
 /// Of tiny-s, layers 0 and 1.
 const WINDOW: usize = 8;
-
-fn fixed(most: usize) -> DraftConfig {
-    DraftConfig { most, adaptive: false }
-}
-
-fn samplings(seed: u64) -> [SamplerConfig; 4] {
-    let sampled = SamplerConfig { temperature: 1.0, top_k: 40, seed, ..Default::default() };
-    [
-        SamplerConfig::default(),
-        sampled.clone(),
-        SamplerConfig {
-            repetition_penalty: 1.3,
-            frequency_penalty: 0.4,
-            presence_penalty: 0.2,
-            ..sampled.clone()
-        },
-        SamplerConfig {
-            temperature: 0.0,
-            repetition_penalty: 1.2,
-            logit_bias: vec![(300, 2.0), (301, f32::NEG_INFINITY)],
-            ..sampled
-        },
-    ]
-}
-
-/// A session and what chooses its tokens.
-struct Talk {
-    session: Session,
-    sampler: Sampler,
-}
-
-impl Talk {
-    fn new(model: &Model, config: &SessionConfig, sampling: &SamplerConfig) -> Self {
-        let sampler = Sampler::new(sampling.clone(), model.tokenizer().vocab_size());
-        let session = Session::new(model, config.clone()).expect("a session");
-        Self { session, sampler: sampler.expect("a sampler") }
-    }
-
-    /// The same with drafts.
-    fn drafting(
-        model: &Model,
-        config: &SessionConfig,
-        sampling: &SamplerConfig,
-        drafts: Drafts,
-        draft: DraftConfig,
-    ) -> Self {
-        let mut talk = Self::new(model, &SessionConfig { draft, ..config.clone() }, sampling);
-        talk.session.set_drafts(drafts).expect("room for drafts");
-        talk
-    }
-
-    fn push(&mut self, ids: &[TokenId]) {
-        self.session.push(Input::Tokens(ids)).expect("a push");
-    }
-
-    /// Says up to `count` tokens; those that end a turn are followed by another token.
-    fn say(&mut self, count: usize) {
-        let wanted = self.session.len() + count;
-        while self.session.len() < wanted {
-            let left = wanted - self.session.len();
-            for token in self.session.generate(&mut self.sampler).take(left) {
-                token.expect("a token");
-            }
-            match self.session.stop() {
-                Some(Stop::ContextFull) => return,
-                Some(_) => self.push(&[270]),
-                None => {}
-            }
-        }
-    }
-
-    fn bits(&mut self) -> Vec<u32> {
-        bits(self.session.logits().expect("logits"))
-    }
-}
-
-/// All that is to be seen of both is the same.
-fn assert_same(plain: &mut Talk, drafting: &mut Talk, what: &str) {
-    assert_eq!(plain.session.tokens(), drafting.session.tokens(), "{what}");
-    assert_eq!(plain.session.stop(), drafting.session.stop(), "{what}");
-    assert_eq!(plain.session.pending(), drafting.session.pending(), "{what}");
-    assert!(bytes(&plain.session) == bytes(&drafting.session), "{what}: other caches");
-    assert!(plain.bits() == drafting.bits(), "{what}: other logits");
-    assert!(bytes(&plain.session) == bytes(&drafting.session), "{what}: other caches then");
-}
-
-/// What a plain session says: `count` tokens after `ids`.
-fn said(model: &Model, config: &SessionConfig, ids: &[TokenId], count: usize) -> Vec<TokenId> {
-    said_by(model, config, &SamplerConfig::default(), ids, count)
-}
-
-fn said_by(
-    model: &Model,
-    config: &SessionConfig,
-    sampling: &SamplerConfig,
-    ids: &[TokenId],
-    count: usize,
-) -> Vec<TokenId> {
-    let mut talk = Talk::new(model, config, sampling);
-    talk.push(ids);
-    talk.say(count);
-    talk.session.tokens().to_vec()
-}
-
-fn shared(text: Vec<TokenId>) -> Arc<Mutex<Vec<TokenId>>> {
-    Arc::new(Mutex::new(text))
-}
-
-fn scripted(text: Vec<TokenId>, right: f64, seed: u64) -> Drafts {
-    Drafts::Source(Box::new(Script::new(&shared(text), right, seed)))
-}
 
 #[test]
 fn text_and_caches_are_the_same_with_drafts() {
@@ -320,6 +208,8 @@ fn whatever_is_done_in_between_is_the_same() {
     }
 }
 
+type Change = fn(&mut Session) -> Result<(), Error>;
+
 /// Drafts that were evaluated are worth nothing once something else comes before them, though the
 /// same token follows then.
 #[test]
@@ -329,7 +219,7 @@ fn drafts_stand_where_they_stand() {
     let sampling = SamplerConfig::default();
     let ids = tokens(20);
     let text = said(&model, &config, &ids, 20);
-    let changes: [(&str, fn(&mut Session) -> Result<(), Error>); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("a push", |session| session.push(Input::Tokens(&tokens(3)))),
         ("going back", |session| session.truncate(session.len() - 3)),
         ("a mark", |session| session.truncate(20)),
@@ -417,137 +307,6 @@ fn cancelling_leaves_no_trace() {
             assert_eq!(plain.session.tokens(), drafting.session.tokens());
         }
         assert_same(&mut plain, &mut drafting, &format!("seed {seed}"));
-    }
-}
-
-fn steps(talks: &mut [Talk]) -> Vec<Step> {
-    let seats = talks.iter_mut().map(|Talk { session, sampler }| Seat { session, sampler });
-    let steps = step(&mut seats.collect::<Vec<_>>(), &Cancel::new()).expect("a step");
-    steps.into_iter().map(|step| step.expect("a step")).collect()
-}
-
-/// Three sessions and more in one pass, some of them with drafts.
-#[test]
-fn batches_have_the_bits_of_each_alone() {
-    let model = model("q4_0");
-    for seed in 0..12 {
-        let settings = |i: usize| SessionConfig {
-            kv: [KvType::F32, KvType::F16, KvType::Q8][i % 3],
-            rollback: i,
-            context: 150,
-            prefill_chunk: 24,
-            ..config()
-        };
-        let sampling = |i: usize| samplings(seed + i as u64)[i % 4].clone();
-        let prompt = |i: usize| tokens(50)[i..i + [9, 1, 30, 14][i % 4]].to_vec();
-        let count = 3 + seed as usize % 2;
-        let mut talks = Vec::new();
-        for i in 0..count {
-            let text = said_by(&model, &settings(i), &sampling(i), &prompt(i), 60);
-            let right = [0.0, 0.6, 1.0][(i + seed as usize) % 3];
-            let most = [4, 2, 7, 1][(i + seed as usize) % 4];
-            let draft = DraftConfig { most, adaptive: seed % 3 == 2 };
-            let drafts = scripted(text, right, seed);
-            let mut talk = Talk::drafting(&model, &settings(i), &sampling(i), drafts, draft);
-            talk.session.enqueue(Input::Tokens(&prompt(i))).expect("room");
-            talks.push(talk);
-        }
-        for _ in 0..40 {
-            steps(&mut talks);
-        }
-        for (i, talk) in talks.iter_mut().enumerate() {
-            let mut alone = Talk::new(&model, &settings(i), &sampling(i));
-            alone.push(&prompt(i));
-            let said = talk.session.len() - prompt(i).len();
-            for token in alone.session.generate(&mut alone.sampler).take(said) {
-                token.expect("a token");
-            }
-            assert!(said > 20 || talk.session.stop().is_some(), "{said} tokens");
-            if talk.session.stop().is_some() {
-                alone.session.generate(&mut alone.sampler).for_each(drop);
-            }
-            assert_same(&mut alone, talk, &format!("seed {seed}, session {i}"));
-        }
-    }
-}
-
-/// A step that is cancelled leaves sessions as they were whose next token was a draft.
-#[test]
-fn cancelled_steps_leave_no_trace() {
-    let model = model("q4_0");
-    let config = SessionConfig { context: 200, ..config() };
-    let sampling = SamplerConfig::default();
-    let ids = tokens(9);
-    let text = said(&model, &config, &ids, 60);
-    let make = || {
-        let drafts = scripted(text.clone(), 1.0, 1);
-        let mut talk = Talk::drafting(&model, &config, &sampling, drafts, fixed(5));
-        talk.push(&ids);
-        talk
-    };
-    let mut talks = [make(), make()];
-    steps(&mut talks);
-    steps(&mut talks);
-    let before = talks.each_ref().map(|talk| bytes(&talk.session));
-    let cancel = Cancel::new();
-    cancel.cancel();
-    let seats = talks.iter_mut().map(|Talk { session, sampler }| Seat { session, sampler });
-    let result = step(&mut seats.collect::<Vec<_>>(), &cancel);
-    assert!(matches!(result, Err(Error::Cancelled { done: 0, .. })), "{result:?}");
-    assert!(talks.each_ref().map(|talk| bytes(&talk.session)) == before);
-    for _ in 0..12 {
-        steps(&mut talks);
-    }
-    let mut plain = Talk::new(&model, &config, &sampling);
-    plain.push(&ids);
-    plain.say(14);
-    let [first, _] = &mut talks;
-    if plain.session.len() == first.session.len() {
-        assert_same(&mut plain, first, "after a cancelled step");
-    }
-}
-
-#[test]
-fn pictures_and_sound_are_seen_and_heard_by_drafts() {
-    let model = seeing_model("q8_0");
-    for case in media_cases() {
-        for right in [0.0, 0.5, 1.0] {
-            let config = SessionConfig { prefill_chunk: 20, ..config() };
-            let sampling = samplings(2)[1].clone();
-            let read = |talk: &mut Talk| {
-                let budget = Budget::try_from(70).expect("a budget");
-                let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-                let clip = carat::audio::Clip::open(kit().join("audio.wav")).expect("a clip");
-                let sound = talk.session.embed_samples(clip.samples()).expect("sound");
-                let image = talk.session.embed_picture(&picture).expect("a picture");
-                let media = match case.name {
-                    "audio" => sound.into_embeddings(),
-                    "image" => image.into_embeddings(),
-                    _ => [sound, image].map(carat::Medium::into_embeddings).concat(),
-                };
-                let input = Input::Filled { ids: &case.ids, media: &media };
-                talk.session.push(input).expect("a push");
-            };
-            let mut plain = Talk::new(&model, &config, &sampling);
-            read(&mut plain);
-            let mut script = Talk::new(&model, &config, &sampling);
-            read(&mut script);
-            script.say(40);
-            let drafts = scripted(script.session.tokens().to_vec(), right, 4);
-            let mut drafting = Talk::drafting(&model, &config, &sampling, drafts, fixed(4));
-            read(&mut drafting);
-            for count in [1, 5, 24] {
-                plain.say(count);
-                drafting.say(count);
-                assert_same(&mut plain, &mut drafting, &format!("{}, {right}", case.name));
-            }
-            // Another picture after tokens that were drafted.
-            read(&mut plain);
-            read(&mut drafting);
-            plain.say(5);
-            drafting.say(5);
-            assert_same(&mut plain, &mut drafting, &format!("{} again", case.name));
-        }
     }
 }
 

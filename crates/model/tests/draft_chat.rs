@@ -2,8 +2,8 @@
 //! same events with drafts and without.
 
 mod common;
+mod drafting;
 mod saved;
-mod script;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -14,8 +14,8 @@ use carat::{
     ToolChoice,
 };
 use common::{config, model};
+use drafting::Script;
 use saved::bytes;
-use script::Script;
 use serde_json::{Value, json};
 
 fn settings(draft: DraftConfig, tools: &[Tool]) -> ChatConfig {

@@ -62,8 +62,10 @@ fn draft(args: &BenchArgs) -> Result<()> {
     let opened = open(&mut Results::default(), file, &options)?;
     let mut status = Status::default();
     let points = draft::curves(&opened.model, &options, &mut |what| status.say(what))?;
+    status.say("prompt lookup");
+    let lookups = draft::lookups(&opened.model, &options)?;
     status.clear();
-    print(&draft::table(&points))
+    print(&format!("{}\n{}", draft::table(&points), draft::lookup_lines(&lookups)))
 }
 
 fn saved(path: &Path) -> Result<Results> {

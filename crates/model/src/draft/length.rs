@@ -18,7 +18,7 @@ pub(crate) struct Length {
     passes: [Option<f64>; COLUMNS_MAX + 1],
     /// Seconds to draft one token.
     draft: f64,
-    /// Choices since one or more tokens were drafted.
+    /// Choices of 0 since one or more tokens were drafted.
     idle: usize,
     /// Choices since a pass was left without drafts to learn what that takes, and how many were.
     since_plain: usize,
@@ -50,11 +50,10 @@ impl Length {
             return 0;
         }
         let best = self.best(talks, pending, most);
-        self.idle = if best > 0 { 0 } else { self.idle + 1 };
         let has_room = most > 0 && 2 * talks <= COLUMNS_MAX;
-        if best == 0 && has_room && self.idle > self.probe_every(talks) {
-            self.idle = 0;
-            return 1;
+        if best == 0 && has_room {
+            self.idle += 1;
+            return usize::from(self.idle > self.probe_every(talks));
         }
         best
     }
@@ -79,6 +78,7 @@ impl Length {
     /// To draft so many tokens took so long.
     pub(crate) fn drafted(&mut self, tokens: usize, seconds: f64) {
         if tokens > 0 {
+            self.idle = 0;
             let each = seconds / tokens as f64;
             let known = self.draft > 0.0; // the first time counts whole: a drafter's is no trifle
             self.draft += if known { NEW * (each - self.draft) } else { each };
@@ -337,6 +337,27 @@ mod tests {
         assert!((length.seconds(2, 1, 0) - 1.1).abs() < 1e-9);
         // Certain tokens are paid for anyway: a draft behind two of them adds a tenth.
         assert!((length.seconds(1, 3, 1) - (1.0 + 0.1) * q).abs() < 1e-9);
+    }
+
+    /// A source that has nothing to give when it is asked is asked again at once, and then only as
+    /// rarely as before.
+    #[test]
+    fn it_waits_for_a_guess() {
+        let mut length = Length::default();
+        for tokens in 1..=COLUMNS_MAX {
+            length.passed(tokens, 1.0 + 0.3 * (tokens as f64 - 1.0));
+        }
+        (0..100).for_each(|_| length.decided(0, false));
+        // A guess costs 0.3 of a pass: 30 passes pay for it. Two are left out at the beginning.
+        let asked = |length: &mut Length| (0..60).map(|_| length.choose(1, 1, 5)).collect();
+        let choices: Vec<_> = asked(&mut length);
+        let first = choices.iter().position(|drafts| *drafts > 0).expect("a guess");
+        assert!((30..=33).contains(&first), "{first}");
+        assert!(choices[first..].iter().all(|drafts| *drafts == 1), "{choices:?}");
+        length.drafted(1, 0.0);
+        let choices: Vec<_> = asked(&mut length);
+        let next = choices.iter().position(|drafts| *drafts > 0).expect("a guess");
+        assert!((30..=31).contains(&next), "{next}");
     }
 
     /// There is no room for drafts where the talks alone fill the pass.

@@ -288,8 +288,10 @@ impl Session {
         }
         let mut begun = Instant::now();
         // The row that a drafter goes on from is that of the token before the pending one.
-        let can_go_on = pending == 1 && self.hidden_at == self.kv.len();
-        if matches!(ahead.source, Source::Drafter | Source::Rehearsal(_)) && can_go_on {
+        let works = matches!(ahead.source, Source::Drafter | Source::Rehearsal(_))
+            && pending == 1
+            && self.hidden_at == self.kv.len();
+        if works {
             let (model, kv, row) = (&self.model, &self.kv, &self.hidden);
             let start = Start { model, kv, row, token: self.tokens[len - 1], past_end: false };
             let begins = || begun = Instant::now();
@@ -309,7 +311,11 @@ impl Session {
             edit(&mut ahead.ids, most);
             cut(&self.model, most, &mut ahead.ids);
         }
-        ahead.length.drafted(ahead.ids.len(), begun.elapsed().as_secs_f64());
+        if works && ahead.ids.is_empty() {
+            ahead.decided(false); // it would end the text, or say what a grammar forbids
+        }
+        let drafted = ahead.ids.len().max(usize::from(works));
+        ahead.length.drafted(drafted, begun.elapsed().as_secs_f64());
     }
 
     /// The drafts that take part in a pass over the next `tokens` tokens whose logits are wanted.
