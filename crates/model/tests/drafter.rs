@@ -251,7 +251,8 @@ fn odd_shapes() -> Vec<(Shape, DraftShape)> {
         (own_values, six),
         (only_full, one(false)),
         (only_sliding, one(true)),
-        (narrow, one(false)),
+        (narrow.clone(), one(false)),
+        (narrow, one(true)), // sees nothing
     ]
 }
 

@@ -291,6 +291,26 @@ fn what_is_no_number_is_no_draft() {
     assert!(matches!(session.eval_draft(300, 2, |_, _| ()), Err(Error::NoDrafter)));
 }
 
+/// What the model never says is not drafted: the next best is.
+#[test]
+fn suppressed_tokens_are_not_drafted() {
+    let drafter = bytes(&plain(), &Shape::tiny_s()).leak();
+    let text = std::fs::read(file("f32")).expect("tiny-s");
+    let open = |suppressed: Vec<u32>| {
+        let text = changed(&text, &set("tokenizer.ggml.suppress_tokens", suppressed)).leak();
+        let options = OpenOptions { drafter_bytes: Some(drafter), ..Default::default() };
+        drafts(&Model::from_bytes(text, options).expect("a model"))
+    };
+    let (logits, _) = open(vec![0]);
+    let mut order: Vec<u32> = (0..512).collect();
+    order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
+    for count in 0..4 {
+        let (seen, tokens) = open(order[..count].to_vec());
+        assert_eq!(tokens[0], order[count]);
+        assert!(seen[..512] == logits[..512], "the logits that are shown are the network's own");
+    }
+}
+
 /// Only drafters that fit are found beside a model, the smallest first, and no projector is taken
 /// for one nor the other way round.
 #[test]
