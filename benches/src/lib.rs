@@ -8,6 +8,7 @@
 //! measure single kernels.
 
 pub mod cost;
+pub mod draft;
 pub mod machine;
 mod matrix;
 pub mod measure;

@@ -11,6 +11,21 @@ impl Default for Xorshift {
 }
 
 impl Xorshift {
+    /// Another sequence for each seed.
+    pub fn seeded(seed: u64) -> Self {
+        let Self(first) = Self::default();
+        let mut random = Self((first ^ seed.wrapping_mul(0xD129_0295_8A9B_3B45)).max(1));
+        (0..8).for_each(|_| {
+            random.next();
+        });
+        random
+    }
+
+    /// A value in [0, 1).
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// The next 64 bits; not an iterator, since it has no end.
     #[expect(clippy::should_implement_trait, reason = "an endless source needs no Option")]
     pub fn next(&mut self) -> u64 {

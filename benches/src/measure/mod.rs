@@ -10,7 +10,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use carat::{Error, Isa, KvType, MemoryPlan, Model, Session, SessionConfig, TokenId};
+use carat::{DraftConfig, Error, Isa, KvType, MemoryPlan, Model, Session, SessionConfig, TokenId};
 use carat_gguf::Gguf;
 
 use crate::machine::Energy;
@@ -111,7 +111,7 @@ pub fn memory_points(gguf: &Gguf<'_>, options: &Options, context_max: usize) -> 
 }
 
 impl Options {
-    fn session(&self, context: usize, threads: usize) -> SessionConfig {
+    pub(crate) fn session(&self, context: usize, threads: usize) -> SessionConfig {
         SessionConfig {
             context,
             threads,
@@ -121,6 +121,7 @@ impl Options {
             isa: self.isa,
             own_threads: false,
             marks: 0,
+            draft: DraftConfig::default(),
         }
     }
 
@@ -318,18 +319,18 @@ impl<'m, 'o> Bench<'m, 'o> {
 }
 
 /// Arbitrary tokens that are words, the same ones in every run.
-struct Tokens<'m> {
+pub(crate) struct Tokens<'m> {
     model: &'m Model,
     random: Xorshift,
 }
 
 impl<'m> Tokens<'m> {
-    fn new(model: &'m Model) -> Self {
+    pub(crate) fn new(model: &'m Model) -> Self {
         Self { model, random: Xorshift::default() }
     }
 
     /// So many of them; `first` begins a conversation.
-    fn take(&mut self, count: usize, first: bool) -> Vec<TokenId> {
+    pub(crate) fn take(&mut self, count: usize, first: bool) -> Vec<TokenId> {
         let bos = self.model.tokenizer().bos().filter(|_| first && count > 0);
         let rest = count - bos.iter().len();
         bos.into_iter().chain((0..rest).map(|_| self.word()).collect::<Vec<_>>()).collect()

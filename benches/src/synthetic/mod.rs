@@ -19,7 +19,7 @@ use crate::random::Xorshift;
 
 mod shape;
 
-use shape::{Fill, Planned, Shape};
+use shape::{DrafterShape, Fill, Planned, Shape};
 pub use shape::{Mix, Size};
 
 /// Why there is no synthetic model.
@@ -112,17 +112,41 @@ pub fn write_projector_part(size: Size, place: &Path) -> Result<PartFile, Synthe
     let tensors = shape.projector();
     let stretches = Stretches::new(&shape, &tensors);
     let writer = with_tensors(projector_metadata(size, &shape), tensors, &stretches);
-    let write = || {
-        let part = PartFile::create(place)?;
-        match writer.write_to(BufWriter::with_capacity(BUFFER_BYTES, part.file())) {
-            Ok(()) => part.file().sync_all()?,
-            Err(WriteError::Io(source)) => return Err(source),
-            Err(other) => return Err(io::Error::other(other)),
-        }
-        part.share()?;
-        Ok(part)
-    };
-    write().map_err(|source| SyntheticError::Io { path: place.to_owned(), source })
+    written(writer, place).map_err(|source| SyntheticError::Io { path: place.to_owned(), source })
+}
+
+/// Writes the drafter of a model to `path`: 0.45 GB at most.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_drafter(size: Size, mix: Mix, path: &Path) -> Result<(), SyntheticError> {
+    let part = write_drafter_part(size, mix, path)?;
+    part.persist(path).map_err(|source| SyntheticError::Io { path: path.to_owned(), source })
+}
+
+/// Writes the drafter of a model beside `place`, to a file that is gone with what is returned.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_drafter_part(size: Size, mix: Mix, place: &Path) -> Result<PartFile, SyntheticError> {
+    let shape = size.shape();
+    let tensors = shape.drafter_tensors(mix);
+    let stretches = Stretches::new(&shape, &tensors);
+    let writer = vocabulary(drafter_metadata(size, mix, &shape), shape.vocab as usize);
+    written(with_tensors(writer, tensors, &stretches), place)
+        .map_err(|source| SyntheticError::Io { path: place.to_owned(), source })
+}
+
+/// A whole file beside `place`.
+fn written(writer: Writer<'_>, place: &Path) -> io::Result<PartFile> {
+    let part = PartFile::create(place)?;
+    match writer.write_to(BufWriter::with_capacity(BUFFER_BYTES, part.file())) {
+        Ok(()) => part.file().sync_all()?,
+        Err(WriteError::Io(source)) => return Err(source),
+        Err(other) => return Err(io::Error::other(other)),
+    }
+    part.share()?;
+    Ok(part)
 }
 
 /// Bytes of a model's tensors: what it takes of the disk, and of memory when it is loaded.
@@ -263,6 +287,51 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
         .metadata("gemma4.rope.freq_base", 1e6f32)
         .metadata("gemma4.rope.freq_base_swa", 1e4f32)
         .metadata("gemma4.final_logit_softcapping", 30f32)
+}
+
+/// The keys that drafters have.
+fn drafter_metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
+    let drafter = shape.drafter();
+    let sliding = |i| DrafterShape::is_sliding(i, drafter.layers);
+    let kv_heads = (0..drafter.layers).map(|i| match sliding(i) {
+        true => shape.kv_heads_sliding as i32,
+        false => shape.kv_heads_full as i32,
+    });
+    let u32s = [
+        ("block_count", drafter.layers as u64),
+        ("nextn_predict_layers", drafter.layers as u64),
+        ("attention.shared_kv_layers", drafter.layers as u64),
+        ("context_length", shape.context),
+        ("embedding_length", drafter.hidden),
+        ("embedding_length_out", shape.hidden),
+        ("feed_forward_length", drafter.ffn),
+        ("attention.head_count", drafter.heads),
+        ("attention.key_length", shape.head_dim_full),
+        ("attention.value_length", shape.head_dim_full),
+        ("attention.key_length_swa", shape.head_dim_sliding),
+        ("attention.value_length_swa", shape.head_dim_sliding),
+        ("rope.dimension_count", shape.head_dim_full),
+        ("rope.dimension_count_swa", shape.head_dim_sliding),
+        ("attention.sliding_window", shape.window),
+        ("embedding_length_per_layer_input", 0),
+    ];
+    let name = format!("{}-assistant", name(size, mix));
+    let writer = Writer::new(Endian::Little, 3)
+        .metadata("general.architecture", "gemma4-assistant")
+        .metadata("general.name", name.as_str())
+        .metadata("general.file_type", mix.file_type())
+        .metadata("general.quantization_version", 2u32);
+    let key = |key: &str| format!("gemma4-assistant.{key}");
+    u32s.into_iter()
+        .fold(writer, |writer, (name, n)| writer.metadata(key(name), n as u32))
+        .metadata(key("attention.head_count_kv"), kv_heads.collect::<Vec<_>>())
+        .metadata(
+            key("attention.sliding_window_pattern"),
+            (0..drafter.layers).map(sliding).collect::<Vec<bool>>(),
+        )
+        .metadata(key("attention.layer_norm_rms_epsilon"), 1e-6f32)
+        .metadata(key("rope.freq_base"), 1e6f32)
+        .metadata(key("rope.freq_base_swa"), 1e4f32)
 }
 
 /// The keys of a projector that say what it is, and its lengths.
@@ -436,7 +505,10 @@ mod tests {
 
         let projector = folder.path().join("small.mmproj");
         write_projector(Size::B1, &projector).expect("a projector");
-        let options = OpenOptions { projector: Some(&projector), ..Default::default() };
+        let drafter = folder.path().join("small-assistant.gguf");
+        write_drafter(Size::B1, Mix::Q8_0, &drafter).expect("a drafter");
+        let (projector, drafter) = (Some(&*projector), Some(&*drafter));
+        let options = OpenOptions { projector, drafter, ..Default::default() };
         let model = Model::open_with(&path, options).expect("a model that loads");
         let config = SessionConfig { context: 320, ..Default::default() };
         let mut session = Session::new(&model, config).expect("a session");
@@ -453,6 +525,13 @@ mod tests {
             4,
             "BOS, and one merged token for each letter but the first"
         );
+
+        let are_finite = |row: &[f32]| row.iter().all(|x| x.is_finite());
+        let each = |logits: &[f32], hidden: &[f32]| {
+            assert!(are_finite(logits) && are_finite(hidden));
+        };
+        let drafts = session.eval_draft(300, 5, each).expect("drafts");
+        assert!(drafts.iter().any(|token| *token != drafts[0]), "{drafts:?}");
 
         // Embeddings of words have variance 1; those of media are of that order.
         let picture = Picture::from_rgb(96, 96, &[128; 96 * 96 * 3], Budget::default());

@@ -39,6 +39,22 @@ pub(super) struct Shape {
     pub(super) window: u64,
 }
 
+/// The numbers of a drafter, beside those of its model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DrafterShape {
+    pub(super) layers: usize,
+    pub(super) hidden: u64,
+    pub(super) ffn: u64,
+    pub(super) heads: u64,
+}
+
+impl DrafterShape {
+    /// All but the last layer slide.
+    pub(super) fn is_sliding(i: usize, layers: usize) -> bool {
+        i + 1 < layers
+    }
+}
+
 /// A tensor to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Planned {
@@ -177,6 +193,50 @@ impl Shape {
         all.into_iter().map(tensor).collect()
     }
 
+    /// The numbers of the drafter that goes with this shape: those of Google's for the 12B, which
+    /// make the 423 · 10⁶ weights that it is said to have, or half of its widths.
+    pub(super) fn drafter(&self) -> DrafterShape {
+        let halves = if self.hidden < 3840 { 2 } else { 1 };
+        let heads = self.heads;
+        DrafterShape { layers: 4, hidden: 1024 / halves, ffn: 8192 / halves, heads }
+    }
+
+    /// The tensors of the drafter.
+    pub(super) fn drafter_tensors(&self, mix: Mix) -> Vec<Planned> {
+        let DrafterShape { layers, hidden, ffn, heads } = self.drafter();
+        let mut all = Vec::new();
+        let mut add = |name: String, tensor_type, dims: &[u64], fill| {
+            all.push(Planned { name, tensor_type, dims: dims.to_vec(), fill });
+        };
+        let matrix = mix.matrix(false, 0, layers);
+        let (pre, post) = ([2 * self.hidden, hidden], [hidden, self.hidden]);
+        add("token_embd.weight".to_owned(), mix.embedding(), &[hidden, self.vocab], Fill::Random);
+        add("output_norm.weight".to_owned(), TensorType::F32, &[hidden], Fill::Ones);
+        add("nextn.pre_projection.weight".to_owned(), matrix, &pre, Fill::Random);
+        add("nextn.post_projection.weight".to_owned(), matrix, &post, Fill::Random);
+        let pairs = self.head_dim_full / 2;
+        add("rope_freqs.weight".to_owned(), TensorType::F32, &[pairs], Fill::RopeDivisors);
+        for i in 0..layers {
+            let sliding = DrafterShape::is_sliding(i, layers);
+            let head_dim = if sliding { self.head_dim_sliding } else { self.head_dim_full };
+            let query = heads * head_dim;
+            let name = |part: &str| format!("blk.{i}.{part}.weight");
+            let dims =
+                [[hidden, query], [query, hidden], [hidden, ffn], [hidden, ffn], [ffn, hidden]];
+            let parts = ["attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+            for (part, dims) in parts.into_iter().zip(dims) {
+                add(name(part), matrix, &dims, Fill::Random);
+            }
+            let mut vector = |part, length, fill| add(name(part), TensorType::F32, &[length], fill);
+            for part in ["attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"] {
+                vector(part, hidden, Fill::Ones);
+            }
+            vector("attn_q_norm", head_dim, Fill::QueryKey(head_dim));
+            vector("layer_output_scale", 1, Fill::Ones);
+        }
+        all
+    }
+
     /// All tensors, in the order of the file.
     pub(super) fn tensors(&self, mix: Mix) -> Vec<Planned> {
         let mut all = Vec::new();
@@ -255,6 +315,14 @@ mod tests {
         // The official file has 175 115 616 bytes with its keys and names.
         let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
         assert!((175_110_000..175_115_616).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn the_drafter_has_the_published_number_of_weights() {
+        let tensors = Size::B12.shape().drafter_tensors(Mix::Q8_0);
+        let matrices = tensors.iter().filter(|t| t.tensor_type == TensorType::Q8_0);
+        let weights: u64 = matrices.map(|t| t.dims.iter().product::<u64>()).sum();
+        assert_eq!((weights as f64 / 1e6).round(), 423.0);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use carat::audio::LongClip;
-use carat::{Isa, KvType, OpenOptions, SessionConfig};
+use carat::{
+    DRAFT_MAX, DraftConfig, Isa, KvType, Model, OpenOptions, SessionConfig, drafters_beside,
+};
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -16,6 +18,7 @@ use crate::completions::CompletionsArgs;
 #[cfg(feature = "demo")]
 use crate::demo::args::DemoArgs;
 use crate::examples;
+use crate::hub;
 use crate::hub::args::{ListArgs, PullArgs, RemoveArgs};
 use crate::media::{self, Reading, Source};
 use crate::sampling::SamplingArgs;
@@ -74,6 +77,9 @@ pub(crate) enum EvalCommand {
     /// Write the logits after every token to a safetensors file
     #[command(after_help = examples::LOGITS)]
     Logits(LogitsArgs),
+    /// Write what a model's drafter guesses after some tokens to a safetensors file
+    #[command(after_help = examples::DRAFT)]
+    Draft(DraftArgs),
     /// Write the picture that the model sees, and print its tokens, columns and rows
     #[command(after_help = examples::IMAGE)]
     Image(ImageArgs),
@@ -230,6 +236,28 @@ pub(crate) struct LogitsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DraftArgs {
+    /// Model file (GGUF; the first part of a split one)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The model's drafter file (gemma4-assistant)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) draft: PathBuf,
+    /// JSON object {"ids": [..], "steps": 4}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// File to write: tensors `tokens` [steps + 1], i32, `logits` [steps, vocabulary] and `hidden`
+    /// [steps, hidden], f32
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How keys and values are stored: q8 takes half of f16
+    #[arg(long, value_enum, default_value_t = Kv::F32)]
+    pub(crate) kv: Kv,
+    #[command(flatten)]
+    pub(crate) cpu: CpuArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
     /// Picture: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC, ICO, PNM, QOI or TGA; AVIF if ffmpeg is
     /// installed
@@ -349,11 +377,24 @@ pub(crate) struct EngineArgs {
     /// [default FILE: the model's name with .cache added]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     cache: Option<Option<PathBuf>>,
+    /// Guess the next tokens and verify several in one pass, which changes no answer: FILE is the
+    /// model's drafter (gemma4-assistant), `lookup` guesses what followed in the text before, `off`
+    /// does not guess [default: the drafter beside the model, or off]
+    #[arg(long, value_name = "FILE|off|lookup", value_parser = drafts)]
+    draft: Option<DraftsArg>,
     /// Compare all of the model and all of the cache file before they are used
     #[arg(long, requires = "cache")]
     verify_cache: bool,
     #[command(flatten)]
     pub(crate) cpu: CpuArgs,
+}
+
+/// Where guesses of the next tokens come from.
+#[derive(Clone, Debug)]
+enum DraftsArg {
+    Off,
+    Lookup,
+    Drafter(PathBuf),
 }
 
 /// How many tokens an answer may have.
@@ -412,14 +453,49 @@ impl EngineArgs {
         &self,
         projector: Option<&'a Path>,
         cache: Option<&'a Path>,
+        drafter: Option<&'a Path>,
     ) -> OpenOptions<'a> {
-        OpenOptions { cache, verify_cache: self.verify_cache, ..self.cpu.open(projector) }
+        OpenOptions { cache, drafter, verify_cache: self.verify_cache, ..self.cpu.open(projector) }
     }
 
-    /// The session for a conversation that needs at least `tokens_min` of a model's `tokens_max`.
-    pub(crate) fn session(&self, tokens_min: usize, tokens_max: usize) -> SessionConfig {
-        let context = self.ctx.unwrap_or(CONTEXT_DEFAULT.max(tokens_min).min(tokens_max));
-        self.cpu.session(context, self.kv)
+    /// The drafter file of a model: the one that was named, or the smallest that lies beside it, or
+    /// the one that was pulled for it.
+    pub(crate) fn drafter(&self, model: &Chosen) -> Option<PathBuf> {
+        match (&self.draft, model) {
+            (Some(DraftsArg::Drafter(named)), _) => Some(named.clone()),
+            (Some(DraftsArg::Off | DraftsArg::Lookup), _) | (None, Chosen::BuiltIn) => None,
+            (None, Chosen::File(model)) => {
+                let beside = drafters_beside(model).unwrap_or_default().into_iter().next();
+                beside.or_else(|| hub::drafter(model))
+            }
+        }
+    }
+
+    /// The drafter that was named.
+    pub(crate) fn drafter_mut(&mut self) -> Option<&mut PathBuf> {
+        match &mut self.draft {
+            Some(DraftsArg::Drafter(named)) => Some(named),
+            _ => None,
+        }
+    }
+
+    /// Whether a drafter file was named.
+    pub(crate) fn names_drafter(&self) -> bool {
+        matches!(self.draft, Some(DraftsArg::Drafter(_)))
+    }
+
+    /// The session for a conversation with `model` that needs at least `tokens_min` tokens.
+    pub(crate) fn session(&self, model: &Model, tokens_min: usize) -> SessionConfig {
+        let most = CONTEXT_DEFAULT.max(tokens_min).min(model.config().context);
+        let context = self.ctx.unwrap_or(most);
+        SessionConfig { draft: self.drafting(model), ..self.cpu.session(context, self.kv) }
+    }
+
+    fn drafting(&self, model: &Model) -> DraftConfig {
+        match model.drafts() || matches!(self.draft, Some(DraftsArg::Lookup)) {
+            true => DraftConfig { most: DRAFT_MAX, ..Default::default() },
+            false => DraftConfig::default(),
+        }
     }
 }
 
@@ -494,6 +570,15 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("it must be at least 1".to_owned()),
         Ok(n) => Ok(n),
         Err(e) => Err(format!("{e}")),
+    }
+}
+
+fn drafts(text: &str) -> Result<DraftsArg, String> {
+    match text {
+        "off" => Ok(DraftsArg::Off),
+        "lookup" => Ok(DraftsArg::Lookup),
+        "" => Err("it must be off, lookup or the name of a drafter file".to_owned()),
+        file => Ok(DraftsArg::Drafter(PathBuf::from(file))),
     }
 }
 

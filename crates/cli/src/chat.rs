@@ -19,7 +19,7 @@ use crate::args::ChatArgs;
 use crate::chosen::Chosen;
 use crate::interrupt::{self, Guard};
 use crate::media::{self, Reading, Source};
-use crate::reply::{reply, speed_line};
+use crate::reply::{drafts_line, reply, speed_line};
 use crate::run::{ANSWER_ROOM, end_line, engine_line, sampling_line};
 use crate::talk::{self, Beginning};
 use crate::text::{self, say};
@@ -45,7 +45,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     interrupt::install()?;
     let (model, senses) = open(args, &chosen)?;
     let held = saved.map_or(0, |saved| saved.tokens.saturating_add(ANSWER_ROOM));
-    let config = talk::session_config(&args.engine, held, model.config().context);
+    let config = talk::session_config(&args.engine, &model, held);
     let beginning = Beginning {
         model: &model,
         chosen: &chosen,
@@ -92,8 +92,9 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
 /// conversation may do without.
 fn open(args: &ChatArgs, chosen: &Chosen) -> Result<(Model, Result<(), String>)> {
     let cache = args.engine.cache(chosen)?;
-    let open =
-        |projector: Option<&Path>| chosen.open(args.engine.open(projector, cache.as_deref()));
+    let open = |projector: Option<&Path>| {
+        load::with_drafter(chosen, &args.engine, projector, cache.as_deref())
+    };
     let named = args.senses.mmproj.as_deref();
     let without = match media::projector_of(chosen, named) {
         Ok(path) => match open(path.as_deref()) {
@@ -308,6 +309,7 @@ impl Talk<'_> {
         }
         if self.args.verbose {
             say!("{}", speed_line(&ended));
+            drafts_line(&ended.drafts).iter().for_each(|line| say!("{line}"));
         }
         talk::say_if_full(&ended, self.chat.session().context(), FULL);
         Ok(())

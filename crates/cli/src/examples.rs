@@ -23,6 +23,8 @@ Examples:
   carat run -m gemma.gguf --greedy --kv q8 -t 4 --cache \"What is 2 + 2?\"
   carat run -m gemma.gguf --schema film.json \"Describe a film.\"
   carat run -m gemma.gguf --tools tools.json --json \"Will it rain in Oslo?\"
+  carat run -m gemma.gguf --draft assistant.gguf \"Write a sort in Rust.\"
+  carat run -m gemma.gguf --draft lookup \"Correct the spelling: ...\"
   carat run -m gemma.gguf --session trip.session \"And the day after?\"
   git diff | carat run -m gemma.gguf \"Write a commit message for this diff.\"
   curl -s example.org/cat.jpg | carat run -m gemma.gguf --image - \"What is this?\"
@@ -46,7 +48,7 @@ the answer is over; after an error it stays as it was.
   done                 reason: stop, tool_calls, stop_string, length, context, repetition or
                        cancelled; stop_string; usage: prompt_tokens, cached_tokens,
                        completion_tokens, thought_tokens; timings in seconds: prompt, first_token,
-                       rest";
+                       rest; with --draft, drafts: drafted, accepted, passes, tokens";
 
 pub(crate) const CHAT: &str = "\
 Examples:
@@ -179,6 +181,14 @@ Examples:
 
 The ids are evaluated as they are: no BOS is added. Each run of the model's image or audio tokens is
 filled from the next of \"images\" or \"audio\". Relative paths start at the JSON's folder.";
+
+pub(crate) const DRAFT: &str = "\
+Examples:
+  echo '{\"ids\": [2, 651, 6037], \"steps\": 4}' > ids.json
+  carat eval draft -m gemma.gguf --draft assistant.gguf --input ids.json --output out.safetensors
+
+The ids are evaluated as they are: no BOS is added. The first of `tokens` is what the model says
+next, the others are drafted from it, each the likeliest one after the token before it.";
 
 pub(crate) const PERPLEXITY: &str = "\
 Examples:

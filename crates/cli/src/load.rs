@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use carat::{ChatTemplate, Model, OpenOptions, Session, SessionConfig, Tokenizer};
 use carat_gguf::Gguf;
 
+use crate::args::EngineArgs;
 use crate::chosen::Chosen;
 use crate::interrupt;
 use crate::progress::{Progress, Unit};
@@ -27,6 +28,27 @@ pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
         say!("carat: warning: {}, going on without it", crate::sentence(refused));
     }
     Ok(model)
+}
+
+/// Loads a model with the drafter that `engine` means. One that lies beside the model,
+/// was not named and cannot be used is left aside, since answers are the same without it.
+pub(crate) fn with_drafter(
+    chosen: &Chosen,
+    engine: &EngineArgs,
+    projector: Option<&Path>,
+    cache: Option<&Path>,
+) -> Result<Model> {
+    let drafter = engine.drafter(chosen);
+    let opened = chosen.open(engine.open(projector, cache, drafter.as_deref()));
+    let is_drafter =
+        |e: &anyhow::Error| matches!(e.downcast_ref(), Some(carat::Error::Drafter { .. }));
+    match opened {
+        Err(e) if !engine.names_drafter() && is_drafter(&e) => {
+            say!("carat: warning: {}, going on without it", crate::sentence(e.as_ref()));
+            chosen.open(engine.open(projector, cache, None))
+        }
+        opened => opened,
+    }
 }
 
 /// Starts a session, which Ctrl-C ends during an answer; what goes wrong is most often the memory

@@ -78,6 +78,7 @@ fn main() -> ExitCode {
         Command::Eval(EvalCommand::Tokenize(args)) => eval::tokenize::tokenize(args),
         Command::Eval(EvalCommand::Template(args)) => eval::template::template(args),
         Command::Eval(EvalCommand::Logits(args)) => eval::logits::logits(args),
+        Command::Eval(EvalCommand::Draft(args)) => eval::draft::draft(args),
         Command::Eval(EvalCommand::Image(args)) => eval::image::image(args),
         Command::Eval(EvalCommand::Video(args)) => eval::video::video(args),
         Command::Eval(EvalCommand::Audio(args)) => eval::audio::audio(args),

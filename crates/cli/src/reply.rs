@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use carat::reply::{Piece, Splitter, StopStrings};
 use carat::sampler::log_probabilities;
 use carat::{
-    AnswerOptions, Chat, Error, Event, Finish, Input, MediaPrompt, Sampler, Session, SessionError,
-    Stop, Timings, Usage,
+    AnswerOptions, Chat, Done, DraftStats, Error, Event, Finish, Input, MediaPrompt, Sampler,
+    Session, SessionError, Stop, Timings, Usage,
 };
 
 use crate::interrupt::Guard;
@@ -62,8 +62,8 @@ fn streamed(
         match event.context("cannot generate the next token")? {
             Event::Done(done) => {
                 let evaluated = done.usage.prompt_tokens - done.usage.cached_tokens;
-                let (reason, usage, timings) = (done.reason, done.usage, done.timings);
-                let ended = Ended { reason, usage, timings, evaluated };
+                let Done { reason, usage, timings, drafts, .. } = done;
+                let ended = Ended { reason, usage, timings, drafts, evaluated };
                 voice.end(&ended)?;
                 return Ok(ended);
             }
@@ -79,7 +79,8 @@ fn cancelled(session: &Session, done: usize, total: usize, time: Duration) -> En
     usage.cached_tokens = session.len().saturating_sub(done);
     usage.prompt_tokens = usage.cached_tokens + total;
     timings.prompt = time;
-    Ended { reason: Finish::Cancelled, usage, timings, evaluated: done }
+    let (reason, drafts) = (Finish::Cancelled, DraftStats::default());
+    Ended { reason, usage, timings, drafts, evaluated: done }
 }
 
 /// How a text is continued.
@@ -100,6 +101,7 @@ pub(crate) fn continue_text(
 ) -> Result<Ended> {
     let guard = Guard::new();
     let begun = Instant::now();
+    let drafts_before = session.draft_stats();
     let is_read = evaluate(session, prompt)?;
     let (mut usage, mut timings) = (Usage::default(), Timings::default());
     usage.prompt_tokens = prompt.ids.len();
@@ -144,7 +146,8 @@ pub(crate) fn continue_text(
         };
         words.finish(splitter.finish())?;
     }
-    let ended = Ended { reason, usage, timings, evaluated };
+    let drafts = session.draft_stats().since(&drafts_before);
+    let ended = Ended { reason, usage, timings, drafts, evaluated };
     voice.end(&ended)?;
     Ok(ended)
 }
@@ -232,6 +235,16 @@ pub(crate) fn speed_line(ended: &Ended) -> String {
     line
 }
 
+/// What drafts were good for, in one line for people; `None` where there were no passes that could
+/// have had some.
+pub(crate) fn drafts_line(drafts: &DraftStats) -> Option<String> {
+    let DraftStats { drafted, accepted, passes, .. } = drafts;
+    let each = drafts.tokens_per_pass()?;
+    Some(format!(
+        "drafts: {accepted} of {drafted} tokens accepted; {each:.2} tokens a pass in {passes} passes"
+    ))
+}
+
 /// Tokens per second with three digits; `None` where nothing was measured.
 fn rate(tokens: usize, time: Duration) -> Option<String> {
     let rate = tokens as f64 / time.as_secs_f64();
@@ -256,7 +269,8 @@ mod tests {
             timings.first = Some(Duration::from_millis(120));
             timings.rest = Duration::from_secs(2);
         }
-        Ended { reason: Finish::EndOfTurn, usage, timings, evaluated }
+        let (reason, drafts) = (Finish::EndOfTurn, DraftStats::default());
+        Ended { reason, usage, timings, drafts, evaluated }
     }
 
     #[test]
@@ -266,6 +280,14 @@ mod tests {
         assert_eq!(speed_line(&ended(60, 10, 50, 21)), line);
         let broken = "prompt: 50 of 200 tokens, 500 tokens/s; generated: 0 tokens";
         assert_eq!(speed_line(&ended(200, 0, 50, 0)), broken);
+    }
+
+    #[test]
+    fn drafts_are_counted_where_there_are_some() {
+        let drafts = DraftStats { drafted: 50, accepted: 37, passes: 40, tokens: 77 };
+        let line = "drafts: 37 of 50 tokens accepted; 1.93 tokens a pass in 40 passes";
+        assert_eq!(drafts_line(&drafts).as_deref(), Some(line)); // 77 / 40 = 1.925
+        assert_eq!(drafts_line(&DraftStats::default()), None);
     }
 
     #[test]

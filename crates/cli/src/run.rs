@@ -13,7 +13,7 @@ use crate::args::RunArgs;
 use crate::chosen::Chosen;
 use crate::interrupt::{self, Guard, Interrupted};
 use crate::media::{self, Reading, Source};
-use crate::reply::{Continuation, continue_text, reply, speed_line};
+use crate::reply::{Continuation, continue_text, drafts_line, reply, speed_line};
 use crate::talk::{self, Beginning};
 use crate::text::{self, bytes, say};
 use crate::voice::{Ended, Voice};
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         false => media::projector_of(&chosen, args.media.senses.mmproj.as_deref())?,
     };
     room::check(args, &chosen, is_chat, &wanted, &text, &media)?;
-    let model = chosen.open(args.engine.open(projector.as_deref(), cache.as_deref()))?;
+    let model = load::with_drafter(&chosen, &args.engine, projector.as_deref(), cache.as_deref())?;
     let shown: usize = media.iter().map(media::Read::tokens).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len) + TEMPLATE_ROOM;
     let room = args.max_tokens.tokens().unwrap_or(ANSWER_ROOM);
@@ -103,10 +103,9 @@ fn answer(
     is_saved: bool,
 ) -> Result<()> {
     let file = args.answer.session.as_deref();
-    let limit = model.config().context;
     let config = match file {
-        Some(_) => talk::session_config(&args.engine, given.tokens, limit),
-        None => args.engine.session(given.tokens, limit),
+        Some(_) => talk::session_config(&args.engine, model, given.tokens),
+        None => args.engine.session(model, given.tokens),
     };
     let beginning = Beginning {
         model,
@@ -141,7 +140,7 @@ fn answer(
 fn continued(args: &RunArgs, model: &Model, given: Given) -> Result<()> {
     let settings = args.sampling.config();
     let sampler = Sampler::new(settings.clone(), model.tokenizer().vocab_size())?;
-    let config = args.engine.session(given.tokens, model.config().context);
+    let config = args.engine.session(model, given.tokens);
     let mut session = load::session(model, config)?;
     let begun = Instant::now();
     let media = given.embed(&mut session)?;
@@ -191,6 +190,9 @@ impl Given {
             say!("{}", media_line(self.read, embedded, first));
         }
         say!("{}", speed_line(ended));
+        if let Some(line) = drafts_line(&ended.drafts).filter(|_| args.verbose) {
+            say!("{line}");
+        }
         talk::say_if_full(ended, session.context(), ", --ctx N makes more room");
         if ended.before_first_token() {
             bail!(Interrupted("interrupted before the first token"));

@@ -88,8 +88,8 @@ fn hearing(mut chat: Chat) -> Chat {
 ///
 /// Templates render an answer differently than it came about: without its thoughts, for instance. A
 /// mark where each answer begins leads back there.
-pub(crate) fn session_config(engine: &EngineArgs, tokens: usize, limit: usize) -> SessionConfig {
-    SessionConfig { marks: MARKS, ..engine.session(tokens, limit) }
+pub(crate) fn session_config(engine: &EngineArgs, model: &Model, tokens: usize) -> SessionConfig {
+    SessionConfig { marks: MARKS, ..engine.session(model, tokens) }
 }
 
 /// What a file of a conversation holds, if it is there; `context` is what --ctx says.

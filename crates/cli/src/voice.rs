@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use carat::sampler::{LogProbabilities, LogProbability};
-use carat::{Event, Finish, Timings, TokenId, Tokenizer, Usage};
+use carat::{DraftStats, Event, Finish, Timings, TokenId, Tokenizer, Usage};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -27,6 +27,8 @@ pub(crate) struct Ended {
     pub(crate) reason: Finish,
     pub(crate) usage: Usage,
     pub(crate) timings: Timings,
+    /// What drafts were good for.
+    pub(crate) drafts: DraftStats,
     /// Tokens of the prompt that were evaluated: fewer than were wanted where Ctrl-C came first.
     pub(crate) evaluated: usize,
 }
@@ -194,6 +196,8 @@ enum Line<'a> {
         stop_string: Option<&'a str>,
         usage: UsageLine,
         timings: TimingsLine,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        drafts: Option<DraftStats>,
     },
 }
 
@@ -224,7 +228,7 @@ struct TimingsLine {
 }
 
 fn done(ended: &Ended) -> Line<'_> {
-    let Ended { reason, usage, timings, .. } = ended;
+    let Ended { reason, usage, timings, drafts, .. } = ended;
     let mut stop_string = None;
     let reason = match reason {
         Finish::ToolCalls => "tool_calls",
@@ -249,7 +253,8 @@ fn done(ended: &Ended) -> Line<'_> {
         first_token: timings.first.map(|first| first.as_secs_f64()),
         rest: timings.rest.as_secs_f64(),
     };
-    Line::Done { reason, stop_string, usage, timings }
+    let drafts = (drafts.passes > 0).then_some(*drafts);
+    Line::Done { reason, stop_string, usage, timings, drafts }
 }
 
 /// Prints a line of its own.

@@ -158,3 +158,20 @@ fn what_cannot_be_measured_is_refused_in_a_sentence() {
     run(&synthetic).fails(1, &["there.gguf", "another place"]);
     assert_eq!(std::fs::read_to_string(&occupied).ok().as_deref(), Some("something else"));
 }
+
+/// The curves of drafts: a row for each share of right drafts, a line for each text.
+#[test]
+fn drafts_are_measured_beside_plain_decoding() {
+    let out = run(&format!("bench -m {} --draft -n 6 -r 1", tiny())).ok();
+    assert!(out.starts_with("decoding "), "{out}");
+    for right in ["0", "0.3", "0.5", "0.7", "0.85", "1"] {
+        let row = out.lines().find(|line| line.split_whitespace().next() == Some(right));
+        let cells = row.unwrap_or_else(|| panic!("no row {right}: {out}")).split_whitespace();
+        let numbers: Vec<f64> = cells.map(|cell| cell.parse().expect("a number")).collect();
+        // The share, 0 to 7 drafts, as many as are chosen, tokens a pass.
+        assert_eq!(numbers.len(), 11, "{out}");
+        assert!(numbers[1..].iter().all(|gain| gain.is_finite() && *gain > 0.0), "{out}");
+    }
+    assert_eq!(out.lines().filter(|line| line.starts_with("lookup, ")).count(), 2, "{out}");
+    run(&format!("bench -m {} --draft -o json", tiny())).fails(2, &["--draft", "--output"]);
+}

@@ -52,6 +52,27 @@ fn a_model_whose_weights_are_no_numbers_is_an_error_everywhere() {
 }
 
 #[test]
+fn drafts_change_no_answer_and_are_counted() {
+    let args = format!("run --raw -m {} --greedy -n 90 -v the@rain", tiny());
+    let (plain, drafting) = (run(&args), run(&format!("{args} --draft lookup")));
+    assert!(!plain.err.contains("drafts: "), "{}", plain.err);
+    assert!(drafting.err.contains("tokens accepted; "), "{}", drafting.err);
+    let wanted = plain.ok();
+    assert_eq!(drafting.ok(), wanted);
+    assert_eq!(run(&format!("{args} --draft off")).ok(), wanted);
+    let line = |args: &str| -> serde_json::Value {
+        let out = run(args).ok();
+        serde_json::from_str(out.lines().last().expect("a line")).expect("JSON")
+    };
+    let json = args.replace(" -v", " --json");
+    assert!(line(&json).get("drafts").is_none());
+    let drafts = line(&format!("{json} --draft lookup"))["drafts"].clone();
+    let [passes, tokens] = ["passes", "tokens"].map(|key| drafts[key].as_u64().expect("a count"));
+    assert!(passes > 0 && tokens >= passes, "{drafts}");
+    run(&format!("{args} --draft none.gguf")).fails(2, &["none.gguf", "off or lookup"]);
+}
+
+#[test]
 fn run_reads_the_prompt_from_standard_input() {
     let args = format!("run --raw -m {} --greedy -n 8", tiny());
     let given = run(&format!("{args} the@rain")).ok();

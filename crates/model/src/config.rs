@@ -12,6 +12,7 @@
 //!   words such as `scale` or `norm`), or
 //! * is listed in [`Config::ignored_keys`]: what a later converter may add about a model.
 
+pub(crate) mod drafter;
 mod keys;
 mod other;
 
@@ -181,12 +182,7 @@ fn gemma4(keys: &Keys<'_>) -> Result<Config> {
         LayerKind::Full => full_dim,
     })?;
     keys.no_attention_cap()?;
-    let divisor = keys.linear_scaling()?;
-    if divisor.is_some_and(|divisor| divisor != 1.0) {
-        let what = format!("scaled RoPE of Gemma 4 ({})", keys.scaling());
-        let hint = "no such model is known, use a file without it";
-        return Err(ModelFileError::Unsupported { what, hint });
-    }
+    keys.no_scaling()?;
     let sliding_base = keys.opt_positive("rope.freq_base_swa")?.unwrap_or(SLIDING_BASE);
     Ok(Config {
         architecture: Architecture::Gemma4,

@@ -60,6 +60,18 @@ pub enum Error {
     #[error("the projector {path:?} does not belong to this model")]
     Projector { path: PathBuf, source: Box<Error> },
 
+    /// A drafter file that cannot be used with the model.
+    #[error("the drafter {path:?} does not belong to this model")]
+    Drafter { path: PathBuf, source: Box<Error> },
+
+    /// Drafts of a model that was opened without a drafter.
+    #[error("the model has no drafter: open it with its drafter file (gemma4-assistant)")]
+    NoDrafter,
+
+    /// Drafts that are no numbers.
+    #[error("the drafter's logits are no numbers: its file is damaged, fetch or convert it again")]
+    DraftNotFinite,
+
     /// Media for a model that has no senses.
     #[error("the model takes no {what}: {hint}")]
     NoProjector { what: &'static str, hint: &'static str },

@@ -53,6 +53,7 @@ pub mod chat;
 mod config;
 #[cfg(feature = "chat")]
 pub mod conversation;
+mod draft;
 mod engine;
 mod error;
 #[cfg(feature = "grammar")]
@@ -83,12 +84,14 @@ pub use carat_kernels::Isa;
 pub use cancel::Cancel;
 #[cfg(feature = "chat")]
 pub use chat::{ChatTemplate, Tool, ToolCall, ToolChoice};
+pub use config::drafter::DrafterConfig;
 pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
 #[cfg(feature = "chat")]
 pub use conversation::{
     Answer, AnswerOptions, Chat, ChatConfig, Content, ConversationError, Done, Event, Finish,
     Message, Overflow, Reply, Role, Thinking, Timings, Usage,
 };
+pub use draft::{DRAFT_MAX, DraftConfig, DraftSource, DraftStats, Drafts, drafters_beside};
 pub use error::Error;
 #[cfg(feature = "grammar")]
 pub use grammar::{Constraint, Grammar, GrammarEnv, GrammarError};

@@ -17,6 +17,7 @@ use crate::cancel::Cancel;
 #[cfg(feature = "chat")]
 use crate::chat::ChatTemplate;
 use crate::config::{Config, LayerKind};
+use crate::draft::{Drafter, DrafterShape};
 use crate::engine::{Engine, Engines};
 use crate::error::{Error, Result};
 #[cfg(feature = "grammar")]
@@ -52,6 +53,7 @@ struct Shared {
     #[cfg(feature = "chat")]
     chat_template: Option<ChatTemplate>,
     projector: Option<Projector>,
+    drafter: Option<Drafter>,
     bytes: u64,
     origin: Origin,
     cache_refused: Option<CacheError>,
@@ -73,7 +75,12 @@ pub struct OpenOptions<'a> {
     pub projector: Option<&'a Path>,
     /// The projector in memory, if no file is named.
     pub projector_bytes: Option<&'static [u8]>,
-    /// Most bytes that weights, projector and vocabulary may take;
+    /// The drafter file (`gemma4-assistant`) that guesses tokens ahead;
+    /// [`drafters_beside`](crate::drafters_beside) finds those that lie beside a model.
+    pub drafter: Option<&'a Path>,
+    /// The drafter in memory, if no file is named.
+    pub drafter_bytes: Option<&'static [u8]>,
+    /// Most bytes that weights, projector, drafter and vocabulary may take;
     /// [`MemoryPlan`](crate::MemoryPlan) tells beforehand what they and a session do.
     pub max_memory: Option<u64>,
     /// A cache file: the repacked weights on disk. The first start writes it (it is as large as the
@@ -150,6 +157,13 @@ impl Model {
         };
         let sensed = projector.as_ref().map_or(0, |projector| projector.shape.bytes);
         check_memory(bytes + tokenizer.bytes() as u64 + sensed, most)?;
+        let drafter = match (options.drafter, options.drafter_bytes) {
+            (Some(path), _) => Some(Drafter::open(path, gguf, &config, &pool)?),
+            (None, Some(bytes)) => Some(Drafter::from_bytes(bytes, gguf, &config, &pool)?),
+            (None, None) => None,
+        };
+        let drafting = drafter.as_ref().map_or(0, |drafter| drafter.shape.bytes);
+        check_memory(bytes + tokenizer.bytes() as u64 + sensed + drafting, most)?;
         let OpenOptions { cache, verify_cache, .. } = options;
         let loading = Loading { pool: &pool, progress, cache, verify_cache };
         let Loaded { weights, identity, cache_refused } = Weights::load(gguf, &config, loading)?;
@@ -172,6 +186,7 @@ impl Model {
             #[cfg(feature = "chat")]
             chat_template,
             projector,
+            drafter,
             bytes,
             origin: origin.known(identity),
             cache_refused,
@@ -222,12 +237,13 @@ impl Model {
         bytes
     }
 
-    /// Bytes of all weights in memory, those of the projector among them.
+    /// Bytes of all weights in memory, those of projector and drafter among them.
     pub fn bytes(&self) -> u64 {
-        self.shared.bytes + self.projector_shape().map_or(0, |projector| projector.bytes)
+        let sensed = self.projector_shape().map_or(0, |projector| projector.bytes);
+        self.shared.bytes + sensed + self.drafter_shape().map_or(0, |drafter| drafter.bytes)
     }
 
-    /// Bytes of the weights without those of the projector.
+    /// Bytes of the weights without those of projector and drafter.
     pub(crate) fn text_bytes(&self) -> u64 {
         self.shared.bytes
     }
@@ -280,6 +296,19 @@ impl Model {
 
     pub(crate) fn projector(&self) -> Option<&Projector> {
         self.shared.projector.as_ref()
+    }
+
+    /// Whether the model was opened with a drafter.
+    pub fn drafts(&self) -> bool {
+        self.drafter().is_some()
+    }
+
+    pub(crate) fn drafter(&self) -> Option<&Drafter> {
+        self.shared.drafter.as_ref()
+    }
+
+    pub(crate) fn drafter_shape(&self) -> Option<&DrafterShape> {
+        self.drafter().map(|drafter| &drafter.shape)
     }
 
     /// What turns pictures into rows, and their tokens.

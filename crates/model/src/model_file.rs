@@ -71,6 +71,12 @@ pub enum ModelFileError {
     #[error("it makes rows of {found} values and the model's have {wanted}: use the model's own")]
     ProjectorRows { found: usize, wanted: usize },
 
+    /// A drafter made for another model.
+    #[error(
+        "it drafts for a model {what} {found} and this one has {wanted}: use the model's own drafter"
+    )]
+    DrafterMismatch { what: &'static str, found: String, wanted: String },
+
     /// A vocabulary without a token that media need.
     #[error("the model's vocabulary has no token {name}: it was not made for media")]
     MediaToken { name: &'static str },

@@ -181,6 +181,24 @@ impl Pool {
         });
     }
 
+    /// Multiplies some groups of rows of a matrix with one vector: those that `groups` names for
+    /// each `width` values of `out`, of which they may leave the last ones as they are.
+    pub(crate) fn row_groups(
+        &self,
+        x: &Activations<'_>,
+        weights: &Weights<'_>,
+        groups: impl Fn(usize) -> Range<usize> + Sync,
+        out: &mut [f32],
+        width: usize,
+    ) {
+        let column = x.columns(weights.format(), 0..1);
+        self.chunks(out, width, |i, out| {
+            let groups = groups(i);
+            let values = &mut out[..groups.len() * GROUP_ROWS];
+            self.isa.matmul(weights, groups, column, values);
+        });
+    }
+
     /// Computes one unit of a product: a range of groups of rows for all tokens, `VALUES` products
     /// at a time.
     fn product<const VALUES: usize>(

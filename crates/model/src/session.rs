@@ -4,10 +4,12 @@
 //! differ by the last token: what `generate` yields is appended at once and evaluated only when
 //! the next token is wanted, so that it can be shown first.
 
+mod ahead;
 mod batch;
 mod config;
 mod disk;
 mod error;
+mod eval_draft;
 mod evaluate;
 mod fill;
 mod generate;
@@ -21,6 +23,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::cancel::Cancel;
+use crate::draft::DraftConfig;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::Model;
@@ -29,6 +32,7 @@ use crate::rendered::Rendered;
 use crate::text::Placed;
 use crate::text::kv_cache::{KvCache, KvLimits};
 use crate::{Isa, Sampler, TokenId};
+use ahead::Ahead;
 pub use batch::{Seat, Step, evaluate, step};
 use config::scratch;
 pub use config::{Memory, MemoryPlan, SessionConfig};
@@ -109,6 +113,9 @@ pub struct Session {
     logits: Vec<f32>,
     logits_at: usize,
     marks: Marks,
+    /// The drafts, if there are some.
+    ahead: Option<Box<Ahead>>,
+    draft: DraftConfig,
     stop: Option<Stop>,
 }
 
@@ -129,8 +136,9 @@ impl Session {
             true => Arc::new(Engine::new(config.threads, config.isa)?),
             false => model.engine(config.threads, config.isa)?,
         };
-        engine.reserve(scratch(model, limits, chunk))?;
-        Ok(Self {
+        let draft = config.draft;
+        engine.reserve(scratch(model, limits, chunk, draft))?;
+        let mut session = Self {
             model: model.clone(),
             engine,
             cancel: Cancel::new(),
@@ -145,8 +153,12 @@ impl Session {
             logits: vec![0.0; model.config().vocab],
             logits_at: 0,
             marks: Marks::new(config.marks),
+            ahead: None,
+            draft,
             stop: None,
-        })
+        };
+        session.ahead = Ahead::new(&session)?;
+        Ok(session)
     }
 
     /// Appends input and evaluates it.
@@ -314,13 +326,13 @@ impl Session {
 
     /// The memory of the session, with the cache counted as if the context were full.
     pub fn memory(&self) -> Memory {
-        Memory::of(&self.model, self.limits, self.chunk, self.marks.most())
+        Memory::of(&self.model, self.limits, self.chunk, self.marks.most(), self.draft)
     }
 
     /// The scratch memory in bytes: what this session needs, and the most that was used so far by
     /// any of the sessions that share it.
     pub fn scratch(&self) -> (usize, usize) {
-        let declared = scratch(&self.model, self.limits, self.chunk);
+        let declared = scratch(&self.model, self.limits, self.chunk, self.draft);
         (declared.bytes(), self.engine.high_water())
     }
 
@@ -331,6 +343,9 @@ impl Session {
 
     /// Drops tokens that are not in the cache, and the media among them.
     fn forget(&mut self, tokens: usize) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.forget(&self.tokens, tokens);
+        }
         self.tokens.truncate(tokens);
         self.media.retain(|placed| placed.at.start < tokens);
         if let Some(last) = self.media.last_mut() {

@@ -21,7 +21,7 @@ use crate::identity::Identity;
 use crate::model_file::ModelFileError;
 use crate::text::rope;
 pub use cache::CacheError;
-pub(crate) use image::Matrix;
+pub(crate) use image::{Matrix, reordered};
 use image::{Plan, Repacking};
 
 /// The weights that a forward pass reads.
@@ -137,6 +137,18 @@ pub(crate) fn matrix(gguf: &Gguf<'_>, name: &str, pool: &ThreadPool) -> Result<M
     matrix.map(|(_, matrix)| matrix).ok_or_else(|| missing(name))
 }
 
+/// Loads the matrices called `names`, whose shapes [`check_shape`] has compared, into one block.
+pub(crate) fn matrices(
+    gguf: &Gguf<'_>,
+    names: &[String],
+    pool: &ThreadPool,
+) -> Result<HashMap<String, Matrix>> {
+    let plan = Plan::new(gguf, names)?;
+    let progress = &mut |_, _| ControlFlow::Continue(());
+    let image = plan.load(&mut Repacking { pool, progress })?;
+    Ok(plan.matrices(image).map(|(name, matrix)| (name.to_owned(), matrix)).collect())
+}
+
 /// Reads all values of the tensor called `name` as f32.
 ///
 /// # Errors
@@ -243,11 +255,7 @@ fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
     if gguf.tensor("output.weight").is_some() {
         all.push(("output.weight".to_owned(), shape(&[hidden, config.vocab])));
     }
-    let full = config.layers.iter().find(|l| l.kind == LayerKind::Full);
-    let has_divisors = needs_rope_divisors(config) || has_rope_divisors(gguf, config);
-    if let Some(full) = full.filter(|_| has_divisors) {
-        all.push((ROPE_DIVISORS.to_owned(), shape(&[full.head_dim / 2])));
-    }
+    all.extend(rope_divisors_tensor(gguf, config));
     let share_k = full_layers_share_k(gguf, config);
     let scaled = layers_are_scaled(gguf, config);
     for (i, layer) in config.layers.iter().enumerate() {
@@ -273,6 +281,13 @@ fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
         }
     }
     all
+}
+
+/// The tensor of the divisors of RoPE frequencies, where full layers need it or the file has it.
+pub(crate) fn rope_divisors_tensor(gguf: &Gguf<'_>, config: &Config) -> Option<(String, Shape)> {
+    let full = config.layers.iter().find(|l| l.kind == LayerKind::Full)?;
+    let is_wanted = needs_rope_divisors(config) || has_rope_divisors(gguf, config);
+    is_wanted.then(|| (ROPE_DIVISORS.to_owned(), shape(&[full.head_dim / 2])))
 }
 
 pub(crate) fn shape(dims: &[usize]) -> Shape {
@@ -308,7 +323,11 @@ fn has_rope_divisors(gguf: &Gguf<'_>, config: &Config) -> bool {
     config.is_gemma4() && gguf.tensor(ROPE_DIVISORS).is_some()
 }
 
-fn rope_divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>> {
+/// The divisors of the full layers' RoPE frequencies, if the file has some and full layers.
+///
+/// # Errors
+/// If one of them is not positive.
+pub(crate) fn rope_divisors(gguf: &Gguf<'_>, config: &Config) -> Result<Option<Vec<f32>>> {
     let full = config.layers.iter().any(|l| l.kind == LayerKind::Full);
     if !full || !has_rope_divisors(gguf, config) {
         return Ok(None);
@@ -336,7 +355,7 @@ pub(crate) fn turning_pairs(gguf: &Gguf<'_>, config: &Config) -> Result<Option<u
     Ok(Some(turning).filter(|pairs| (1..full.head_dim / 2).contains(pairs)))
 }
 
-fn layer_name(i: usize, name: &str) -> String {
+pub(crate) fn layer_name(i: usize, name: &str) -> String {
     format!("blk.{i}.{name}.weight")
 }
 
@@ -344,7 +363,7 @@ pub(crate) fn find<'g, 'a>(gguf: &'g Gguf<'a>, name: &str) -> Result<&'g Tensor<
     gguf.tensor(name).ok_or_else(|| missing(name))
 }
 
-fn missing(name: &str) -> Error {
+pub(crate) fn missing(name: &str) -> Error {
     ModelFileError::MissingTensor { name: name.to_owned() }.into()
 }
 
@@ -402,7 +421,7 @@ impl Loader<'_> {
 const TOKENS_WITHOUT_ROW_MAX: usize = 64;
 
 /// Factors of proportional RoPE: 1 for pairs that turn, 1e30 for the others.
-const ROPE_DIVISORS: &str = "rope_freqs.weight";
+pub(crate) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// A pair of a lower frequency stands still: at the last position of the longest context it has
 /// turned by less than any f32 shows.

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use carat::reply::LoopGuard;
-use carat::{Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig, TokenMask};
+use carat::{
+    DraftConfig, Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig,
+    TokenMask,
+};
 use common::{cases, config, file, tokens};
 
 struct Counting;
@@ -46,11 +49,23 @@ fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
     assert_eq!(choose(), 0, "a masked choice");
     for threads in [1, 2] {
         for (quant, model) in &models {
-            let allocations = decode(model, threads, 100);
             // The gemm crate takes a buffer for each thread, when the thread first needs it.
             let buffers = if *quant == "f32" { threads - 1 } else { 0 };
-            assert!(allocations <= buffers, "{quant}, {threads} threads: {allocations}");
+            for most in [0, 4] {
+                let draft = DraftConfig { most, adaptive: false };
+                let allocations = decode(model, threads, draft, 100);
+                let what = format!("{quant}, {threads} threads, {most} drafts");
+                assert!(allocations <= buffers, "{what}: {allocations}");
+            }
         }
+    }
+    let drafter = common::kit().join("../tiny-s-drafter/drafter-q8_0.gguf");
+    let options = OpenOptions { threads: 1, drafter: Some(&drafter), ..Default::default() };
+    let model = Model::open_with(file("q4_0"), options).expect("a model with a drafter");
+    std::thread::sleep(Duration::from_millis(300));
+    for threads in [1, 2] {
+        let draft = DraftConfig { most: 4, adaptive: false };
+        assert_eq!(decode(&model, threads, draft, 100), 0, "with a drafter, {threads} threads");
     }
     for (_, model) in &models {
         let mut session = Session::new(model, SessionConfig { prefill_chunk: 13, ..config() })
@@ -78,7 +93,7 @@ fn choose() -> usize {
 }
 
 /// Allocations while `count` tokens are decoded after the first.
-fn decode(model: &Model, threads: usize, count: usize) -> usize {
+fn decode(model: &Model, threads: usize, draft: DraftConfig, count: usize) -> usize {
     let sampling = SamplerConfig {
         temperature: 1.0,
         top_k: 64,
@@ -90,7 +105,7 @@ fn decode(model: &Model, threads: usize, count: usize) -> usize {
     };
     let mut sampler = Sampler::new(sampling, model.tokenizer().vocab_size()).expect("a sampler");
     let mut session =
-        Session::new(model, SessionConfig { threads, ..config() }).expect("a session");
+        Session::new(model, SessionConfig { threads, draft, ..config() }).expect("a session");
     session.push(Input::Tokens(&cases()[0].ids)).expect("a push");
     let mut decoded = 0;
     let mut before = None;
@@ -105,5 +120,6 @@ fn decode(model: &Model, threads: usize, count: usize) -> usize {
             session.push(Input::Tokens(&[300])).expect("a push");
         }
     }
+    assert!(session.draft_stats().drafted > 0 || !model.drafts());
     ALLOCATIONS.load(Ordering::Relaxed) - before.expect("a first token")
 }

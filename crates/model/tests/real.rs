@@ -9,7 +9,9 @@ mod emulated;
 
 use std::path::{Path, PathBuf};
 
-use carat::{Input, Isa, Model, Sampler, SamplerConfig, Session, SessionConfig, TokenId};
+use carat::{
+    DraftConfig, Input, Isa, Model, Sampler, SamplerConfig, Session, SessionConfig, TokenId,
+};
 use common::{argmax, isa};
 use emulated::emulated;
 use serde_json::Value;
@@ -54,6 +56,40 @@ fn model() -> Model {
 fn session(model: &Model) -> Session {
     let config = SessionConfig { context: 1024, isa: isa(), ..Default::default() };
     Session::new(model, config).expect("a session")
+}
+
+/// Text that repeats itself across the end of the sliding window, which has 512 positions.
+#[test]
+fn drafts_change_no_text() {
+    if emulated() {
+        return; // no instruction set changes this, and it takes minutes
+    }
+    let model = model();
+    let words = "Bread is made of flour, water and salt; it is baked for an hour. ".repeat(60);
+    let mut ids = model.tokenizer().encode_prompt(&format!("<bos>{words}"));
+    ids.truncate(490);
+    for temperature in [0.0, 1.0] {
+        let [mut plain, mut drafting] = [0, 6].map(|most| {
+            let draft = DraftConfig { most, adaptive: false };
+            let config = SessionConfig { context: 1024, isa: isa(), draft, ..Default::default() };
+            Session::new(&model, config).expect("a session")
+        });
+        for session in [&mut plain, &mut drafting] {
+            let sampling = SamplerConfig { temperature, seed: 5, ..Default::default() };
+            let vocab = model.tokenizer().vocab_size();
+            let mut sampler = Sampler::new(sampling, vocab).expect("a sampler");
+            session.push(Input::Tokens(&ids)).expect("a push");
+            for token in session.generate(&mut sampler).take(60) {
+                token.expect("a token");
+            }
+        }
+        assert_eq!(plain.tokens(), drafting.tokens(), "temperature {temperature}");
+        let [a, b] =
+            [&mut plain, &mut drafting].map(|session| session.logits().expect("logits").to_vec());
+        assert!(a.iter().zip(&b).all(|(a, b)| a.to_bits() == b.to_bits()));
+        let stats = drafting.draft_stats();
+        assert!(stats.accepted > 10 && stats.accepted < stats.drafted, "{stats:?}");
+    }
 }
 
 #[test]

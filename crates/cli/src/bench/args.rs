@@ -74,6 +74,11 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 300,
           value_parser = clap::value_parser!(u64).range(1..=WEEK_SECONDS), help_heading = "Work")]
     budget: u64,
+    /// Measure nothing but drafts: how many times as fast decoding is with 0 to 7 drafted tokens a
+    /// pass, by the share of them that is right, each at the cost of the drafter beside the model,
+    /// or of a synthetic one; -n, -r and the engine's options apply
+    #[arg(long, conflicts_with_all = ["from", "output"], help_heading = "Work")]
+    pub(super) draft: bool,
     /// A few seconds of everything, to see that it works: no figures to compare
     #[arg(long, help_heading = "Work")]
     pub(super) quick: bool,

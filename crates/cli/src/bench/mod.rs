@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use carat::{Model, OpenOptions};
 use carat_bench::cost::{Cost, model_type};
+use carat_bench::draft;
 use carat_bench::machine::{self, Machine};
 use carat_bench::measure::{self, Options};
 use carat_bench::synthetic::{self, Mix, Size};
@@ -36,6 +37,9 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     if let Some(folder) = &args.page {
         return protocol::page(folder);
     }
+    if args.draft {
+        return draft(args);
+    }
     let results = match args.from.is_empty() {
         true => vec![measure(args)?],
         false => args.from.iter().map(|path| saved(path)).collect::<Result<_>>()?,
@@ -53,6 +57,22 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         },
     };
     print(&text)
+}
+
+/// The curves of drafts.
+fn draft(args: &BenchArgs) -> Result<()> {
+    let options = Options { media: false, ..args.options() };
+    if args.synthetic.is_some() || args.cache.is_some() {
+        interrupt::install()?;
+    }
+    let file = ModelFile::find(args, &options, &Machine::this())?;
+    let opened = open(&mut Results::default(), file, &options)?;
+    let mut status = Status::default();
+    let points = draft::curves(&opened.model, &options, &mut |what| status.say(what))?;
+    status.say("prompt lookup");
+    let lookups = draft::lookups(&opened.model, &options)?;
+    status.clear();
+    print(&format!("{}\n{}", draft::table(&points), draft::lookup_lines(&lookups)))
 }
 
 fn saved(path: &Path) -> Result<Results> {
@@ -130,10 +150,10 @@ struct Opened {
 /// file that is not to be kept is gone after that.
 fn open(results: &mut Results, file: ModelFile, options: &Options) -> Result<Opened> {
     let threads = options.threads.iter().copied().max().unwrap_or(0);
-    let projector = file.projector.as_deref();
+    let (projector, drafter) = (file.projector.as_deref(), file.drafter.as_deref());
     let cache = file.cache.as_deref();
     let open = || -> Result<(Model, u64)> {
-        let options = OpenOptions { threads, projector, cache, ..Default::default() };
+        let options = OpenOptions { threads, projector, drafter, cache, ..Default::default() };
         let begun = Instant::now();
         let model = load::model(&file.path, options)?;
         Ok((model, begun.elapsed().as_nanos() as u64))
@@ -179,6 +199,8 @@ struct ModelFile {
     /// As it stands in the results.
     name: String,
     projector: Option<PathBuf>,
+    /// Measured with `--draft` alone.
+    drafter: Option<PathBuf>,
     /// Where the repacked weights are kept.
     cache: Option<PathBuf>,
     /// What is not to be kept and goes with this: the model, a projector and a cache file beside
@@ -194,6 +216,9 @@ impl ModelFile {
             if options.media {
                 file.add_projector(size)?;
             }
+            if args.draft {
+                file.add_drafter(size, Mix::from(args.mix))?;
+            }
             return Ok(file);
         }
         let path = args.model.clone().unwrap_or_default();
@@ -201,7 +226,9 @@ impl ModelFile {
         let beside = || carat::projectors_beside(&path).ok()?.into_iter().next();
         let projector = args.mmproj.clone().or_else(beside);
         let cache = find_cache(args, &path);
-        Ok(Self { path, name, projector, cache, temporary: None })
+        let beside = || carat::drafters_beside(&path).ok()?.into_iter().next();
+        let drafter = if args.draft { beside() } else { None };
+        Ok(Self { path, name, projector, drafter, cache, temporary: None })
     }
 
     fn synthetic(args: &BenchArgs, size: Size, mix: Mix, machine: &Machine) -> Result<Self> {
@@ -234,7 +261,23 @@ impl ModelFile {
         drop(bar);
         let name = format!("synthetic {} {}", size.name(), mix.name());
         let cache = find_cache(args, &path);
-        Ok(Self { path, name, projector: None, cache, temporary })
+        Ok(Self { path, name, projector: None, drafter: None, cache, temporary })
+    }
+
+    /// Writes a drafter beside the synthetic model, as [`Self::add_projector`] does.
+    fn add_drafter(&mut self, size: Size, mix: Mix) -> Result<()> {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(".drafter");
+        let path = PathBuf::from(path);
+        if self.temporary.is_some() {
+            synthetic::write_drafter(size, mix, &path)?;
+            self.drafter = Some(path);
+        } else {
+            let part = synthetic::write_drafter_part(size, mix, &path)?;
+            self.drafter = Some(part.path().to_owned());
+            self.temporary = Some(part);
+        }
+        Ok(())
     }
 
     /// Writes a projector beside the synthetic model. It is small and never kept; its name is not

@@ -39,3 +39,8 @@ pub(crate) fn pull(args: &args::PullArgs) -> anyhow::Result<()> {
 pub(crate) fn projector(model: &Path) -> Option<PathBuf> {
     models::projector(&Cache::of_environment().ok()?, model)
 }
+
+/// The drafter that belongs to a model in the cache.
+pub(crate) fn drafter(model: &Path) -> Option<PathBuf> {
+    models::drafter(&Cache::of_environment().ok()?, model)
+}

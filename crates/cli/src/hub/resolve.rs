@@ -21,8 +21,12 @@ use crate::text::{bytes, say};
 /// If a name means no file of this machine.
 pub(crate) fn settle(command: &mut Command) -> Result<()> {
     match command {
-        Command::Run(args) => args.model = given_or_usual(args.model.as_deref())?,
+        Command::Run(args) => {
+            args.engine.drafter_mut().map_or(Ok(()), settle_path)?;
+            args.model = given_or_usual(args.model.as_deref())?;
+        }
         Command::Chat(args) => {
+            args.engine.drafter_mut().map_or(Ok(()), settle_path)?;
             let named = args.model.as_deref().or(args.positional.as_deref());
             args.model = given_or_usual(named)?;
         }
@@ -34,6 +38,10 @@ pub(crate) fn settle(command: &mut Command) -> Result<()> {
         }
         Command::Eval(EvalCommand::Logits(args)) => settle_path(&mut args.model)?,
         Command::Eval(EvalCommand::Perplexity(args)) => settle_path(&mut args.model)?,
+        Command::Eval(EvalCommand::Draft(args)) => {
+            settle_path(&mut args.model)?;
+            settle_path(&mut args.draft)?;
+        }
         _ => {}
     }
     Ok(())

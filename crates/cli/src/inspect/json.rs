@@ -24,6 +24,7 @@ pub(super) fn report(report: &Report<'_>) -> Value {
         })
     });
     let (projector, projectors_beside) = report.senses.json();
+    let (drafter, drafters_beside) = report.drafting.json();
     json!({
         "files": paths.collect::<Vec<_>>(),
         "bytes": report.source.bytes_total(),
@@ -40,6 +41,8 @@ pub(super) fn report(report: &Report<'_>) -> Value {
         },
         "projector": projector,
         "projectors_beside": projectors_beside,
+        "drafter": drafter,
+        "drafters_beside": drafters_beside,
         "machine": report.machine.as_ref().map(|machine| {
             json!({ "bytes": machine.total, "free_bytes": machine.available })
         }),
@@ -68,6 +71,15 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
         }),
         Err(e) => json!({ "reason": crate::sentence(e) }),
     });
+    let drafts = needs.drafts.as_ref().map(|drafts| match drafts {
+        Ok(memory) => json!({
+            "drafter_bytes": memory.drafter,
+            "scratch_bytes": memory.scratch,
+            "total_bytes": SessionNeeds::total(memory),
+            "fits": fits(SessionNeeds::total(memory)),
+        }),
+        Err(e) => json!({ "reason": crate::sentence(e) }),
+    });
     json!({
         "possible": true,
         "context": needs.context,
@@ -80,6 +92,7 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
         "total_bytes": SessionNeeds::total(&needs.text),
         "fits": fits(SessionNeeds::total(&needs.text)),
         "with_media": media,
+        "with_drafts": drafts,
         "ignored_keys": needs.ignored_keys,
         "unread_bytes": needs.unread,
     })

@@ -2,22 +2,24 @@
 //!
 //! Any GGUF file will do: vocabularies without tensors, projectors, split models, architectures
 //! that this engine does not run. Where no session is possible the report says why, and the exit
-//! code is 1 unless the file is a projector, of which nobody wants a session.
+//! code is 1 unless the file is a projector or a drafter, of which nobody wants a session.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use carat::{Config, Memory, MemoryPlan, SessionConfig};
+use carat::{Config, DRAFT_MAX, DraftConfig, Memory, MemoryPlan, SessionConfig};
 use carat_gguf::{Gguf, Source, Tensor, TensorType};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::args::InspectArgs;
 use crate::load::about;
 use crate::text::bytes;
+use drafter::Drafting;
 use senses::Senses;
 
+mod drafter;
 mod json;
 mod senses;
 mod show;
@@ -31,6 +33,7 @@ struct Report<'a> {
     total: Sum,
     session: Result<SessionNeeds, carat::Error>,
     senses: Senses,
+    drafting: Drafting,
     machine: Option<Machine>,
 }
 
@@ -54,6 +57,8 @@ struct SessionNeeds {
     text: Memory,
     /// Of one with the projector that was named or lies beside the model, if it fits the model.
     media: Option<Result<Memory, carat::Error>>,
+    /// Of one that drafts with the smallest drafter beside the model.
+    drafts: Option<Result<Memory, carat::Error>>,
     /// Keys of the architecture that nothing is known of.
     ignored_keys: Vec<String>,
     /// Bytes of tensors for pictures and sound in the model's own file, which are not read.
@@ -106,15 +111,17 @@ impl<'a> Report<'a> {
         let mut types: Vec<_> = by_type.into_values().collect();
         types.sort_by_key(|t| std::cmp::Reverse(t.sum.bytes));
         let senses = Senses::of(gguf, &args.file);
-        let session = SessionNeeds::plan(gguf, args, senses.projector(args));
-        Self { source, gguf, types, total, session, senses, machine: Machine::this() }
+        let drafting = Drafting::of(gguf, &args.file);
+        let session = SessionNeeds::plan(gguf, args, senses.projector(args), drafting.beside());
+        let machine = Machine::this();
+        Self { source, gguf, types, total, session, senses, drafting, machine }
     }
 
     /// Whether the model can run on this machine; text alone counts.
     fn verdict(&self) -> Result<()> {
         let needs = match &self.session {
             Ok(needs) => needs,
-            Err(_) if self.senses.is_projector() => return Ok(()),
+            Err(_) if self.senses.is_projector() || self.drafting.is_drafter() => return Ok(()),
             Err(e) => return Err(anyhow!(crate::sentence(e))),
         };
         match self.machine.as_ref().map(|machine| machine.fit(SessionNeeds::total(&needs.text))) {
@@ -151,6 +158,7 @@ impl SessionNeeds {
         gguf: &Gguf<'_>,
         args: &InspectArgs,
         projector: Option<PathBuf>,
+        drafter: Option<&Path>,
     ) -> Result<Self, carat::Error> {
         let model = Config::from_gguf(gguf)?;
         let context = args.ctx.unwrap_or(CONTEXT_SHOWN.min(model.context));
@@ -159,7 +167,13 @@ impl SessionNeeds {
         let text = plan.session(&config)?;
         let with = |path: PathBuf| {
             let source = Source::open(&path)?;
-            plan.with_projector(&source.parse()?)?.session(&config)
+            plan.clone().with_projector(&source.parse()?)?.session(&config)
+        };
+        let with_drafts = |path: &Path| {
+            let source = Source::open(path)?;
+            let draft = DraftConfig { most: DRAFT_MAX, ..Default::default() };
+            let config = SessionConfig { draft, ..config.clone() };
+            plan.clone().with_drafter(&source.parse()?)?.session(&config)
         };
         let for_media = gguf.tensors().iter().filter(|tensor| Senses::has(tensor));
         Ok(Self {
@@ -167,6 +181,7 @@ impl SessionNeeds {
             kv: args.kv.name(),
             text,
             media: projector.map(with),
+            drafts: drafter.map(with_drafts),
             ignored_keys: model.ignored_keys,
             unread: for_media.map(|tensor| tensor.data.len() as u64).sum(),
         })

@@ -20,6 +20,7 @@ pub(super) fn report(
         tensors(out, report.gguf)?;
     }
     report.senses.show(out)?;
+    report.drafting.show(out)?;
     match &report.session {
         Ok(needs) => session(out, needs, report.machine.as_ref()),
         Err(e) => writeln!(out, "\nNo session: {}", crate::sentence(e)),
@@ -156,6 +157,9 @@ fn session(
         }
         Some(Err(e)) => writeln!(out, "  no pictures and sound: {}", crate::sentence(e))?,
         None => {}
+    }
+    if let Some(Ok(drafts)) = &needs.drafts {
+        writeln!(out, "  {:24}{:>12}", "with drafts", bytes(SessionNeeds::total(drafts)))?;
     }
     if needs.unread > 0 {
         let unread = bytes(needs.unread);

@@ -29,7 +29,12 @@ impl<'a> Keys<'a> {
         key
     }
 
-    fn wrong<T>(&self, name: &str, found: impl ToString, wanted: impl ToString) -> Result<T> {
+    pub(super) fn wrong<T>(
+        &self,
+        name: &str,
+        found: impl ToString,
+        wanted: impl ToString,
+    ) -> Result<T> {
         let (found, wanted) = (found.to_string(), wanted.to_string());
         Err(ModelFileError::Value { key: self.key(name), found, wanted })
     }
@@ -46,6 +51,41 @@ impl<'a> Keys<'a> {
 
     pub(super) fn opt_uint(&self, name: &str) -> Result<Option<u64>> {
         Ok(self.metadata.opt_uint(&self.key(name))?)
+    }
+
+    /// A count from 1 to `max`, if it is there.
+    pub(super) fn opt_count(&self, name: &str, max: usize) -> Result<Option<usize>> {
+        self.opt_uint(name)?.map(|found| self.in_range(name, found, max)).transpose()
+    }
+
+    pub(super) fn opt_boolean(&self, name: &str) -> Result<Option<bool>> {
+        Ok(self.metadata.opt_boolean(&self.key(name))?)
+    }
+
+    /// The rows of the tensor called `tensor`, from 1 to `max`.
+    pub(super) fn size(&self, tensor: &str, rows: u64, max: usize) -> Result<usize> {
+        match usize::try_from(rows) {
+            Ok(n) if (1..=max).contains(&n) => Ok(n),
+            _ => Err(ModelFileError::Value {
+                key: format!("the number of rows of {tensor}"),
+                found: rows.to_string(),
+                wanted: format!("1 to {max}"),
+            }),
+        }
+    }
+
+    /// The width of the model that a drafter was made for, by the names that layouts have for it;
+    /// without any, as many as there are `rows` in the matrix that leads back to it.
+    pub(super) fn target_hidden(&self, rows: Option<u64>) -> Result<usize> {
+        let mut stated = None;
+        for name in ["embedding_length_out", "backbone_embedding_length", "backbone_hidden_size"] {
+            stated = stated.or(self.opt_count(name, WIDTH_MAX)?);
+        }
+        match (stated, rows) {
+            (Some(stated), _) => Ok(stated),
+            (None, Some(rows)) => self.size("the post projection", rows, WIDTH_MAX),
+            (None, None) => Err(self.missing("embedding_length_out")),
+        }
     }
 
     fn in_range(&self, name: &str, found: u64, max: usize) -> Result<usize> {
@@ -164,8 +204,19 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Refuses RoPE that is scaled, which no Gemma 4 has.
+    pub(super) fn no_scaling(&self) -> Result<()> {
+        match self.linear_scaling()? {
+            Some(divisor) if divisor != 1.0 => Err(ModelFileError::Unsupported {
+                what: format!("scaled RoPE of Gemma 4 ({})", self.scaling()),
+                hint: "no such model is known, use a file without it",
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The keys of [`Self::linear_scaling`] that are there, for a message.
-    pub(super) fn scaling(&self) -> String {
+    fn scaling(&self) -> String {
         let there = ["rope.scaling.type", "rope.scaling.factor", "rope.scale_linear"];
         let there = there.iter().filter_map(|name| {
             let key = self.key(name);

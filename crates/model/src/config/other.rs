@@ -30,11 +30,12 @@ pub(super) fn refused(architecture: &str) -> ModelFileError {
             "turns pictures and sound into input of a model and cannot run alone",
             "open the model it belongs to, and name this file with --mmproj",
         ),
-        "gemma4-assistant" | "gemma4_assistant" | "gemma4-mtp" | "gemma4_mtp" => file(
+        found if DRAFTERS.contains(&found) => file(
             &format!("a drafter of Gemma 4 ({architecture})"),
             "only guesses tokens ahead for the model it belongs to",
-            "open the file of that model",
+            "open the file of that model, and name this file with --draft",
         ),
+        found if drafts_otherwise(found) => drafter_of_another_kind(found),
         "gemma" => not_run("Gemma 1"),
         "gemma2" => not_run("Gemma 2"),
         "gemma3n" => not_run("Gemma 3n"),
@@ -42,6 +43,35 @@ pub(super) fn refused(architecture: &str) -> ModelFileError {
         "diffusion-gemma" => not_run("DiffusionGemma"),
         found => ModelFileError::Architecture { found: found.chars().take(80).collect() },
     }
+}
+
+/// The error for a file that is to draft and cannot.
+pub(super) fn not_a_drafter(architecture: &str) -> ModelFileError {
+    if drafts_otherwise(architecture) {
+        return drafter_of_another_kind(architecture);
+    }
+    let architecture: String = architecture.chars().take(80).collect();
+    file(
+        &format!("no drafter but a file of architecture {architecture:?}"),
+        "guesses no tokens ahead for a model",
+        "name the gemma4-assistant file that belongs to the model",
+    )
+}
+
+fn drafter_of_another_kind(architecture: &str) -> ModelFileError {
+    let architecture: String = architecture.chars().take(80).collect();
+    file(
+        &format!("a drafter of another kind ({architecture})"),
+        "computes in a way that this version does not know",
+        "use Google's own drafter of the model (gemma4-assistant)",
+    )
+}
+
+/// Whether it is the name of another network that drafts: one that drafts blocks (DFlash, DSpark)
+/// or reads several layers of its model (EAGLE).
+fn drafts_otherwise(architecture: &str) -> bool {
+    let name = architecture.to_lowercase();
+    ["dflash", "dspark", "eagle"].iter().any(|kind| name.contains(kind))
 }
 
 /// The error for a Gemma 4 whose layers have what the 12B's do not: `key`, which is `found`.
@@ -57,6 +87,11 @@ pub(super) fn gemma4_of_another_kind(layers: usize, key: &str, found: u64) -> Mo
     let problem = format!("this version does not run (gemma4.{key} is {found})");
     file(name, &problem, "use a dense Gemma 4, such as the 12B")
 }
+
+/// What drafters of Gemma 4 call their architecture: in llama.cpp, in ik_llama.cpp, and the same
+/// with the other separator.
+pub(super) const DRAFTERS: [&str; 4] =
+    ["gemma4-assistant", "gemma4_assistant", "gemma4-mtp", "gemma4_mtp"];
 
 fn file(what: &str, problem: &str, hint: &'static str) -> ModelFileError {
     ModelFileError::OtherFile { what: what.to_owned(), problem: problem.to_owned(), hint }

@@ -12,6 +12,7 @@ use super::{
     Thinking, Timings, Usage,
 };
 use crate::chat::{ToolCall, parse_call};
+use crate::draft::DraftStats;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::reply::{LoopGuard, Piece, Splitter, StopStrings, ThinkingBudget};
@@ -66,6 +67,9 @@ pub struct Answer<'t> {
     calls_before: usize,
     usage: Usage,
     timings: Timings,
+    /// What drafts were good for, and what the session had counted before.
+    drafts: DraftStats,
+    drafts_before: DraftStats,
     begun: Instant,
     is_begun: bool,
     is_done: bool,
@@ -142,6 +146,8 @@ impl<'t> Answer<'t> {
             calls_before: calls.sum(),
             usage,
             timings: Timings::default(),
+            drafts: DraftStats::default(),
+            drafts_before: session.draft_stats(),
             begun,
             is_begun: false,
             is_done: false,
@@ -172,6 +178,7 @@ impl<'t> Answer<'t> {
         if self.is_done || session.pending() > 0 {
             return Ok(());
         }
+        self.drafts = session.draft_stats().since(&self.drafts_before);
         if !self.is_begun {
             self.is_begun = true;
             self.timings.prompt = self.begun.elapsed();
@@ -184,7 +191,9 @@ impl<'t> Answer<'t> {
             return Ok(());
         }
         if !self.forced.is_empty() {
-            return self.append_forced(session);
+            self.append_forced(session)?;
+            self.propose(session);
+            return Ok(());
         }
         session.settle()?;
         let Some(token) = self.choose(session)? else {
@@ -195,7 +204,11 @@ impl<'t> Answer<'t> {
             });
             return Ok(());
         };
-        self.said(token)
+        self.said(token)?;
+        // No logits are wanted between a token and those that come after it in any case.
+        self.append_forced(session)?;
+        self.propose(session);
+        Ok(())
     }
 
     /// Ends the answer before its time.
@@ -247,8 +260,22 @@ impl<'t> Answer<'t> {
         Ok(chosen)
     }
 
+    /// Lets the session draft what may follow.
+    fn propose(&self, session: &mut Session) {
+        if let Some(guide) = self.guide.as_ref().filter(|_| !self.is_done) {
+            session.propose(&mut |drafts, most| guide.cut(drafts, most));
+        }
+    }
+
     /// Appends the tokens that come next in any case, to be evaluated in one pass.
     fn append_forced(&mut self, session: &mut Session) -> Result<()> {
+        while !self.forced.is_empty() && !self.is_done {
+            self.append_some(session)?;
+        }
+        Ok(())
+    }
+
+    fn append_some(&mut self, session: &mut Session) -> Result<()> {
         for token in mem::take(&mut self.forced) {
             if self.is_done {
                 return Ok(());
@@ -361,8 +388,8 @@ impl<'t> Answer<'t> {
             let rest = self.splitter.finish();
             self.give_rest(rest);
         }
-        let (usage, timings) = (self.usage, self.timings);
-        self.events.push_back(Event::Done(Done { reason, usage, timings }));
+        let (usage, timings, drafts) = (self.usage, self.timings, self.drafts);
+        self.events.push_back(Event::Done(Done { reason, usage, timings, drafts }));
     }
 
     fn give_rest(&mut self, piece: Option<Piece>) {

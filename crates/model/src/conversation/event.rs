@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::draft::DraftStats;
 use crate::reply::Repeat;
 use crate::sampler::LogProbabilities;
 
@@ -54,6 +55,8 @@ pub struct Done {
     pub usage: Usage,
     /// How long it took.
     pub timings: Timings,
+    /// What drafts were good for, where the session has some.
+    pub drafts: DraftStats,
 }
 
 /// Why an answer is over.

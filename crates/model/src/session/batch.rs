@@ -1,9 +1,11 @@
 //! Several conversations in one forward pass, so that the weights are read once for all of them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Progress, Session, SessionError, Stop};
 use crate::cancel::Cancel;
+use crate::draft::DRAFT_MAX;
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::sampler::not_finite;
@@ -110,42 +112,71 @@ pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Re
         return Err(SessionError::OtherEngine { index }.into());
     }
     let totals: Vec<usize> = sessions.iter().map(|session| session.pending()).collect();
-    let shares = shares(sessions);
-    let mut are_kept = Vec::new(); // of those that take part
-    if shares.iter().any(|share| *share > 0) {
-        let cancelled = |Cancelled| {
-            let total = shares.iter().sum::<usize>() as u64;
-            Error::Cancelled { done: 0, total }
-        };
-        let takes_part = |(_, share): &(_, &usize)| **share > 0;
-        let limits = sessions.iter().map(|session| session.limits);
-        let needs: Vec<_> = limits
-            .zip(&shares)
-            .filter(|(_, tokens)| **tokens > 0)
-            .map(|(limits, tokens)| Share { limits, tokens: *tokens })
-            .collect();
-        engine.reserve(text::pass_need(model.config(), &needs))?;
+    // Tokens that an earlier pass evaluated as drafts need no other.
+    let are_ahead: Vec<bool> = sessions.iter().map(|session| session.is_ahead()).collect();
+    let shares = shares(sessions, &are_ahead);
+    let total = shares.iter().sum::<usize>() as u64;
+    let cancelled = |Cancelled| Error::Cancelled { done: 0, total };
+    if cancel.is_cancelled() && are_ahead.contains(&true) {
+        return Err(cancelled(Cancelled));
+    }
+    draft(sessions, &shares);
+    let parts: Vec<Share> = parts(sessions, &shares);
+    let columns = parts.iter().map(|part| part.tokens).sum();
+    let (mut are_kept, mut seconds) = (Vec::new(), 0.0); // of those that take part
+    if total > 0 {
+        engine.reserve(text::pass_need(model.config(), &parts))?;
         let mut turn = engine.turn(cancel).map_err(cancelled)?;
         let (pool, frame) = turn.parts();
-        let streams = sessions.iter_mut().zip(&shares).filter(takes_part);
+        let begun = Instant::now();
+        let streams = sessions.iter_mut().zip(&shares).filter(|(_, share)| **share > 0);
         let mut streams: Vec<_> = streams
             .map(|(session, share)| session.stream(*share, None, *share == session.pending()))
             .collect();
         text::forward(&model, pool, &mut streams, frame).map_err(cancelled)?;
+        seconds = begun.elapsed().as_secs_f64();
         are_kept.extend(streams.iter().map(Stream::is_kept));
     }
-    let mut are_kept = are_kept.into_iter();
+    let mut passed = are_kept.into_iter().zip(parts);
     let results = sessions.iter_mut().zip(shares).zip(totals).map(|((session, done), total)| {
-        let is_kept = done == 0 || are_kept.next() == Some(true);
-        if done > 0 {
-            session.passed(is_kept, done == total);
+        let Some((is_kept, part)) = (done > 0).then(|| passed.next()).flatten() else {
+            let done = session.evaluated_ahead();
+            session.take_over(done);
+            return Ok(Progress { done, total });
+        };
+        session.passed(is_kept, done == total);
+        if !is_kept {
+            return Err(not_finite(&session.logits, session.logits.len()).into());
         }
-        match is_kept {
-            true => Ok(Progress { done, total }),
-            false => Err(not_finite(&session.logits, session.logits.len()).into()),
+        if done == total {
+            session.passed_ahead(done, part.guessed, columns, seconds);
         }
+        Ok(Progress { done, total })
     });
     Ok(results.collect())
+}
+
+/// Lets sessions draft that say one token after another, unless one of them reads a prompt in the
+/// pass: there are many tokens in it then.
+fn draft(sessions: &mut [&mut Session], shares: &[usize]) {
+    let talks = sessions.iter().filter(|session| session.pending() > 0).count();
+    let is_short = |(session, share): (&&mut Session, &usize)| {
+        *share == 0 || *share == session.pending() && *share <= DRAFT_MAX
+    };
+    if sessions.iter().zip(shares).all(is_short) {
+        let drafting = sessions.iter_mut().zip(shares).filter(|(_, share)| **share > 0);
+        drafting.for_each(|(session, _)| session.draft(talks));
+    }
+}
+
+/// What the sessions with a share take part in the pass with.
+fn parts(sessions: &[&mut Session], shares: &[usize]) -> Vec<Share> {
+    let taking_part = sessions.iter().zip(shares).filter(|(_, share)| **share > 0);
+    let part = |(session, tokens): (&&mut Session, &usize)| {
+        let guessed = session.proposed(*tokens);
+        Share { limits: session.limits, tokens: tokens + guessed, guessed }
+    };
+    taking_part.map(part).collect()
 }
 
 impl Session {
@@ -155,12 +186,16 @@ impl Session {
     }
 }
 
-/// How many pending tokens of each session take part in the next pass.
-fn shares(sessions: &[&mut Session]) -> Vec<usize> {
+/// How many pending tokens of each session take part in the next pass: none of one that has them
+/// already.
+fn shares(sessions: &[&mut Session], are_ahead: &[bool]) -> Vec<usize> {
     let most = sessions.iter().map(|session| session.chunk).max().unwrap_or(0);
     let decoding = sessions.iter().filter(|session| session.pending() == 1).count();
     let mut left = most.saturating_sub(decoding);
-    let share = |session: &&mut Session| {
+    let share = |(session, is_ahead): (&&mut Session, &bool)| {
+        if *is_ahead {
+            return 0;
+        }
         if session.pending() == 1 {
             return 1;
         }
@@ -168,5 +203,5 @@ fn shares(sessions: &[&mut Session]) -> Vec<usize> {
         left = left.saturating_sub(tokens);
         tokens
     };
-    sessions.iter().map(share).collect()
+    sessions.iter().zip(are_ahead).map(share).collect()
 }

@@ -2,10 +2,11 @@
 
 use carat_gguf::Gguf;
 
-use super::SessionError;
+use super::{Ahead, SessionError};
 use crate::arena::Need;
 use crate::audio::Audio;
 use crate::config::Config;
+use crate::draft::{self, DRAFT_MAX, DraftConfig, DrafterShape};
 use crate::error::Result;
 use crate::model::{Model, template_bytes};
 use crate::projector::ProjectorShape;
@@ -38,14 +39,17 @@ pub struct SessionConfig {
     /// Most marks that [`Session::mark`](crate::Session::mark) keeps, each of the size of a sliding
     /// window of keys and values: 335 MB for the 12B with f16.
     pub marks: usize,
+    /// Whether several tokens are evaluated at once while the session generates, of which the later
+    /// ones are guessed.
+    pub draft: DraftConfig,
     /// The instruction set.
     #[cfg_attr(feature = "serde", serde(with = "crate::isa_name"))]
     pub isa: Isa,
 }
 
 impl Default for SessionConfig {
-    /// The model's own context, all cores, chunks of 256, f16, 64 tokens of rollback, no marks, the
-    /// best instruction set of this machine.
+    /// The model's own context, all cores, chunks of 256, f16, 64 tokens of rollback, no marks, no
+    /// drafts, the best instruction set of this machine.
     fn default() -> Self {
         Self {
             context: 0,
@@ -55,6 +59,7 @@ impl Default for SessionConfig {
             kv: KvType::default(),
             rollback: 64,
             marks: 0,
+            draft: DraftConfig::default(),
             isa: Isa::best(),
         }
     }
@@ -69,12 +74,14 @@ pub struct Memory {
     pub weights: u64,
     /// The weights of the projector, shared as well; 0 without one.
     pub projector: u64,
+    /// The weights of the drafter, shared as well; 0 without one.
+    pub drafter: u64,
     /// The tokeniser and the chat template, shared as well.
     pub tokenizer: u64,
     /// Keys and values, once the context is full, and all marks.
     pub kv: u64,
-    /// Scratch memory, logits and tokens; with a projector that sees, for the longest picture,
-    /// which is counted too.
+    /// Scratch memory, logits, tokens and drafts; with a projector that sees, for the longest
+    /// picture, which is counted too.
     pub scratch: u64,
 }
 
@@ -89,20 +96,32 @@ impl Memory {
     }
 
     /// What a session over an open model needs.
-    pub(super) fn of(model: &Model, limits: KvLimits, chunk: usize, marks: usize) -> Self {
+    pub(super) fn of(
+        model: &Model,
+        limits: KvLimits,
+        chunk: usize,
+        marks: usize,
+        draft: DraftConfig,
+    ) -> Self {
         let projector = model.projector_shape();
         Self {
             weights: model.text_bytes(),
             projector: projector.map_or(0, |projector| projector.bytes),
+            drafter: model.drafter_shape().map_or(0, |drafter| drafter.bytes),
             tokenizer: (model.tokenizer().bytes() + model.template_bytes()) as u64,
             kv: kv_bytes(model.config(), limits, marks),
-            scratch: work_space(model.config(), projector, limits, chunk),
+            scratch: work_space(
+                model.config(),
+                Parts { projector, drafter: model.drafter_shape(), draft },
+                limits,
+                chunk,
+            ),
         }
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.projector + self.tokenizer + self.kv + self.scratch
+        self.weights + self.projector + self.drafter + self.tokenizer + self.kv + self.scratch
     }
 }
 
@@ -115,6 +134,7 @@ pub struct MemoryPlan {
     tokenizer: u64,
     turning_pairs: Option<usize>,
     projector: Option<ProjectorShape>,
+    drafter: Option<DrafterShape>,
 }
 
 impl MemoryPlan {
@@ -130,6 +150,7 @@ impl MemoryPlan {
             turning_pairs: weights::turning_pairs(gguf, &config)?,
             tokenizer: (Tokenizer::from_gguf(gguf)?.bytes() + template) as u64,
             projector: None,
+            drafter: None,
             config,
         })
     }
@@ -142,18 +163,29 @@ impl MemoryPlan {
         Ok(Self { projector: Some(ProjectorShape::of(gguf)?), ..self })
     }
 
+    /// The plan for the model with a drafter.
+    ///
+    /// # Errors
+    /// If the file is no drafter that this engine can use, or one of another model.
+    pub fn with_drafter(self, gguf: &Gguf<'_>) -> Result<Self> {
+        Ok(Self { drafter: Some(DrafterShape::of(gguf, &self.config)?), ..self })
+    }
+
     /// What a session would need.
     ///
     /// # Errors
     /// Those of [`Session::new`](crate::Session::new) that can be known beforehand.
     pub fn session(&self, session: &SessionConfig) -> Result<Memory> {
         let (limits, chunk) = limits(&self.config, self.turning_pairs, session)?;
+        let drafter = self.drafter.as_ref();
+        let parts = Parts { projector: self.projector, drafter, draft: session.draft };
         Ok(Memory {
             weights: self.weights,
             projector: self.projector.map_or(0, |projector| projector.bytes),
+            drafter: self.drafter.as_ref().map_or(0, |drafter| drafter.bytes),
             tokenizer: self.tokenizer,
             kv: kv_bytes(&self.config, limits, session.marks),
-            scratch: work_space(&self.config, self.projector, limits, chunk),
+            scratch: work_space(&self.config, parts, limits, chunk),
         })
     }
 }
@@ -162,18 +194,22 @@ fn kv_bytes(config: &Config, limits: KvLimits, marks: usize) -> u64 {
     KvCache::bytes(config, limits) + marks as u64 * Snapshot::bytes_max(config, limits)
 }
 
-fn work_space(
-    config: &Config,
+/// What stands beside a text model, and what a session does with it.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
     projector: Option<ProjectorShape>,
-    limits: KvLimits,
-    chunk: usize,
-) -> u64 {
+    drafter: Option<&'a DrafterShape>,
+    draft: DraftConfig,
+}
+
+fn work_space(config: &Config, parts: Parts<'_>, limits: KvLimits, chunk: usize) -> u64 {
     let tokens = limits.context * size_of::<TokenId>();
     let logits = config.vocab * size_of::<f32>();
     // A picture's pixels and its rows are there while it is pushed.
     let patch = PATCH_SIDE * PATCH_SIDE * 3 + config.hidden * size_of::<f32>();
-    let picture = longest_picture(projector, limits) * patch;
-    (scratch_of(config, projector, limits, chunk).bytes() + logits + tokens + picture) as u64
+    let picture = longest_picture(parts.projector, limits) * patch;
+    let scratch = scratch_of(config, parts, limits, chunk).bytes();
+    (scratch + logits + tokens + picture) as u64 + Ahead::bytes(config, limits, parts.draft)
 }
 
 /// Tokens of the longest picture that fits; 0 for a model that does not see.
@@ -182,24 +218,22 @@ fn longest_picture(projector: Option<ProjectorShape>, limits: KvLimits) -> usize
     if sees { TOKENS_MAX.min(limits.context) } else { 0 }
 }
 
-/// Scratch of a session: text, pictures and sound take turns in it.
-pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize) -> Need {
-    scratch_of(model.config(), model.projector_shape(), limits, chunk)
+/// Scratch of a session: text, pictures, sound and drafts take turns in it.
+pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize, draft: DraftConfig) -> Need {
+    let (projector, drafter) = (model.projector_shape(), model.drafter_shape());
+    scratch_of(model.config(), Parts { projector, drafter, draft }, limits, chunk)
 }
 
-fn scratch_of(
-    config: &Config,
-    projector: Option<ProjectorShape>,
-    limits: KvLimits,
-    chunk: usize,
-) -> Need {
+fn scratch_of(config: &Config, parts: Parts<'_>, limits: KvLimits, chunk: usize) -> Need {
+    let Parts { projector, drafter, draft } = parts;
     // A picture is one pass, however long it is.
     let image = longest_picture(projector, limits);
     let projector = projector.unwrap_or_default();
-    let text = text::need(config, limits, chunk.max(image));
+    let text = text::need(config, limits, chunk.max(image), draft.most);
     let seen = projector.vision.map_or(Need::default(), Vision::need);
     let heard = if projector.audio { Audio::need() } else { Need::default() };
-    text.or(seen).or(heard)
+    let drafted = drafter.map(|drafter| draft::need(drafter, limits.context));
+    text.or(seen).or(heard).or(drafted.unwrap_or_default())
 }
 
 /// The limits of the cache and the length of a chunk.
@@ -216,6 +250,10 @@ pub(super) fn limits(
     if session.prefill_chunk == 0 {
         let (setting, wanted) = ("prefill_chunk", "1 or more");
         return Err(SessionError::Setting { setting, found: 0, wanted }.into());
+    }
+    if session.draft.most > DRAFT_MAX {
+        let (setting, found, wanted) = ("draft.most", session.draft.most, "at most 7");
+        return Err(SessionError::Setting { setting, found, wanted }.into());
     }
     let (kind, rollback) = (session.kv, session.rollback);
     let limits = KvLimits { kind, context, rollback, turning_pairs };

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use carat_kernels::GROUP_COLUMNS;
 
@@ -110,9 +111,21 @@ impl Session {
             }
             self.go_back(have - 1)?;
         }
+        self.take_over_pending()?;
+        self.draft(1);
         let before = self.tokens.len();
         let result = self.evaluate(&mut |_| ControlFlow::Continue(()));
         self.end(result, before)
+    }
+
+    /// Takes over the pending tokens that the last pass evaluated as drafts.
+    fn take_over_pending(&mut self) -> Result<()> {
+        let count = self.evaluated_ahead();
+        if count > 0 && self.cancel.is_cancelled() {
+            return Err(Error::Cancelled { done: 0, total: self.pending() as u64 });
+        }
+        self.take_over(count);
+        Ok(())
     }
 
     /// [`Session::settle`] where the last pass left the last row.
@@ -208,11 +221,16 @@ impl Session {
         let (engine, model) = (Arc::clone(&self.engine), self.model.clone());
         let mut turn = engine.turn(&self.cancel)?;
         let (pool, frame) = turn.parts();
+        let guessed = if with_logits { self.proposed(tokens) } else { 0 };
+        let begun = self.ahead.is_some().then(Instant::now);
         let mut streams = [self.stream(tokens, rows.as_deref_mut(), with_logits)];
         text::forward(&model, pool, &mut streams, frame)?;
         let [stream] = streams;
         let is_kept = stream.is_kept();
         drop(turn);
+        if let Some(begun) = begun.filter(|_| is_kept && with_logits) {
+            self.passed_ahead(tokens, guessed, tokens + guessed, begun.elapsed().as_secs_f64());
+        }
         if let Some(rows) = rows.filter(|_| is_kept) {
             let last = rows.len() - self.hidden.len();
             self.hidden.copy_from_slice(&rows[last..]);
@@ -221,24 +239,34 @@ impl Session {
         Ok(is_kept)
     }
 
-    /// The part that the next `tokens` tokens have in a pass.
+    /// The part that the next `tokens` tokens have in a pass, with the drafts that are proposed for
+    /// it.
     pub(super) fn stream<'a>(
         &'a mut self,
         tokens: usize,
         rows: Option<&'a mut [f32]>,
         with_logits: bool,
     ) -> Stream<'a> {
+        let has_drafts = with_logits && self.proposed(tokens) > 0;
+        if !has_drafts {
+            self.drop_ahead(); // the pass overwrites what full layers hold of them
+        }
         let start = self.kv.len();
-        let ids = &self.tokens[start..start + tokens];
         let first = self.media.partition_point(|placed| placed.at.end <= start);
         let count = self.media[first..].partition_point(|placed| placed.at.start < start + tokens);
         let media = &self.media[first..first + count];
         if with_logits {
             self.logits_at = 0; // what stands there is overwritten, whether or not the pass is kept
         }
+        let (hidden, vocab) = (self.hidden.len(), self.logits.len());
+        let ahead = self.ahead.as_mut().filter(|_| has_drafts);
+        let ahead = ahead.map(|ahead| ahead.part(hidden, vocab));
+        let ids = &self.tokens[start..start + tokens];
         let rows = rows.unwrap_or(&mut self.hidden);
         let logits = with_logits.then_some(&mut self.logits[..]);
-        Stream::new(&mut self.kv, ids, media, rows, logits)
+        let mut stream = Stream::new(&mut self.kv, ids, media, rows, logits);
+        stream.ahead = ahead;
+        stream
     }
 
     /// Takes note of a pass that was run to its end.

@@ -123,6 +123,7 @@ impl Session {
         if len < self.kv.len() {
             self.kv.truncate(len)?;
             self.marks.forget(len);
+            self.drop_ahead();
             (self.hidden_at, self.logits_at) = (0, 0);
         }
         Ok(())
@@ -145,6 +146,7 @@ impl Session {
                 return Err(SessionError::Rollback { wanted: tokens, least: least + 1 });
             }
         }
+        self.drop_ahead();
         if let Some(Mark { snapshot, hidden }) = self.marks.marks[..count].last() {
             self.kv.restore(snapshot);
             (self.hidden_at, self.logits_at) = (0, 0);

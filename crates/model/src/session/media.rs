@@ -324,10 +324,15 @@ pub(super) fn place(
 
 /// Whether a token is only a place for a row of a medium.
 fn is_soft(model: &Model, id: TokenId) -> bool {
+    soft_tokens(model).any(|soft| soft == id)
+}
+
+/// The tokens that are only places for rows of media.
+pub(super) fn soft_tokens(model: &Model) -> impl Iterator<Item = TokenId> + use<> {
     let projector = model.projector();
     let vision = projector.and_then(|p| p.vision.as_ref()).map(|(_, tokens)| tokens.soft);
     let audio = projector.and_then(|p| p.audio.as_ref()).map(|(_, tokens)| tokens.soft);
-    Some(id) == vision || Some(id) == audio
+    vision.into_iter().chain(audio)
 }
 
 /// The error of an embedding of so many tokens that is not finished.

@@ -11,11 +11,12 @@ mod softmax;
 
 use crate::arena::{Frame, Need};
 use crate::config::{Config, LayerConfig, LayerKind};
-use crate::pool::{Activations, Product};
+use crate::pool::{Activations, Pool, Product};
 use crate::weights::Layer;
 
-use super::kv_cache::position_bytes;
-use super::{Pass, Share, Stream, rows_mut};
+use super::kv_cache::{KvCache, position_bytes};
+use super::stream::Span;
+use super::{Pass, Share, Stream, Tables, rows_mut};
 
 /// Scratch of [`attention`].
 pub(super) fn need(config: &Config, layer: &LayerConfig, shares: &[Share]) -> Need {
@@ -104,6 +105,40 @@ fn of_stream(
     softmax::softmax(pass, config, span, view, q, out, frame);
     if config.kind == LayerKind::Full {
         stream.kv.layer_mut(i).commit(staged, span.start);
+    }
+}
+
+/// What a query looks at that follows the tokens in a cache: the keys and values of one layer.
+pub(crate) struct LookBack<'a> {
+    /// The decoder that the query is of: its window and its scale of scores.
+    pub(crate) config: &'a Config,
+    /// The layer that the query is of, shaped like the one that is looked at.
+    pub(crate) layer: &'a LayerConfig,
+    pub(crate) kv: &'a KvCache,
+    /// The layer that is looked at.
+    pub(crate) source: usize,
+    /// The weights of that layer's RMSNorm of keys.
+    pub(crate) key_norm: &'a [f32],
+}
+
+impl LookBack<'_> {
+    /// Scratch of [`LookBack::attend`].
+    pub(crate) fn need(config: &Config, layer: &LayerConfig, context: usize) -> Need {
+        softmax::need(config, layer, context, 1)
+    }
+
+    /// Attention of the query `q`, `[heads, head_dim]`, which RoPE has turned as the next position
+    /// wants it, and which has no key of its own. `out` is shaped like it; it is 0 where a window
+    /// of one position leaves nothing to be seen.
+    pub(crate) fn attend(&self, pool: &Pool, q: &[f32], out: &mut [f32], frame: Frame<'_>) {
+        let Self { config, layer, kv, source, key_norm } = *self;
+        let at = kv.len();
+        if at == 0 || (layer.kind == LayerKind::Sliding && config.window == 1) {
+            return out.fill(0.0);
+        }
+        let pass = Pass { config, pool, sliding: Tables::default(), full: Tables::default() };
+        let view = kv.layer(source).view(&[], at, key_norm, pool.isa());
+        softmax::softmax(&pass, layer, Span::looking_at(kv), view, q, out, frame);
     }
 }
 

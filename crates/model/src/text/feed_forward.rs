@@ -2,13 +2,13 @@
 
 use crate::arena::{Frame, Need};
 use crate::config::{Config, LayerConfig};
-use crate::pool::{Activations, Product};
-use crate::weights::Layer;
+use crate::pool::{Activations, Pool, Product};
+use crate::weights::{Layer, Matrix};
 
 use super::Pass;
 
-/// Scratch of [`feed_forward`].
-pub(super) fn need(config: &Config, layer: &LayerConfig, tokens: usize) -> Need {
+/// Scratch of [`feed_forward`] and [`network`].
+pub(crate) fn need(config: &Config, layer: &LayerConfig, tokens: usize) -> Need {
     let tokens = tokens.min(BATCH);
     let inputs = Activations::need(config.hidden, tokens);
     inputs.and(Activations::gated_need(layer.ffn, tokens))
@@ -16,15 +16,24 @@ pub(super) fn need(config: &Config, layer: &LayerConfig, tokens: usize) -> Need 
 
 /// Replaces normed rows `h`, `[tokens, hidden]`, by the network's output, a batch at a time.
 pub(super) fn feed_forward(pass: &Pass<'_>, weights: &Layer, h: &mut [f32], mut frame: Frame<'_>) {
+    let matrices = [&weights.gate, &weights.up, &weights.down];
     for h in h.chunks_mut(BATCH * pass.config.hidden) {
-        batch(pass, weights, h, frame.nested());
+        network(pass.pool, pass.config.hidden, matrices, h, frame.nested());
     }
 }
 
-fn batch(pass: &Pass<'_>, weights: &Layer, h: &mut [f32], mut frame: Frame<'_>) {
-    let (pool, down) = (pass.pool, weights.down.view());
-    let inputs = Activations::new(pool, h, pass.config.hidden, &mut frame);
-    let pair = [weights.gate.view(), weights.up.view()];
+/// Replaces normed rows `h`, at most [`BATCH`] of `hidden` values, by the output of the network of
+/// three matrices: gate, up and down.
+pub(crate) fn network(
+    pool: &Pool,
+    hidden: usize,
+    [gate, up, down]: [&Matrix; 3],
+    h: &mut [f32],
+    mut frame: Frame<'_>,
+) {
+    let down = down.view();
+    let inputs = Activations::new(pool, h, hidden, &mut frame);
+    let pair = [gate.view(), up.view()];
     let gated = Activations::gated(pool, &inputs, pair, down.format(), &mut frame);
     pool.matmul(&gated, [Product { weights: down, out: h }]);
 }

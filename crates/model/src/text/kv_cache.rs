@@ -16,6 +16,7 @@
 //! position instead of 1024.
 
 mod filled;
+mod guessed;
 mod snapshot;
 mod stored;
 
@@ -176,14 +177,19 @@ impl KvCache {
     }
 
     /// Counts `tokens` more positions: full layers have them already, and the rings take theirs
-    /// from `staged`.
-    pub(super) fn keep(&mut self, pool: &Pool, tokens: usize, staged: &[u8]) {
+    /// from `staged`, which holds those of a pass of `of` tokens.
+    pub(super) fn keep(&mut self, pool: &Pool, staged: &[u8], of: usize, tokens: usize) {
         let start = self.len;
         pool.always(&mut self.layers, |layer| {
             if layer.is_ring {
-                layer.commit(&staged[layer.staged_at(tokens)], start);
+                let staged = &staged[layer.staged_at(of)];
+                layer.commit(&staged[..tokens * layer.token_bytes()], start);
             }
         });
+        self.count(tokens);
+    }
+
+    fn count(&mut self, tokens: usize) {
         self.len += tokens;
         self.oldest = self.oldest.max(self.len.saturating_sub(self.ring));
     }
@@ -450,7 +456,7 @@ fn positions(config: &Config, layer: &LayerConfig, limits: KvLimits) -> usize {
 }
 
 /// The bytes of one position in all rings.
-pub(super) fn ring_bytes(config: &Config, limits: KvLimits) -> usize {
+pub(crate) fn ring_bytes(config: &Config, limits: KvLimits) -> usize {
     let rings = config.layers.iter().filter(|layer| layer.kind == LayerKind::Sliding);
     rings.map(|layer| position_bytes(layer, limits)).sum()
 }

@@ -4,7 +4,7 @@
 //! opened, memory comes from the caller's frame, and room in the cache was reserved before.
 
 mod attention;
-mod feed_forward;
+pub(crate) mod feed_forward;
 pub(crate) mod kv_cache;
 pub(crate) mod rope;
 mod stream;
@@ -21,23 +21,31 @@ use crate::engine::Cancelled;
 use crate::model::Model;
 use crate::pool::{Activations, Pool, Product};
 use crate::weights::{Layer, Weights};
+pub(crate) use attention::LookBack;
 use kv_cache::{KvLimits, ring_bytes};
-pub(crate) use stream::{MediaKey, Placed, Stream};
+use stream::Output;
+pub(crate) use stream::{Ahead, MediaKey, Placed, Stream};
 
 /// What a stream of `tokens` tokens takes part in a pass with.
 #[derive(Clone, Copy)]
 pub(crate) struct Share {
     pub(crate) limits: KvLimits,
+    /// The tokens, guessed ones among them.
     pub(crate) tokens: usize,
+    /// Those of them that are guessed.
+    pub(crate) guessed: usize,
 }
 
-/// Scratch for passes of one stream of at most `tokens` tokens.
+/// Scratch for passes of one stream of at most `tokens` tokens, or of [`GROUP_COLUMNS`] with at
+/// most `guessed` guessed ones.
 ///
 /// A few tokens share out their keys where many share out themselves, and may need more.
-pub(crate) fn need(config: &Config, limits: KvLimits, tokens: usize) -> Need {
-    let few = 1..tokens.min(GROUP_COLUMNS + 1);
-    let pass = |tokens| pass_need(config, &[Share { limits, tokens }]);
-    few.chain([tokens]).map(pass).fold(logits_need(config, GROUP_COLUMNS), Need::or)
+pub(crate) fn need(config: &Config, limits: KvLimits, tokens: usize, guessed: usize) -> Need {
+    let few = (1..tokens.min(GROUP_COLUMNS + 1)).chain([tokens]).map(|tokens| (tokens, 0));
+    let ahead = (1..=GROUP_COLUMNS).map(|tokens| (tokens, guessed.min(tokens - 1)));
+    let ahead = ahead.filter(|(_, guessed)| *guessed > 0);
+    let pass = |(tokens, guessed)| pass_need(config, &[Share { limits, tokens, guessed }]);
+    few.chain(ahead).map(pass).fold(logits_need(config, GROUP_COLUMNS), Need::or)
 }
 
 /// Scratch for a pass of streams.
@@ -55,7 +63,8 @@ pub(crate) fn pass_need(config: &Config, shares: &[Share]) -> Need {
     let staged = |share: &Share| Need::of::<u8>(share.tokens * ring_bytes(config, share.limits));
     let staged = shares.iter().map(staged).fold(Need::default(), Need::and);
     let hidden = Need::of::<f32>(tokens * config.hidden);
-    let many = if shares.len() > 1 { GROUP_COLUMNS.min(shares.len()) } else { 0 };
+    let wanted: usize = shares.iter().map(|share| 1 + share.guessed).sum();
+    let many = if wanted > 1 { GROUP_COLUMNS.min(wanted) } else { 0 };
     let logits = logits_need(config, many.max(1)).and(Need::of::<f32>(many * config.hidden));
     let logits = logits.and(Need::of::<f32>(many * config.vocab));
     hidden.and(tables[0]).and(tables[1]).and(staged).and(hidden.and(layers).or(logits))
@@ -68,14 +77,15 @@ fn embed(model: &Model, pool: &Pool, stream: &Stream<'_>, x: &mut [f32]) {
     let embedding = model.weights().embedding.view();
     let scale = (hidden as f32).sqrt();
     pool.chunks(x, hidden, |t, row| {
-        embedding.dequantize_row(stream.ids[t] as usize, row);
+        embedding.dequantize_row(stream.id(t) as usize, row);
         pool.isa().scale(row, scale);
     });
     stream.media.iter().for_each(|placed| placed.fill(stream.kv.len(), hidden, x));
 }
 
 /// Evaluates the tokens of all streams: fills their rows and logits, and appends their keys and
-/// values to their caches.
+/// values to their caches. Those of guessed tokens are set aside instead: full layers hold them
+/// beyond the end of the cache, until the next pass.
 ///
 /// Nothing is kept of a pass that was stopped: what it did to the caches lies beyond their ends,
 /// and rows are as they were. So it is for a stream whose logits are no numbers, but for these.
@@ -103,9 +113,14 @@ pub(crate) fn forward(
         return Err(Cancelled);
     }
     streams.iter_mut().filter(|stream| stream.is_finite).for_each(|stream| {
-        let end = stream.rows_of_pass().end * config.hidden;
+        let (end, tokens, kept) = (stream.end() * config.hidden, stream.tokens(), stream.ids.len());
+        let staged = &staged[stream.staged.clone()];
         stream.rows.copy_from_slice(&x[end - stream.rows.len()..end]);
-        stream.kv.keep(pool, stream.ids.len(), &staged[stream.staged.clone()]);
+        if let Some(ahead) = &mut stream.ahead {
+            ahead.rows.copy_from_slice(&x[end..][..ahead.rows.len()]);
+            stream.kv.set_aside(staged, tokens, kept, ahead.staged);
+        }
+        stream.kv.keep(pool, staged, tokens, kept);
     });
     Ok(())
 }
@@ -114,15 +129,15 @@ pub(crate) fn forward(
 fn place(streams: &mut [Stream<'_>]) -> (usize, usize) {
     let (mut row, mut staged) = (0, 0);
     for stream in streams {
-        let bytes = stream.ids.len() * stream.kv.ring_bytes();
+        let bytes = stream.tokens() * stream.kv.ring_bytes();
         (stream.row, stream.staged) = (row, staged..staged + bytes);
-        row += stream.ids.len();
+        row += stream.tokens();
         staged += Need::of::<u8>(bytes).bytes();
     }
     (row, staged)
 }
 
-/// Fills the logits that are wanted, for up to [`GROUP_COLUMNS`] streams at a time.
+/// Fills the logits that are wanted, up to [`GROUP_COLUMNS`] rows at a time.
 fn last_logits(
     model: &Model,
     pool: &Pool,
@@ -131,35 +146,31 @@ fn last_logits(
     mut frame: Frame<'_>,
 ) {
     let (hidden, vocab) = (model.config().hidden, model.config().vocab);
-    let last = |stream: &Stream<'_>| {
-        let end = stream.rows_of_pass().end;
-        &x[(end - 1) * hidden..end * hidden]
-    };
-    if let [stream] = streams {
-        let x = last(stream);
-        if let Some(out) = &mut stream.logits {
-            stream.is_finite = logits(model, pool, x, out, frame);
+    let row = |output: &Output<'_>| &x[output.row * hidden..][..hidden];
+    let wanted: usize = streams.iter().map(Stream::wanted).sum();
+    let mut outputs = streams.iter_mut().flat_map(|stream| stream.outputs(vocab));
+    if wanted == 1 {
+        for output in outputs {
+            *output.is_finite = logits(model, pool, row(&output), output.logits, frame.nested());
         }
         return;
     }
-    let mut wanting = streams.iter_mut().filter(|stream| stream.logits.is_some());
     loop {
-        let mut group: [Option<&mut Stream<'_>>; GROUP_COLUMNS] =
-            array::from_fn(|_| wanting.next());
+        let mut group: [Option<Output<'_>>; GROUP_COLUMNS] = array::from_fn(|_| outputs.next());
         let count = group.iter().flatten().count();
         if count == 0 {
             return;
         }
         let mut frame = frame.nested();
-        let rows = frame.take(count * hidden); // [streams, hidden]
-        let out = frame.take(count * vocab); // [streams, vocab]
-        for (row, stream) in rows.chunks_exact_mut(hidden).zip(group.iter().flatten()) {
-            row.copy_from_slice(last(stream));
+        let rows = frame.take(count * hidden); // [wanted, hidden]
+        let out = frame.take(count * vocab); // [wanted, vocab]
+        for (to, output) in rows.chunks_exact_mut(hidden).zip(group.iter().flatten()) {
+            to.copy_from_slice(row(output));
         }
         let are_finite = logits(model, pool, rows, out, frame);
-        for (out, stream) in out.chunks_exact(vocab).zip(group.iter_mut().flatten()) {
-            stream.is_finite = are_finite || pool.isa().is_finite(out);
-            stream.logits.iter_mut().for_each(|logits| logits.copy_from_slice(out));
+        for (out, output) in out.chunks_exact(vocab).zip(group.iter_mut().flatten()) {
+            *output.is_finite = are_finite || pool.isa().is_finite(out);
+            output.logits.copy_from_slice(out);
         }
     }
 }
@@ -209,6 +220,7 @@ struct Pass<'a> {
 }
 
 /// Cosines and sines of RoPE, `[tokens][half]`.
+#[derive(Default)]
 struct Tables<'a> {
     cos: &'a [f32],
     sin: &'a [f32],

@@ -22,12 +22,36 @@ pub(crate) struct Stream<'a> {
     pub(crate) rows: &'a mut [f32],
     /// Receives the logits after the last token, `[vocab]`, if they are wanted.
     pub(crate) logits: Option<&'a mut [f32]>,
+    /// Tokens that may follow these, where logits are wanted.
+    pub(crate) ahead: Option<Ahead<'a>>,
     /// Whether these are numbers.
     pub(super) is_finite: bool,
     /// Row of the first token in the pass.
     pub(super) row: usize,
     /// Where the pass stages the keys and values of sliding layers, in bytes.
     pub(super) staged: Range<usize>,
+}
+
+/// Tokens in a forward pass that were guessed: they follow those of their stream and see them, and
+/// the cache keeps nothing of them.
+pub(crate) struct Ahead<'a> {
+    /// The guessed tokens, at least one.
+    pub(crate) ids: &'a [TokenId],
+    /// Receives their residual rows after the last layer, `[ids, hidden]`.
+    pub(crate) rows: &'a mut [f32],
+    /// Receives the logits after each of them, `[ids, vocab]`.
+    pub(crate) logits: &'a mut [f32],
+    /// Receives the keys and values that rings would take, as a pass of so many tokens stages them.
+    pub(crate) staged: &'a mut [u8],
+    /// Whether each row of logits is of numbers, `[ids]`.
+    pub(crate) are_finite: &'a mut [bool],
+}
+
+/// A row of the pass whose logits are wanted.
+pub(super) struct Output<'a> {
+    pub(super) row: usize,
+    pub(super) logits: &'a mut [f32],
+    pub(super) is_finite: &'a mut bool,
 }
 
 /// The positions of a stream in a forward pass.
@@ -40,6 +64,8 @@ pub(super) struct Span<'a> {
     /// Most positions of the conversation.
     pub(super) context: usize,
     media: &'a [Placed],
+    /// Whether the tokens are among the keys, as those of a pass are, or only look at these.
+    has_keys: bool,
 }
 
 impl<'a> Stream<'a> {
@@ -51,7 +77,8 @@ impl<'a> Stream<'a> {
         rows: &'a mut [f32],
         logits: Option<&'a mut [f32]>,
     ) -> Self {
-        Self { kv, ids, media, rows, logits, is_finite: true, row: 0, staged: 0..0 }
+        let (ahead, is_finite, row, staged) = (None, true, 0, 0..0);
+        Self { kv, ids, media, rows, logits, ahead, is_finite, row, staged }
     }
 
     /// Whether the pass kept what it computed: it does not where logits are no numbers.
@@ -62,21 +89,69 @@ impl<'a> Stream<'a> {
     /// The positions of the tokens.
     pub(super) fn span(&self) -> Span<'a> {
         let (start, context) = (self.kv.len(), self.kv.context());
-        Span { start, tokens: self.ids.len(), context, media: self.media }
+        Span { start, tokens: self.tokens(), context, media: self.media, has_keys: true }
+    }
+
+    /// The number of tokens, guessed ones among them.
+    pub(super) fn tokens(&self) -> usize {
+        self.ids.len() + self.guessed().len()
+    }
+
+    /// The token of a row of this stream.
+    pub(super) fn id(&self, t: usize) -> TokenId {
+        self.ids.get(t).copied().unwrap_or_else(|| self.guessed()[t - self.ids.len()])
+    }
+
+    fn guessed(&self) -> &[TokenId] {
+        self.ahead.as_ref().map_or(&[], |ahead| ahead.ids)
     }
 
     /// The rows of the tokens in the pass.
     pub(super) fn rows_of_pass(&self) -> Range<usize> {
-        self.row..self.row + self.ids.len()
+        self.row..self.row + self.tokens()
+    }
+
+    /// Where the rows of the pass end that are no guesses.
+    pub(super) fn end(&self) -> usize {
+        self.row + self.ids.len()
+    }
+
+    /// The number of rows whose logits are wanted.
+    pub(super) fn wanted(&self) -> usize {
+        usize::from(self.logits.is_some()) + self.guessed().len()
+    }
+
+    /// The rows whose logits, `[vocab]` each, are wanted, in order.
+    pub(super) fn outputs(&mut self, vocab: usize) -> impl Iterator<Item = Output<'_>> {
+        let end = self.end();
+        let is_finite = &mut self.is_finite;
+        let last = self.logits.as_deref_mut();
+        let last = last.map(|logits| Output { row: end - 1, logits, is_finite });
+        let guessed = self.ahead.iter_mut().flat_map(move |ahead| {
+            let rows = ahead.logits.chunks_exact_mut(vocab).zip(&mut *ahead.are_finite);
+            rows.zip(end..).map(|((logits, is_finite), row)| Output { row, logits, is_finite })
+        });
+        last.into_iter().chain(guessed)
     }
 }
 
 impl Span<'_> {
-    /// On sliding layers the token at position `q` sees positions below this: `q + 1` for text, the
-    /// end of its image for an image token.
+    /// The span of one query that follows the tokens in a cache and has no key among theirs.
+    pub(super) fn looking_at(kv: &KvCache) -> Self {
+        let (start, context) = (kv.len(), kv.context());
+        Self { start, tokens: 1, context, media: &[], has_keys: false }
+    }
+
+    /// Without media, the token at position `q` sees positions below this.
+    pub(super) fn end(&self, q: usize) -> usize {
+        q + usize::from(self.has_keys)
+    }
+
+    /// On sliding layers the token at position `q` sees positions below this: [`Span::end`] for
+    /// text, the end of its image for an image token.
     pub(super) fn visible(&self, q: usize) -> usize {
         let image = self.media.iter().find(|placed| placed.is_image && placed.at.contains(&q));
-        image.map_or(q + 1, |placed| placed.at.end)
+        image.map_or(self.end(q), |placed| placed.at.end)
     }
 }
 

@@ -59,6 +59,33 @@ impl Matrix {
     }
 }
 
+/// Loads the matrix called `name` with its rows in another order: row `i` is `order[i]` of the
+/// file, whose shape [`check_shape`](super::check_shape) has compared. `order` names each row once.
+pub(crate) fn reordered(
+    gguf: &Gguf<'_>,
+    name: &str,
+    order: &[u32],
+    pool: &ThreadPool,
+) -> Result<Matrix> {
+    let tensor = find(gguf, name)?;
+    let (format, cols) = (format(tensor)?, tensor.shape.cols() as usize);
+    let mut pages = Pages::zeroed("weights", packed_bytes(format, order.len(), cols))?;
+    let row = format.row_bytes(cols);
+    let units = pages.par_chunks_mut(packed_bytes(format, UNIT_ROWS, cols));
+    let units = units.zip(order.par_chunks(UNIT_ROWS));
+    let gather = |buffer: &mut Vec<u8>, (out, ids): (&mut [u8], &[u32])| {
+        buffer.resize(ids.len() * row, 0);
+        for (id, bytes) in ids.iter().zip(buffer.chunks_exact_mut(row)) {
+            gguf.read(tensor, *id as usize * row, bytes)?;
+        }
+        pack(format, cols, buffer, out);
+        Ok(())
+    };
+    pool.install(|| units.map_init(Vec::new, gather).collect::<Result<()>>())?;
+    let image = Arc::new(PackedImage::Memory(pages));
+    Ok(Matrix { format, rows: order.len(), cols, at: 0, image })
+}
+
 /// The matrices of an image, and the place of each.
 pub(super) struct Plan<'a> {
     pub(super) gguf: &'a Gguf<'a>,

@@ -4,7 +4,7 @@ use carat::Model;
 use carat_gguf::{Endian, Gguf, Source, TensorType, Writer};
 use carat_kernels::{Format, quantize};
 
-use super::{Naive, Shape};
+use super::{Kind, Naive, Shape};
 use crate::common::file;
 
 /// The context that every made model claims.
@@ -30,6 +30,11 @@ pub(crate) fn made_in(shape: &Shape, dialect: Dialect) -> (Naive, Model) {
     std::fs::write(&path, &bytes).expect("a file");
     let naive = Naive::new(shape.clone(), &Gguf::parse(&bytes).expect("a file"));
     (naive, Model::open(path).expect("a model"))
+}
+
+/// The file of a model of this shape with random weights, the same ones every time.
+pub(crate) fn bytes(shape: &Shape) -> Vec<u8> {
+    write(shape, Dialect::LlamaCpp)
 }
 
 /// The metadata of a model of this shape, with the tokeniser of tiny-s.
@@ -86,7 +91,11 @@ fn metadata(shape: &Shape, dialect: Dialect) -> Writer<'static> {
 }
 
 /// The vocabulary of tiny-s; Ollama's converter adds a token for pictures that has no row.
-fn vocabulary(mut w: Writer<'static>, tiny_s: &Gguf<'_>, dialect: Dialect) -> Writer<'static> {
+pub(super) fn vocabulary(
+    mut w: Writer<'static>,
+    tiny_s: &Gguf<'_>,
+    dialect: Dialect,
+) -> Writer<'static> {
     for (key, value) in tiny_s.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
         let metadata = tiny_s.metadata();
         w = match key {
@@ -118,11 +127,7 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
     w = matrix(w, &mut random, shape.format, "token_embd.weight", shape.hidden, vocab);
     w = vector(w, &mut random, "output_norm.weight", shape.hidden);
     if shape.gemma4 {
-        let divisor = |i| if i < full.pairs { 1.0f32 } else { 1e30 };
-        let divisors: Vec<u8> =
-            (0..full.head_dim / 2).flat_map(|i| divisor(i).to_le_bytes()).collect();
-        let dims = [full.head_dim as u64 / 2];
-        w = w.tensor("rope_freqs.weight", TensorType::F32, &dims, divisors);
+        w = divisors(w, full);
     }
     for i in 0..layers {
         let kind = shape.kind(i);
@@ -154,7 +159,14 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
     w.to_bytes().expect("a file")
 }
 
-fn matrix<'a>(
+/// The divisors of RoPE frequencies: only the pairs that turn have a divisor of 1.
+pub(super) fn divisors(w: Writer<'_>, full: Kind) -> Writer<'_> {
+    let divisor = |i| if i < full.pairs { 1.0f32 } else { 1e30 };
+    let values: Vec<u8> = (0..full.head_dim / 2).flat_map(|i| divisor(i).to_le_bytes()).collect();
+    w.tensor("rope_freqs.weight", TensorType::F32, &[full.head_dim as u64 / 2], values)
+}
+
+pub(super) fn matrix<'a>(
     w: Writer<'a>,
     random: &mut Random,
     format: Format,
@@ -170,17 +182,17 @@ fn matrix<'a>(
     w.tensor(name, kind, &[cols as u64, rows as u64], bytes)
 }
 
-fn vector<'a>(w: Writer<'a>, random: &mut Random, name: &str, len: usize) -> Writer<'a> {
+pub(super) fn vector<'a>(w: Writer<'a>, random: &mut Random, name: &str, len: usize) -> Writer<'a> {
     let values: Vec<u8> =
         (0..len).flat_map(|_| (1.0 + 0.5 * random.next()).to_le_bytes()).collect();
     w.tensor(name, TensorType::F32, &[len as u64], values)
 }
 
 /// Uniform in -1 to 1 (SplitMix64).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> f32 {
+    pub(super) fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,6 +1,7 @@
 //! A forward pass written for reading, in f64, whole sequences at a time.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod drafter;
 pub(crate) mod made;
 
 use std::collections::HashMap;
@@ -64,6 +65,9 @@ impl Shape {
     }
 }
 
+/// Vectors of heads, `[positions][heads][head_dim]`.
+type Heads = Vec<Vec<Vec<f64>>>;
+
 /// The forward pass of the facts page, sections 2 and 11, whole sequences at a time.
 pub(crate) struct Naive {
     shape: Shape,
@@ -97,13 +101,8 @@ impl Naive {
         ids: &[u32],
         wanted: impl Fn(usize) -> bool,
     ) -> Vec<Vec<f32>> {
-        let hidden = self.shape.hidden;
         let embedding = &self.tensors["token_embd.weight"];
-        let embed = |id: &u32| {
-            let row = &embedding[*id as usize * hidden..][..hidden];
-            row.iter().map(|x| x * (hidden as f64).sqrt()).collect()
-        };
-        let mut x: Vec<Vec<f64>> = ids.iter().map(embed).collect();
+        let mut x: Vec<Vec<f64>> = ids.iter().map(|id| self.embed(*id)).collect();
         let layers = self.shape.sliding.len();
         for layer in 0..layers {
             let rows = (0..ids.len()).filter(|at| layer + 1 < layers || wanted(*at));
@@ -117,6 +116,12 @@ impl Naive {
             logits.into_iter().map(|z| capped(z) as f32).collect()
         };
         x.iter().map(output).collect()
+    }
+
+    fn embed(&self, id: u32) -> Vec<f64> {
+        let hidden = self.shape.hidden;
+        let row = &self.tensors["token_embd.weight"][id as usize * hidden..][..hidden];
+        row.iter().map(|x| x * (hidden as f64).sqrt()).collect()
     }
 
     fn multiply(&self, w: &[f64], x: &[f64]) -> Vec<f64> {
@@ -143,28 +148,45 @@ impl Naive {
         out
     }
 
+    /// RoPE of a head of layer `i`.
+    fn turn(&self, i: usize, head: &[f64], at: usize) -> Vec<f64> {
+        let slower = if self.shape.sliding[i] { 1.0 } else { self.shape.scaling };
+        rope(head, at as f64 / slower, self.shape.kind(i))
+    }
+
+    /// The keys and values of layer `i`, `[positions][heads][head_dim]` each.
+    fn keys_and_values(&self, i: usize, x: &[Vec<f64>]) -> (Heads, Heads) {
+        let (shape, w) = (&self.shape, |name| self.get(i, name));
+        let d = shape.kind(i).head_dim;
+        let heads = |x: Vec<f64>, weight| -> Vec<Vec<f64>> {
+            x.chunks(d).map(|head| norm(head, weight)).collect()
+        };
+        let (mut ks, mut vs) = (Vec::new(), Vec::new());
+        for (at, x) in x.iter().enumerate() {
+            let a = norm(x, Some(w("attn_norm")));
+            let k = self.multiply(w("attn_k"), &a);
+            let own_v = shape.sliding[i] || !shape.share_k;
+            let v = if own_v { self.multiply(w("attn_v"), &a) } else { k.clone() };
+            let keys = heads(k, Some(w("attn_k_norm")));
+            ks.push(keys.iter().map(|head| self.turn(i, head, at)).collect::<Vec<_>>());
+            let plain = |v: Vec<f64>| v.chunks(d).map(<[f64]>::to_vec).collect();
+            vs.push(if shape.gemma4 { heads(v, None) } else { plain(v) });
+        }
+        (ks, vs)
+    }
+
     fn attention(&self, i: usize, x: &[Vec<f64>], rows: &[usize]) -> Vec<Vec<f64>> {
         let (shape, w) = (&self.shape, |name| self.get(i, name));
         let sliding = shape.sliding[i];
         let kind = shape.kind(i);
         let d = kind.head_dim;
-        let slower = if sliding { 1.0 } else { shape.scaling };
-        let heads = |x: Vec<f64>, weight| -> Vec<Vec<f64>> {
-            x.chunks(d).map(|head| norm(head, weight)).collect()
+        let (ks, vs) = self.keys_and_values(i, x);
+        let query = |(at, x): (usize, &Vec<f64>)| -> Vec<Vec<f64>> {
+            let q = self.multiply(w("attn_q"), &norm(x, Some(w("attn_norm"))));
+            let heads = q.chunks(d).map(|head| norm(head, Some(w("attn_q_norm"))));
+            heads.map(|head| self.turn(i, &head, at)).collect()
         };
-        let (mut qs, mut ks, mut vs) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, x) in x.iter().enumerate() {
-            let a = norm(x, Some(w("attn_norm")));
-            let turn = |head: Vec<f64>| rope(&head, at as f64 / slower, kind);
-            let k = self.multiply(w("attn_k"), &a);
-            let own_v = sliding || !shape.share_k;
-            let v = if own_v { self.multiply(w("attn_v"), &a) } else { k.clone() };
-            let q = heads(self.multiply(w("attn_q"), &a), Some(w("attn_q_norm")));
-            qs.push(q.into_iter().map(turn).collect::<Vec<_>>());
-            ks.push(heads(k, Some(w("attn_k_norm"))).into_iter().map(turn).collect::<Vec<_>>());
-            let plain = |v: Vec<f64>| v.chunks(d).map(<[f64]>::to_vec).collect();
-            vs.push(if shape.gemma4 { heads(v, None) } else { plain(v) });
-        }
+        let qs: Vec<_> = x.iter().enumerate().map(query).collect();
         // Gemma 3 27B scales by what a head would have of the residual stream.
         let is_27b = shape.sliding.len() == 62;
         let square = if is_27b { shape.hidden / shape.heads } else { d };

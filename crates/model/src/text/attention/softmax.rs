@@ -198,7 +198,7 @@ impl Softmax<'_> {
     fn seen(self, token: usize) -> Range<usize> {
         let at = self.span.start + token;
         match self.layer.kind {
-            LayerKind::Full => 0..at + 1,
+            LayerKind::Full => 0..self.span.end(at),
             LayerKind::Sliding => {
                 (at + 1).saturating_sub(self.pass.config.window)..self.span.visible(at)
             }

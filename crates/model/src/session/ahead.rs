@@ -1,0 +1,395 @@
+//! What a session has evaluated beyond its text: the drafts of the last pass.
+//!
+//! A pass over the last tokens of the text takes drafts along ([`Session::draft`]). Of what it
+//! computes for these, nothing goes to the cache; their rows, logits, and keys and values of
+//! sliding layers are set aside here. Then tokens are chosen as ever. Where the next ones are the
+//! drafts that stand here, [`Session::take_over`] moves them into the cache; otherwise the next
+//! pass drops them. They are worth something only directly behind the cache, so whatever changes
+//! its end drops them, too: a pass, going back, coming back to a mark.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::{Session, SessionError, media};
+use crate::TokenId;
+use crate::cancel::Cancel;
+use crate::config::Config;
+use crate::draft::{
+    self, DRAFT_MAX, DraftConfig, DraftSource, DraftStats, Drafts, Length, Lookup, Start,
+};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::pages::{MemoryError, Pages};
+use crate::text;
+use crate::text::kv_cache::{KvLimits, ring_bytes};
+
+/// Drafts, what a pass made of them, and where they come from.
+pub(super) struct Ahead {
+    config: DraftConfig,
+    source: Source,
+    length: Length,
+    stats: DraftStats,
+    /// Sessions of a pass that say one token at a time.
+    talks: usize,
+    ids: Vec<TokenId>,
+    /// The length of the text that they were proposed for, though there may be none; [`NEVER`] once
+    /// they took part in a pass.
+    proposed_at: usize,
+    /// The number of tokens that were evaluated, by which `staged` is laid out, and how many of
+    /// them are text by now.
+    evaluated: usize,
+    taken: usize,
+    /// `[evaluated, hidden]`.
+    rows: Vec<f32>,
+    /// `[evaluated, vocab]`.
+    logits: Vec<f32>,
+    /// Whether each of these rows is of numbers.
+    are_finite: [bool; DRAFT_MAX],
+    /// Keys and values of sliding layers.
+    staged: Pages,
+}
+
+/// Where drafts come from, ready to be asked.
+enum Source {
+    Off,
+    Lookup(Lookup),
+    Drafter,
+    Other(Box<dyn DraftSource>),
+    /// The drafter works first, and its drafts are dropped.
+    Rehearsal(Box<dyn DraftSource>),
+}
+
+impl Ahead {
+    /// Room for the drafts of a session; `None` where it has none.
+    pub(super) fn new(session: &Session) -> Result<Option<Box<Self>>> {
+        let (config, most) = (session.draft, session.draft.most);
+        if most == 0 {
+            return Ok(None);
+        }
+        let (of_model, limits) = (session.model.config(), session.limits);
+        Ok(Some(Box::new(Self {
+            config,
+            source: Source::new(
+                session,
+                match session.model.drafts() {
+                    true => Drafts::Drafter,
+                    false => Drafts::Lookup,
+                },
+            ),
+            length: Length::default(),
+            stats: DraftStats::default(),
+            ids: Vec::with_capacity(DRAFT_MAX),
+            talks: 1,
+            proposed_at: NEVER,
+            evaluated: 0,
+            taken: 0,
+            rows: zeros(most * of_model.hidden)?,
+            logits: zeros(most * of_model.vocab)?,
+            are_finite: [false; DRAFT_MAX],
+            staged: Pages::zeroed("drafts", most * ring_bytes(of_model, limits))?,
+        })))
+    }
+
+    /// The bytes of one.
+    pub(super) fn bytes(config: &Config, limits: KvLimits, draft: DraftConfig) -> u64 {
+        let values = (config.hidden + config.vocab) * size_of::<f32>();
+        let one = (values + ring_bytes(config, limits)) as u64;
+        let lookup = if draft.most > 0 { Lookup::bytes(limits.context) } else { 0 };
+        draft.most as u64 * one + lookup
+    }
+
+    /// Forgets what comes after the first `tokens` tokens of `text`.
+    pub(super) fn forget(&mut self, text: &[TokenId], tokens: usize) {
+        self.proposed_at = NEVER;
+        if let Source::Lookup(lookup) = &mut self.source {
+            lookup.truncate(text, tokens);
+        }
+    }
+
+    /// Drops the drafts.
+    pub(super) fn drop_all(&mut self) {
+        self.ids.clear();
+        (self.proposed_at, self.evaluated, self.taken) = (NEVER, 0, 0);
+    }
+
+    /// What the drafts have in a pass.
+    pub(super) fn part(&mut self, hidden: usize, vocab: usize) -> text::Ahead<'_> {
+        let count = self.ids.len();
+        let staged = self.staged.len() / self.config.most * count;
+        text::Ahead {
+            ids: &self.ids,
+            rows: &mut self.rows[..count * hidden],
+            logits: &mut self.logits[..count * vocab],
+            staged: &mut self.staged[..staged],
+            are_finite: &mut self.are_finite[..count],
+        }
+    }
+
+    fn is_proposed(&self, len: usize) -> bool {
+        self.proposed_at == len
+    }
+
+    /// The drafts that are evaluated and no text yet.
+    fn rest(&self) -> &[TokenId] {
+        self.ids.get(self.taken..).filter(|_| self.evaluated > 0).unwrap_or(&[])
+    }
+
+    /// Takes note of a pass with `guessed` drafts: what comes after a row that is no numbers is
+    /// worth nothing.
+    fn evaluated(&mut self, guessed: usize) {
+        if guessed == 0 {
+            return self.drop_all();
+        }
+        (self.proposed_at, self.evaluated, self.taken) = (NEVER, guessed, 0);
+        self.ids.truncate(self.are_finite[..guessed].iter().take_while(|is| **is).count());
+    }
+
+    /// The next draft is the token that was chosen, or is not.
+    fn decided(&mut self, is_right: bool) {
+        self.length.decided(self.taken, is_right);
+        self.stats.accepted += usize::from(is_right);
+        self.stats.tokens += usize::from(is_right);
+    }
+}
+
+impl Source {
+    fn new(session: &Session, drafts: Drafts) -> Self {
+        match drafts {
+            Drafts::Off => Self::Off,
+            Drafts::Lookup => {
+                let opaque = media::soft_tokens(&session.model).collect();
+                Self::Lookup(Lookup::new(session.limits.context, opaque))
+            }
+            Drafts::Drafter => Self::Drafter,
+            Drafts::Source(source) => Self::Other(source),
+            Drafts::Rehearsal(source) => Self::Rehearsal(source),
+        }
+    }
+}
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, ids, evaluated, taken, .. } = self;
+        f.debug_struct("Ahead")
+            .field("config", config)
+            .field("ids", ids)
+            .field("evaluated", evaluated)
+            .field("taken", taken)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Lets drafts come from somewhere else from now on; at first they come from
+    /// [`Drafts::Drafter`] if the model has one, and from [`Drafts::Lookup`] if not.
+    ///
+    /// # Errors
+    /// [`SessionError::Setting`] if the session was made without room for drafts
+    /// ([`DraftConfig::most`]) and there are to be some, [`Error::NoDrafter`] if the model was
+    /// opened without the drafter that they are to come from.
+    pub fn set_drafts(&mut self, drafts: Drafts) -> Result<()> {
+        if matches!(drafts, Drafts::Drafter | Drafts::Rehearsal(_)) && !self.model.drafts() {
+            return Err(Error::NoDrafter);
+        }
+        let source = Source::new(self, drafts);
+        match &mut self.ahead {
+            Some(ahead) => {
+                ahead.source = source;
+                ahead.length.begin();
+                Ok(())
+            }
+            None if matches!(source, Source::Off) => Ok(()),
+            None => {
+                let (setting, wanted) = ("draft.most", "1 to 7 in SessionConfig");
+                Err(SessionError::Setting { setting, found: 0, wanted }.into())
+            }
+        }
+    }
+
+    /// What drafts were good for since the session was made.
+    pub fn draft_stats(&self) -> DraftStats {
+        self.ahead.as_ref().map_or(DraftStats::default(), |ahead| ahead.stats)
+    }
+
+    /// How many of the tokens that are not in the cache yet are drafts that were evaluated.
+    pub(super) fn evaluated_ahead(&self) -> usize {
+        match &self.ahead {
+            Some(ahead) if !self.has_pending_media() => {
+                let pending = &self.tokens[self.kv.len()..];
+                ahead.rest().iter().zip(pending).take_while(|(a, b)| a == b).count()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether all that is not in the cache yet is evaluated.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.pending() > 0 && self.evaluated_ahead() == self.pending()
+    }
+
+    /// Takes over the next `count` tokens, which are drafts that were evaluated, with the logits
+    /// after the last of them.
+    pub(super) fn take_over(&mut self, count: usize) {
+        let Some(ahead) = self.ahead.as_deref_mut().filter(|_| count > 0) else { return };
+        for _ in 0..count {
+            self.kv.keep_one(&ahead.staged, ahead.evaluated, ahead.taken);
+            ahead.decided(true);
+            ahead.taken += 1;
+        }
+        let (hidden, vocab) = (self.hidden.len(), self.logits.len());
+        let last = ahead.taken - 1;
+        self.hidden.copy_from_slice(&ahead.rows[last * hidden..][..hidden]);
+        self.logits.copy_from_slice(&ahead.logits[last * vocab..][..vocab]);
+        (self.hidden_at, self.logits_at) = (self.kv.len(), self.kv.len());
+    }
+
+    /// Proposes drafts for the next pass over all that is pending, in which this session is one of
+    /// `talks`; none where there is no room for them. Those that were evaluated are dropped.
+    pub(super) fn draft(&mut self, talks: usize) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.talks = talks;
+            self.draft_and(&mut |_, _| {});
+        }
+    }
+
+    /// Does what [`Session::draft`] does ahead of the pass, unless none will be needed, and lets
+    /// `edit` change the drafts, of which there may be up to so many.
+    #[cfg(feature = "chat")]
+    pub(crate) fn propose(&mut self, edit: &mut dyn FnMut(&mut Vec<TokenId>, usize)) {
+        if self.evaluated_ahead() == 0 {
+            self.draft_and(edit);
+        }
+    }
+
+    fn draft_and(&mut self, edit: &mut dyn FnMut(&mut Vec<TokenId>, usize)) {
+        let (pending, len, has_media) = (self.pending(), self.len(), self.has_pending_media());
+        let Some(ahead) = self.ahead.as_deref_mut() else { return };
+        if pending == 0 || ahead.is_proposed(len) {
+            return;
+        }
+        let next = self.tokens.get(self.kv.len());
+        if ahead.rest().first().is_some_and(|draft| Some(draft) != next) && !has_media {
+            ahead.decided(false);
+        }
+        ahead.drop_all();
+        ahead.proposed_at = len;
+        let room = (DRAFT_MAX + 1).saturating_sub(pending).min(self.limits.context - len);
+        let room = room.min(ahead.config.most);
+        if room == 0 || has_media {
+            return;
+        }
+        let most = match ahead.config.adaptive {
+            true => ahead.length.choose(ahead.talks, pending, room),
+            false => room,
+        };
+        if most == 0 {
+            return;
+        }
+        let mut begun = Instant::now();
+        // The row that a drafter goes on from is that of the token before the pending one.
+        let works = matches!(ahead.source, Source::Drafter | Source::Rehearsal(_))
+            && pending == 1
+            && self.hidden_at == self.kv.len();
+        if works {
+            let (model, kv, row) = (&self.model, &self.kv, &self.hidden);
+            let start = Start { model, kv, row, token: self.tokens[len - 1], past_end: false };
+            let begins = || begun = Instant::now();
+            by_drafter(&self.engine, &self.cancel, &start, most, &mut ahead.ids, begins);
+        }
+        match &mut ahead.source {
+            Source::Off | Source::Drafter => {}
+            Source::Lookup(lookup) => lookup.draft(&self.tokens, most, &mut ahead.ids),
+            Source::Other(source) => source.draft(&self.tokens, most, &mut ahead.ids),
+            Source::Rehearsal(source) => {
+                ahead.ids.clear();
+                source.draft(&self.tokens, most, &mut ahead.ids);
+            }
+        }
+        cut(&self.model, most, &mut ahead.ids);
+        if !ahead.ids.is_empty() {
+            edit(&mut ahead.ids, most);
+            cut(&self.model, most, &mut ahead.ids);
+        }
+        if works && ahead.ids.is_empty() {
+            ahead.decided(false); // it would end the text, or say what a grammar forbids
+        }
+        let drafted = ahead.ids.len().max(usize::from(works));
+        ahead.length.drafted(drafted, begun.elapsed().as_secs_f64());
+    }
+
+    /// The drafts that take part in a pass over the next `tokens` tokens whose logits are wanted.
+    pub(super) fn proposed(&self, tokens: usize) -> usize {
+        let is_all = tokens == self.pending();
+        let ahead = self.ahead.as_ref().filter(|ahead| is_all && ahead.is_proposed(self.len()));
+        ahead.map_or(0, |ahead| ahead.ids.len())
+    }
+
+    /// Takes note of a pass of this session over `tokens` tokens whose logits were wanted, and over
+    /// `guessed` drafts, `columns` tokens of all its sessions in all.
+    pub(super) fn passed_ahead(
+        &mut self,
+        tokens: usize,
+        guessed: usize,
+        columns: usize,
+        seconds: f64,
+    ) {
+        let Some(ahead) = self.ahead.as_deref_mut() else { return };
+        ahead.evaluated(guessed);
+        if tokens <= DRAFT_MAX {
+            ahead.length.passed(columns, seconds);
+            ahead.stats.passes += 1;
+            ahead.stats.tokens += tokens;
+            ahead.stats.drafted += guessed;
+        }
+    }
+
+    /// Drops the drafts.
+    pub(super) fn drop_ahead(&mut self) {
+        self.ahead.iter_mut().for_each(|ahead| ahead.drop_all());
+    }
+
+    /// Whether a token that is not in the cache yet stands for a medium.
+    fn has_pending_media(&self) -> bool {
+        self.media.last().is_some_and(|placed| placed.at.end > self.kv.len())
+    }
+}
+
+/// Lets the model's drafter fill `ids` with up to `most` drafts; `begins` is called when it is its
+/// turn. There are none where that was cancelled.
+fn by_drafter(
+    engine: &Engine,
+    cancel: &Cancel,
+    start: &Start<'_>,
+    most: usize,
+    ids: &mut Vec<TokenId>,
+    begins: impl FnOnce(),
+) {
+    let Ok(mut turn) = engine.turn(cancel) else { return };
+    begins();
+    let (pool, frame) = turn.parts();
+    ids.resize(most, 0);
+    let drafted = draft::draft(start, pool, ids, frame, &mut |_, _| {});
+    ids.truncate(drafted.unwrap_or(0));
+}
+
+/// Leaves at most `most` drafts, and none from one on that cannot be a part of text.
+fn cut(model: &Model, most: usize, drafts: &mut Vec<TokenId>) {
+    let (tokenizer, vocab) = (model.tokenizer(), model.config().vocab);
+    let can_be_said = |id: &&TokenId| {
+        (**id as usize) < vocab && !tokenizer.is_eog(**id) && !tokenizer.suppressed().contains(id)
+    };
+    let count = drafts.iter().take(most).take_while(can_be_said).count();
+    drafts.truncate(count);
+}
+
+fn zeros(count: usize) -> Result<Vec<f32>, MemoryError> {
+    let mut values = Vec::new();
+    let bytes = (count * size_of::<f32>()) as u64;
+    values.try_reserve_exact(count).map_err(|_| MemoryError { what: "drafts", bytes })?;
+    values.resize(count, 0.0);
+    Ok(values)
+}
+
+/// No length of a text.
+const NEVER: usize = usize::MAX;
