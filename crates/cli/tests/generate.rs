@@ -69,7 +69,7 @@ fn drafts_change_no_answer_and_are_counted() {
     let drafts = line(&format!("{json} --draft lookup"))["drafts"].clone();
     let [passes, tokens] = ["passes", "tokens"].map(|key| drafts[key].as_u64().expect("a count"));
     assert!(passes > 0 && tokens >= passes, "{drafts}");
-    run(&format!("{args} --draft none.gguf")).fails(2, &["none.gguf", "off or lookup"]);
+    run(&format!("{args} --draft none.gguf")).fails(1, &["there is no file none.gguf"]);
 }
 
 #[test]
