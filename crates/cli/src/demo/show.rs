@@ -237,6 +237,6 @@ const NEXT: &str = "
 What next:
   carat chat           talk with the toy, /image PATH
   carat pull 12b       fetch the real Gemma 4 12B, 7 GB
-  carat chat -m 12b    and talk with that
+  carat chat 12b       and talk with that
   carat run --help     pictures, sound, JSON, tools, pipes
 ";
