@@ -60,7 +60,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     };
     let mut options = wanted.options();
     options.max_tokens = args.max_tokens.tokens();
-    (options.sampling, options.stop) = (args.sampling.config(), stop);
+    (options.sampling, options.stop) = (args.sampling.config(&chosen), stop);
     if args.verbose {
         say!("{}\n{}", engine_line(chat.session()), sampling_line(&options.sampling));
     }

@@ -120,7 +120,7 @@ fn answer(
         None => beginning.new_chat()?,
     };
     let begun = Instant::now();
-    let (media, settings) = (given.embed(chat.session_mut())?, args.sampling.config());
+    let (media, settings) = (given.embed(chat.session_mut())?, args.sampling.config(&given.chosen));
     let embedded = begun.elapsed();
     given.introduce(args, chat.session(), &settings);
     chat.push(Message::showing(media, given.text.as_str()));
@@ -138,7 +138,7 @@ fn answer(
 
 /// Continues a text.
 fn continued(args: &RunArgs, model: &Model, given: Given) -> Result<()> {
-    let settings = args.sampling.config();
+    let settings = args.sampling.config(&given.chosen);
     let sampler = Sampler::new(settings.clone(), model.tokenizer().vocab_size())?;
     let config = args.engine.session(model, given.tokens);
     let mut session = load::session(model, config)?;

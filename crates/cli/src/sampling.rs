@@ -5,6 +5,8 @@ use carat::reply::StopStrings;
 use carat::{SamplerConfig, TokenId};
 use clap::Args;
 
+use crate::chosen::Chosen;
+
 /// How the next token is chosen. The defaults are those of Gemma's model card.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
@@ -12,10 +14,10 @@ pub(crate) struct SamplingArgs {
     /// Always take the likeliest token
     #[arg(long, conflicts_with_all = ["temp", "top_k", "top_p", "min_p", "seed"])]
     greedy: bool,
-    /// Temperature: below 1 plainer, above 1 wilder; 0 is the same as --greedy
-    #[arg(long, value_name = "X", default_value = "1.0",
-          allow_negative_numbers = true, value_parser = temperature)]
-    temp: f32,
+    /// Temperature: below 1 plainer, above 1 wilder; 0 is the same as --greedy [default: 1.0; 0 for
+    /// the model in the program, which has one answer to each question]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = temperature)]
+    temp: Option<f32>,
     /// Choose among the N likeliest tokens; 0 is all
     #[arg(long, value_name = "N", default_value = "64")]
     top_k: usize,
@@ -51,8 +53,12 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    pub(crate) fn config(&self) -> SamplerConfig {
-        let temperature = if self.greedy { 0.0 } else { self.temp };
+    pub(crate) fn config(&self, model: &Chosen) -> SamplerConfig {
+        let temperature = match (self.greedy, self.temp, model) {
+            (true, ..) | (false, None, Chosen::BuiltIn) => 0.0,
+            (false, Some(given), _) => given,
+            (false, None, Chosen::File(_)) => 1.0,
+        };
         SamplerConfig {
             temperature,
             top_k: self.top_k,

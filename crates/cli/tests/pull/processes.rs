@@ -38,7 +38,7 @@ fn halting() -> (Server, Arc<AtomicBool>) {
 
 /// Whether whoever started the tests lets them ignore Ctrl-C, as shells do in the background.
 fn is_deaf_to_interrupts() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & 2 != 0) // bit 1 is SIGINT
