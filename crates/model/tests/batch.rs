@@ -2,12 +2,11 @@
 
 mod common;
 
-use carat::vision::{Budget, Picture};
 use carat::{
-    Cancel, Embedding, Error, Input, KvType, Model, Sampler, SamplerConfig, Seat, Session,
-    SessionConfig, SessionError, Step, Stop, step,
+    Cancel, Error, Input, KvType, Model, Sampler, SamplerConfig, Seat, Session, SessionConfig,
+    SessionError, Step, Stop, step,
 };
-use common::{bits, config, kit, media_cases, model, seeing_model, tokens};
+use common::{bits, config, embed_case, media_cases, model, read_case, seeing_model, tokens};
 
 /// A session with something to read, and a sampler of its own.
 struct Talk {
@@ -75,23 +74,11 @@ fn sessions_in_one_pass_have_the_bits_they_have_alone() {
 #[test]
 fn media_in_one_pass_have_the_bits_they_have_alone() {
     let model = seeing_model("q8_0");
-    let embed = |session: &mut Session, name: &str| -> Vec<Embedding> {
-        let budget = Budget::try_from(70).expect("a budget");
-        let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-        let clip = carat::audio::Clip::open(kit().join("audio.wav")).expect("a clip");
-        let sound = session.embed_samples(clip.samples()).expect("sound");
-        let image = session.embed_picture(&picture).expect("a picture");
-        match name {
-            "audio" => sound.into_embeddings(),
-            "image" => image.into_embeddings(),
-            _ => [sound, image].map(carat::Medium::into_embeddings).concat(),
-        }
-    };
     let settings = || SessionConfig { prefill_chunk: 20, ..config() };
     let mut together = Vec::new();
     for case in media_cases() {
         let mut talk = Talk::new(&model, settings(), 1);
-        let media = embed(&mut talk.session, case.name);
+        let media = embed_case(&mut talk.session, &case);
         let input = Input::Filled { ids: &case.ids, media: &media };
         talk.session.enqueue(input).expect("room");
         together.push(talk);
@@ -101,9 +88,7 @@ fn media_in_one_pass_have_the_bits_they_have_alone() {
     }
     for (case, talk) in media_cases().into_iter().zip(&mut together) {
         let mut alone = Talk::new(&model, settings(), 1);
-        let media = embed(&mut alone.session, case.name);
-        let input = Input::Filled { ids: &case.ids, media: &media };
-        alone.session.push(input).expect("a push");
+        read_case(&mut alone.session, &case);
         let said = talk.session.len() - case.ids.len();
         for token in alone.session.generate(&mut alone.sampler).take(said) {
             token.expect("a token");

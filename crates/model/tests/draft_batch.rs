@@ -4,11 +4,10 @@ mod common;
 mod drafting;
 mod saved;
 
-use carat::vision::{Budget, Picture};
 use carat::{
     Cancel, DraftConfig, Error, Input, KvType, SamplerConfig, Seat, SessionConfig, Step, step,
 };
-use common::{config, kit, media_cases, model, seeing_model, tokens};
+use common::{config, media_cases, model, read_case, seeing_model, tokens};
 use drafting::{Talk, assert_same, fixed, said, said_by, samplings, scripted};
 use saved::bytes;
 
@@ -107,18 +106,7 @@ fn pictures_and_sound_are_seen_and_heard_by_drafts() {
             let config = SessionConfig { prefill_chunk: 20, ..config() };
             let sampling = samplings(2)[1].clone();
             let read = |talk: &mut Talk| {
-                let budget = Budget::try_from(70).expect("a budget");
-                let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-                let clip = carat::audio::Clip::open(kit().join("audio.wav")).expect("a clip");
-                let sound = talk.session.embed_samples(clip.samples()).expect("sound");
-                let image = talk.session.embed_picture(&picture).expect("a picture");
-                let media = match case.name {
-                    "audio" => sound.into_embeddings(),
-                    "image" => image.into_embeddings(),
-                    _ => [sound, image].map(carat::Medium::into_embeddings).concat(),
-                };
-                let input = Input::Filled { ids: &case.ids, media: &media };
-                talk.session.push(input).expect("a push");
+                read_case(&mut talk.session, &case);
             };
             let mut plain = Talk::new(&model, &config, &sampling);
             read(&mut plain);

@@ -5,14 +5,13 @@ mod common;
 mod naive;
 mod saved;
 
-use carat::vision::{Budget, Picture};
 use carat::{
     Cancel, DraftConfig, Drafts, Error, Input, KvType, Model, OpenOptions, Sampler, SamplerConfig,
     Seat, Session, SessionConfig, Step, Stop, TokenId, step,
 };
 use carat_gguf::{Endian, Gguf, TensorType, Writer};
 use carat_kernels::{Format, dequantize};
-use common::{bits, config, file, kit, media_cases, tokens};
+use common::{bits, config, file, kit, media_cases, read_case, tokens};
 use naive::Shape;
 use naive::drafter::{DraftShape, Layout, bytes as drafter_bytes};
 
@@ -224,18 +223,7 @@ fn pictures_and_sound_are_drafted_after() {
             let mut plain = Talk::new(&without, config(), &sampling);
             let mut talk = Talk::new(&with, drafting(4), &sampling);
             for talk in [&mut plain, &mut talk] {
-                let budget = Budget::try_from(70).expect("a budget");
-                let picture = Picture::open(kit().join("image.png"), budget).expect("a picture");
-                let clip = carat::audio::Clip::open(kit().join("audio.wav")).expect("a clip");
-                let sound = talk.session.embed_samples(clip.samples()).expect("sound");
-                let image = talk.session.embed_picture(&picture).expect("a picture");
-                let media = match case.name {
-                    "audio" => sound.into_embeddings(),
-                    "image" => image.into_embeddings(),
-                    _ => [sound, image].map(carat::Medium::into_embeddings).concat(),
-                };
-                let input = Input::Filled { ids: &case.ids, media: &media };
-                talk.session.push(input).expect("a push");
+                read_case(&mut talk.session, &case);
                 talk.say(14);
             }
             assert!(talk.session.draft_stats().drafted > 0);

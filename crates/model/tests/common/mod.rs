@@ -87,6 +87,28 @@ pub(crate) fn media_cases() -> Vec<Case> {
     cases_named(["image", "audio", "mixed"])
 }
 
+/// The rows of the media of such a case.
+#[cfg(all(feature = "image", feature = "sound"))]
+pub(crate) fn embed_case(session: &mut Session, case: &Case) -> Vec<carat::Embedding> {
+    let budget = carat::vision::Budget::try_from(70).expect("a budget");
+    let picture = carat::vision::Picture::open(kit().join("image.png"), budget).expect("a picture");
+    let clip = carat::audio::Clip::open(kit().join("audio.wav")).expect("a clip");
+    let sound = session.embed_samples(clip.samples()).expect("sound");
+    let image = session.embed_picture(&picture).expect("a picture");
+    match case.name {
+        "audio" => sound.into_embeddings(),
+        "image" => image.into_embeddings(),
+        _ => [sound, image].map(carat::Medium::into_embeddings).concat(),
+    }
+}
+
+/// Reads such a case with its media.
+#[cfg(all(feature = "image", feature = "sound"))]
+pub(crate) fn read_case(session: &mut Session, case: &Case) {
+    let media = embed_case(session, case);
+    session.push(Input::Filled { ids: &case.ids, media: &media }).expect("a push");
+}
+
 fn cases_named<const N: usize>(names: [&'static str; N]) -> Vec<Case> {
     let text = std::fs::read_to_string(kit().join("reference.json")).expect("reference.json");
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
