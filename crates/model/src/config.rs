@@ -14,7 +14,10 @@
 
 pub(crate) mod drafter;
 mod keys;
+mod names;
 mod other;
+
+use std::borrow::Cow;
 
 use carat_gguf::{Gguf, Metadata};
 
@@ -68,8 +71,11 @@ pub struct Config {
     pub rope_sliding: Rope,
     /// RoPE of the full layers.
     pub rope_full: Rope,
-    /// The layers, first to last.
+    /// The layers, first to last. Those without keys and values of their own come last.
     pub layers: Vec<LayerConfig>,
+    /// Length of the vector that each layer has for every token beside the embedding (Gemma 4 E2B
+    /// and E4B); 0 where there is none.
+    pub per_layer: usize,
     /// Keys of the architecture that were not read and are not known, with their prefix.
     pub ignored_keys: Vec<String>,
 }
@@ -88,6 +94,20 @@ pub struct LayerConfig {
     pub head_dim: usize,
     /// Length of the feed-forward hidden vector.
     pub ffn: usize,
+    /// Whose keys and values its attention reads.
+    pub kv: KvSource,
+}
+
+/// Whose keys and values the attention of a layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum KvSource {
+    /// The layer's own.
+    Own,
+    /// Those of this layer, counted from 0: the last one of the same kind that has its own
+    /// (Gemma 4 E2B and E4B).
+    Of(usize),
 }
 
 /// Rotary position embedding of one kind of layer.
@@ -134,12 +154,36 @@ impl Config {
         Ok(Self { ignored_keys: keys.ignored()?, ..config })
     }
 
+    /// What people call the model, such as `Gemma 4 E4B`; of a size that is not known the name of
+    /// the family alone.
+    pub fn name(&self) -> Cow<'static, str> {
+        names::of(self)
+    }
+
     /// RoPE of a kind of layer.
     pub(crate) fn rope(&self, kind: LayerKind) -> Rope {
         match kind {
             LayerKind::Sliding => self.rope_sliding,
             LayerKind::Full => self.rope_full,
         }
+    }
+
+    /// The layers with keys and values of their own, which are the first ones.
+    pub(crate) fn own_layers(&self) -> &[LayerConfig] {
+        let own = self.layers.iter().take_while(|layer| layer.kv == KvSource::Own);
+        &self.layers[..own.count()]
+    }
+
+    /// Whether the tokens of a picture see each other on sliding layers: not in the E series, where
+    /// they are read as words are (transformers, `use_bidirectional_attention` of
+    /// `Gemma4TextConfig`).
+    pub(crate) fn pictures_see_themselves(&self) -> bool {
+        self.per_layer == 0
+    }
+
+    /// Length of the vectors that all layers have for a token.
+    pub(crate) fn per_layer_len(&self) -> usize {
+        self.layers.len() * self.per_layer
     }
 
     /// Whether values pass an RMSNorm and layers end with a scale (Gemma 4).
@@ -167,11 +211,10 @@ impl LayerConfig {
 
 fn gemma4(keys: &Keys<'_>) -> Result<Config> {
     let count = keys.uint("block_count", LAYERS_MAX)?;
-    for key in ["attention.shared_kv_layers", "embedding_length_per_layer_input", "expert_count"] {
-        match keys.opt_uint(key)? {
-            None | Some(0) => {}
-            Some(found) => return Err(other::gemma4_of_another_kind(count, key, found)),
-        }
+    let key = "expert_count";
+    match keys.opt_uint(key)? {
+        None | Some(0) => {}
+        Some(found) => return Err(other::gemma4_of_another_kind(count, key, found)),
     }
     let pattern = "attention.sliding_window_pattern";
     let kinds = keys.pattern(pattern, count)?.ok_or_else(|| keys.missing(pattern))?;
@@ -181,6 +224,7 @@ fn gemma4(keys: &Keys<'_>) -> Result<Config> {
         LayerKind::Sliding => sliding_dim,
         LayerKind::Full => full_dim,
     })?;
+    let layers = keys.shared_kv(layers)?;
     keys.no_attention_cap()?;
     keys.no_scaling()?;
     let sliding_base = keys.opt_positive("rope.freq_base_swa")?.unwrap_or(SLIDING_BASE);
@@ -196,6 +240,7 @@ fn gemma4(keys: &Keys<'_>) -> Result<Config> {
         rope_sliding: keys.rope(sliding_base, "rope.dimension_count_swa", sliding_dim)?,
         rope_full: keys.rope(keys.positive("rope.freq_base")?, "rope.dimension_count", full_dim)?,
         layers,
+        per_layer: keys.per_layer_input()?,
         ignored_keys: Vec::new(),
     })
 }
@@ -247,6 +292,7 @@ fn gemma3(keys: &Keys<'_>) -> Result<Config> {
         rope_sliding: Rope { base: sliding_base, pairs, divisor: 1.0 },
         rope_full: Rope { base: base.or(global).unwrap_or(FULL_BASE), pairs, divisor },
         layers,
+        per_layer: 0,
         ignored_keys: Vec::new(),
     })
 }
@@ -302,6 +348,7 @@ const NORM_EPS: f32 = 1e-6;
 const LAYERS_MAX: usize = 1 << 12;
 const HEADS_MAX: usize = 1 << 12;
 const WIDTH_MAX: usize = 1 << 24;
+const PER_LAYER_MAX: usize = 1 << 14;
 
 /// Positions are exact in f32 up to here.
 const CONTEXT_MAX: usize = 1 << 24;

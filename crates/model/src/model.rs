@@ -101,7 +101,9 @@ impl Model {
     /// Opens a GGUF file, or the first part of a split one.
     ///
     /// The weights are repacked for the kernels, piece by piece: memory never holds more than the
-    /// model and a few pieces of the file, which is not needed afterwards.
+    /// model and a few pieces of the file. That is not needed afterwards, but for the per-layer
+    /// embeddings of Gemma 4 E2B and E4B: half of such a file stays on the disk, and every token
+    /// reads a row of it. Once somebody has written to that file, sessions end with an error.
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, or holds a model that is not supported.
@@ -165,7 +167,8 @@ impl Model {
         let drafting = drafter.as_ref().map_or(0, |drafter| drafter.shape.bytes);
         check_memory(bytes + tokenizer.bytes() as u64 + sensed + drafting, most)?;
         let OpenOptions { cache, verify_cache, .. } = options;
-        let loading = Loading { pool: &pool, progress, cache, verify_cache };
+        let memory = origin.memory_bytes();
+        let loading = Loading { pool: &pool, progress, cache, verify_cache, memory };
         let Loaded { weights, identity, cache_refused } = Weights::load(gguf, &config, loading)?;
 
         let frequencies = |kind, divisors| {
@@ -241,6 +244,11 @@ impl Model {
     pub fn bytes(&self) -> u64 {
         let sensed = self.projector_shape().map_or(0, |projector| projector.bytes);
         self.shared.bytes + sensed + self.drafter_shape().map_or(0, |drafter| drafter.bytes)
+    }
+
+    /// Bytes of the weights that are read from the file row by row, and never in memory.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        self.shared.weights.per_layer.as_ref().map_or(0, |per_layer| per_layer.table.bytes())
     }
 
     /// Bytes of the weights without those of projector and drafter.

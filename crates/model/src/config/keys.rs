@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use carat_gguf::{Metadata, Value};
 
 use super::{
-    GROUP_MAX, HEAD_DIM_MAX, HEADS_MAX, LAYERS_MAX, LayerConfig, LayerKind, Result, Rope, WIDTH_MAX,
+    GROUP_MAX, HEAD_DIM_MAX, HEADS_MAX, KvSource, LAYERS_MAX, LayerConfig, LayerKind,
+    PER_LAYER_MAX, Result, Rope, WIDTH_MAX,
 };
 use crate::model_file::ModelFileError;
 
@@ -283,9 +284,50 @@ impl<'a> Keys<'a> {
                 let wanted = format!("at most {most} for head_count_kv {kv_heads} in layer {i}");
                 return self.wrong(name, heads, wanted);
             }
-            Ok(LayerConfig { kind, heads, kv_heads, head_dim: head_dim(kind), ffn: ffn[i] })
+            let (head_dim, ffn) = (head_dim(kind), ffn[i]);
+            Ok(LayerConfig { kind, heads, kv_heads, head_dim, ffn, kv: KvSource::Own })
         };
         (0..kinds.len()).map(layer).collect()
+    }
+
+    /// The layers, of which so many at the end as the file says read the keys and values of the
+    /// last one of their kind before them.
+    pub(super) fn shared_kv(&self, mut layers: Vec<LayerConfig>) -> Result<Vec<LayerConfig>> {
+        let (name, count) = ("attention.shared_kv_layers", layers.len());
+        let shared = self.opt_uint(name)?.unwrap_or(0);
+        let Some(own) = usize::try_from(shared).ok().and_then(|shared| count.checked_sub(shared))
+        else {
+            return self.wrong(name, shared, format!("at most {count}, the number of layers,"));
+        };
+        let (own, others) = layers.split_at_mut(own);
+        for (i, layer) in others.iter_mut().enumerate() {
+            let at = own.len() + i;
+            let Some(source) = own.iter().rposition(|own| own.kind == layer.kind) else {
+                let kind = match layer.kind {
+                    LayerKind::Sliding => "sliding",
+                    LayerKind::Full => "full",
+                };
+                let wanted = format!("a {kind} layer with keys of its own before layer {at}");
+                return self.wrong(name, shared, wanted);
+            };
+            let heads = own[source].kv_heads;
+            if layer.kv_heads != heads {
+                let found = format!("{} in layer {at}", layer.kv_heads);
+                let wanted = format!("{heads}, as in layer {source} whose keys it reads,");
+                return self.wrong("attention.head_count_kv", found, wanted);
+            }
+            layer.kv = KvSource::Of(source);
+        }
+        Ok(layers)
+    }
+
+    /// The length of the vector that each layer has for a token; 0 for none.
+    pub(super) fn per_layer_input(&self) -> Result<usize> {
+        let name = "embedding_length_per_layer_input";
+        match self.opt_uint(name)? {
+            None | Some(0) => Ok(0),
+            Some(found) => self.in_range(name, found, PER_LAYER_MAX),
+        }
     }
 
     /// The keys that were not read and that nothing is known of.

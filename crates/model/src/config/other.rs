@@ -76,13 +76,10 @@ fn drafts_otherwise(architecture: &str) -> bool {
 
 /// The error for a Gemma 4 whose layers have what the 12B's do not: `key`, which is `found`.
 pub(super) fn gemma4_of_another_kind(layers: usize, key: &str, found: u64) -> ModelFileError {
-    // Known by their number of layers, as in llama.cpp (`LLM_ARCH_GEMMA4`).
-    let name = match (layers, key) {
-        (35, _) => "Gemma 4 E2B",
-        (42, _) => "Gemma 4 E4B",
-        (30, _) => "Gemma 4 26B-A4B",
-        (_, "expert_count") => "a Gemma 4 with a mixture of experts, such as the 26B-A4B",
-        _ => "a Gemma 4 of the E series, such as E2B or E4B",
+    // Known by its number of layers, as in llama.cpp (`LLM_ARCH_GEMMA4`).
+    let name = match layers {
+        30 => "Gemma 4 26B-A4B",
+        _ => "a Gemma 4 with a mixture of experts, such as the 26B-A4B",
     };
     let problem = format!("this version does not run (gemma4.{key} is {found})");
     file(name, &problem, "use a dense Gemma 4, such as the 12B")

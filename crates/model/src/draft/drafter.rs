@@ -25,7 +25,7 @@ pub(crate) struct Drafter {
     /// RoPE frequencies, `head_dim / 2` each.
     frequencies_sliding: Vec<f32>,
     frequencies_full: Vec<f32>,
-    /// The model's last sliding and last full layer.
+    /// The model's last sliding and last full layer of those with keys of their own.
     source_sliding: usize,
     source_full: usize,
     pub(crate) shape: DrafterShape,
@@ -122,7 +122,8 @@ impl Drafter {
             rope::frequencies(config.rope(kind), dim, divisors)
         };
         // A kind that the model does not have is none that a layer of a fitting drafter has.
-        let last = |kind| target_config.layers.iter().rposition(|l| l.kind == kind).unwrap_or(0);
+        let own = target_config.own_layers();
+        let last = |kind| own.iter().rposition(|l| l.kind == kind).unwrap_or(0);
         Ok(Self {
             frequencies_sliding: frequencies(LayerKind::Sliding, None),
             frequencies_full: frequencies(LayerKind::Full, weights.rope_divisors.as_deref()),

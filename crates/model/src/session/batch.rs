@@ -103,8 +103,8 @@ pub fn step(seats: &mut [Seat<'_>], cancel: &Cancel) -> Result<Vec<Result<Step>>
 ///
 /// # Errors
 /// For all: [`Error::Cancelled`] once `cancel` is set (handles of the sessions are not looked at),
-/// [`SessionError::OtherEngine`] if they do not share their threads, or no memory. All sessions are
-/// then as they were. For one, in its place: logits that are no numbers; it is as it was, too.
+/// [`SessionError::OtherEngine`] if they do not share their threads, no memory, or a model file that
+/// was changed and of which rows are read. All sessions are then as they were. For one, in its place: logits that are no numbers; it is as it was, too.
 pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Result<Progress>>> {
     let Some(first) = sessions.first() else { return Ok(Vec::new()) };
     let (engine, model) = (Arc::clone(&first.engine), first.model.clone());
@@ -133,7 +133,8 @@ pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Re
         let mut streams: Vec<_> = streams
             .map(|(session, share)| session.stream(*share, None, *share == session.pending()))
             .collect();
-        text::forward(&model, pool, &mut streams, frame).map_err(cancelled)?;
+        let passed = text::forward(&model, pool, &mut streams, frame);
+        passed.map_err(|stopped| stopped.after(0, total))?;
         seconds = begun.elapsed().as_secs_f64();
         are_kept.extend(streams.iter().map(Stream::is_kept));
     }

@@ -83,6 +83,9 @@ pub struct Memory {
     /// Scratch memory, logits, tokens and drafts; with a projector that sees, for the longest
     /// picture, which is counted too.
     pub scratch: u64,
+    /// Weights that stay in the model's file, of which each token reads one row: the per-layer
+    /// embeddings of Gemma 4 E2B and E4B. They take no memory and are no part of the total.
+    pub on_disk: u64,
 }
 
 impl Memory {
@@ -109,6 +112,7 @@ impl Memory {
             projector: projector.map_or(0, |projector| projector.bytes),
             drafter: model.drafter_shape().map_or(0, |drafter| drafter.bytes),
             tokenizer: (model.tokenizer().bytes() + model.template_bytes()) as u64,
+            on_disk: model.bytes_on_disk(),
             kv: kv_bytes(model.config(), limits, marks),
             scratch: work_space(
                 model.config(),
@@ -131,6 +135,7 @@ impl Memory {
 pub struct MemoryPlan {
     config: Config,
     weights: u64,
+    on_disk: u64,
     tokenizer: u64,
     turning_pairs: Option<usize>,
     projector: Option<ProjectorShape>,
@@ -147,6 +152,7 @@ impl MemoryPlan {
         let template = template_bytes(gguf)?;
         Ok(Self {
             weights: weights::check(gguf, &config)?,
+            on_disk: weights::table_bytes(gguf, &config),
             turning_pairs: weights::turning_pairs(gguf, &config)?,
             tokenizer: (Tokenizer::from_gguf(gguf)?.bytes() + template) as u64,
             projector: None,
@@ -184,6 +190,7 @@ impl MemoryPlan {
             projector: self.projector.map_or(0, |projector| projector.bytes),
             drafter: self.drafter.as_ref().map_or(0, |drafter| drafter.bytes),
             tokenizer: self.tokenizer,
+            on_disk: self.on_disk,
             kv: kv_bytes(&self.config, limits, session.marks),
             scratch: work_space(&self.config, parts, limits, chunk),
         })
@@ -226,8 +233,11 @@ pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize, draft: Draf
 
 fn scratch_of(config: &Config, parts: Parts<'_>, limits: KvLimits, chunk: usize) -> Need {
     let Parts { projector, drafter, draft } = parts;
-    // A picture is one pass, however long it is.
-    let image = longest_picture(projector, limits);
+    // A picture whose tokens see each other is one pass, however long it is.
+    let image = match config.pictures_see_themselves() {
+        true => longest_picture(projector, limits),
+        false => 0,
+    };
     let projector = projector.unwrap_or_default();
     let text = text::need(config, limits, chunk.max(image), draft.most);
     let seen = projector.vision.map_or(Need::default(), Vision::need);

@@ -19,7 +19,7 @@
 //! 136  u32        W, the window of sliding layers
 //! 140  u32        pairs of a full layer's key that turn, where the others are not stored; 0 where
 //!                 keys are whole
-//! 144  u32        number of layers
+//! 144  u32        number of layers with keys and values of their own
 //! 148  zeros
 //! 152  u64        bytes of the caller's own section; 0 where there is none
 //! 160  u64 × 5    bytes of the five sections without their hashes
@@ -338,8 +338,10 @@ impl Session {
         }
         let at = start as usize..end as usize;
         let is_pending = at.end > cached;
-        // A picture is evaluated as a whole, and in memory that was reserved for the longest one.
-        let is_possible = !is_image || !is_pending || at.start >= cached && at.len() <= TOKENS_MAX;
+        // A picture whose tokens see each other is evaluated as a whole, and in memory that was
+        // reserved for the longest one.
+        let is_whole = is_image && self.model.config().pictures_see_themselves();
+        let is_possible = !is_whole || !is_pending || at.start >= cached && at.len() <= TOKENS_MAX;
         let soft = self.soft(is_image).ok_or_else(|| input.damaged())?;
         let is_soft = self.tokens[at.clone()].iter().all(|id| *id == soft);
         if !is_possible || !is_soft || is_pending != (has_rows == 1) {

@@ -17,7 +17,7 @@ use crate::TokenId;
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::sampler::not_finite;
-use crate::text::{self, Stream};
+use crate::text::{self, PassError, Stream};
 
 /// Why an evaluation ended before all tokens were evaluated.
 enum Ended {
@@ -73,7 +73,7 @@ impl Session {
             self.pass(tokens, Some(&mut x), false).map_err(&cancelled)?;
             for x in x.chunks(GROUP_COLUMNS * hidden) {
                 let rows = &mut rows[..x.len() / hidden * vocab];
-                if !self.logits_of(x, rows).map_err(&cancelled)? {
+                if !self.logits_of(x, rows).map_err(|stopped| cancelled(stopped.into()))? {
                     return Err(Ended::Error(not_finite(rows, vocab).into()));
                 }
                 for row in rows.chunks_exact(vocab) {
@@ -179,10 +179,10 @@ impl Session {
         Ok(())
     }
 
-    /// The error of an evaluation of `total` tokens that is cancelled now.
-    fn cancelled(&self, first: usize, total: usize) -> impl Fn(Cancelled) -> Ended + use<> {
+    /// The error of an evaluation of `total` tokens that is cancelled now, or fails.
+    fn cancelled(&self, first: usize, total: usize) -> impl Fn(PassError) -> Ended + use<> {
         let (done, total) = ((self.kv.len() - first) as u64, total as u64);
-        move |Cancelled| Ended::Error(Error::Cancelled { done, total })
+        move |stopped| Ended::Error(stopped.after(done, total))
     }
 
     /// Ends an evaluation of tokens that were appended to `before` others: what was not evaluated
@@ -196,11 +196,14 @@ impl Session {
         }
     }
 
-    /// Tokens of the next pass, if it may have `most`: never a part of a picture, whose tokens see
+    /// Tokens of the next pass, if it may have `most`: never a part of a picture whose tokens see
     /// each other, so that a picture may make them more.
     pub(super) fn pass_tokens(&self, most: usize) -> usize {
         let start = self.kv.len();
         let end = (start + most).min(self.tokens.len());
+        if !self.model.config().pictures_see_themselves() {
+            return end - start;
+        }
         let cut =
             |placed: &&Placed| placed.is_image && placed.at.start < end && end < placed.at.end;
         match self.media.iter().find(cut) {
@@ -217,7 +220,7 @@ impl Session {
         tokens: usize,
         mut rows: Option<&mut [f32]>,
         with_logits: bool,
-    ) -> Result<bool, Cancelled> {
+    ) -> Result<bool, PassError> {
         let (engine, model) = (Arc::clone(&self.engine), self.model.clone());
         let mut turn = engine.turn(&self.cancel)?;
         let (pool, frame) = turn.parts();

@@ -5,12 +5,14 @@
 //! h = Wo · softmax(scale · q kᵀ) v         (no RMSNorm on v in Gemma 3)
 //! ```
 //!
+//! A layer without keys of its own attends with its queries alone to those of an earlier layer.
+//!
 //! Between the products with weights, [`softmax`] goes over the keys.
 
 mod softmax;
 
 use crate::arena::{Frame, Need};
-use crate::config::{Config, LayerConfig, LayerKind};
+use crate::config::{Config, KvSource, LayerConfig, LayerKind};
 use crate::pool::{Activations, Pool, Product};
 use crate::weights::Layer;
 
@@ -22,12 +24,13 @@ use super::{Pass, Share, Stream, Tables, rows_mut};
 pub(super) fn need(config: &Config, layer: &LayerConfig, shares: &[Share]) -> Need {
     let tokens = shares.iter().map(|share| share.tokens).sum();
     let query = Need::of::<f32>(tokens * layer.query_len());
-    let key = Need::of::<f32>(tokens * layer.key_len());
+    let own = layer.kv == KvSource::Own;
+    let key = Need::of::<f32>(if own { tokens * layer.key_len() } else { 0 });
     let inputs = Activations::need(config.hidden, tokens);
     let stream = |share: &Share| {
         let staged = match layer.kind {
-            LayerKind::Sliding => 0, // the pass has room for these
-            LayerKind::Full => share.tokens * position_bytes(layer, share.limits),
+            LayerKind::Full if own => share.tokens * position_bytes(layer, share.limits),
+            _ => 0, // the pass has room for these
         };
         let softmax = softmax::need(config, layer, share.limits.context, share.tokens);
         Need::of::<u8>(staged).and(softmax)
@@ -40,30 +43,34 @@ pub(super) fn need(config: &Config, layer: &LayerConfig, shares: &[Share]) -> Ne
 /// Replaces normed rows `h`, `[tokens, hidden]`, by the output of attention in layer `i`.
 ///
 /// Keys and values of a sliding layer are left in `staged`; those of a full layer go to the caches,
-/// beyond the positions that count so far.
+/// beyond the positions that count so far. There layers without their own find them.
 pub(super) fn attention(
     pass: &Pass<'_>,
-    weights: &Layer,
+    layers: &[Layer],
     i: usize,
     streams: &mut [Stream<'_>],
     staged: &mut [u8],
     h: &mut [f32],
     mut frame: Frame<'_>,
 ) {
-    let (pool, config) = (pass.pool, &pass.config.layers[i]);
+    let (pool, config, weights) = (pass.pool, &pass.config.layers[i], &layers[i]);
     let tokens = h.len() / pass.config.hidden;
-    let (query_len, key_len, head_dim) = (config.query_len(), config.key_len(), config.head_dim);
+    let (query_len, head_dim) = (config.query_len(), config.head_dim);
+    let own = config.kv == KvSource::Own;
+    let key_len = if own { config.key_len() } else { 0 };
     let q = frame.take(tokens * query_len); // [tokens, heads, head_dim]
     let k = frame.take(tokens * key_len); // [tokens, kv_heads, head_dim]
     let v = frame.take(tokens * key_len); // [tokens, kv_heads, head_dim]
     project(pass, weights, h, [&mut *q, &mut *k, &mut *v], frame.nested());
 
     // The raw projection of keys has been copied to v where v has none of its own: k comes last.
-    if pass.config.is_gemma4() {
+    if own && pass.config.is_gemma4() {
         norm_heads(pass, v, key_len, head_dim, None);
     }
     norm_heads(pass, q, query_len, head_dim, Some((config.kind, &weights.q_norm)));
-    norm_heads(pass, k, key_len, head_dim, Some((config.kind, &weights.k_norm)));
+    if own {
+        norm_heads(pass, k, key_len, head_dim, Some((config.kind, &weights.k_norm)));
+    }
 
     let attended = frame.take(tokens * query_len); // [tokens, heads, head_dim]
     for stream in streams {
@@ -72,17 +79,17 @@ pub(super) fn attention(
         let q = &q[rows.start * query_len..rows.end * query_len];
         let out = rows_mut(attended, query_len, rows);
         let staged = &mut staged[stream.staged.clone()];
-        of_stream(pass, weights, i, stream, staged, [q, k, v], out, frame.nested());
+        of_stream(pass, layers, i, stream, staged, [q, k, v], out, frame.nested());
     }
     let attended = Activations::new(pool, attended, query_len, &mut frame);
     pool.matmul(&attended, [Product { weights: weights.attn_output.view(), out: h }]);
 }
 
 /// Attention of one stream, from its queries, keys and values to `out`, which is shaped like its
-/// queries.
+/// queries. Keys and values are empty where the layer has none of its own.
 fn of_stream(
     pass: &Pass<'_>,
-    weights: &Layer,
+    layers: &[Layer],
     i: usize,
     stream: &mut Stream<'_>,
     staged: &mut [u8],
@@ -90,21 +97,30 @@ fn of_stream(
     out: &mut [f32],
     mut frame: Frame<'_>,
 ) {
-    let (pool, config, span) = (pass.pool, &pass.config.layers[i], stream.span());
-    let kv = stream.kv.layer(i);
-    let staged = match config.kind {
-        LayerKind::Sliding => &mut staged[kv.staged_at(span.tokens)],
-        LayerKind::Full => frame.take(span.tokens * kv.token_bytes()),
+    let (pool, config, span) = (pass.pool, &pass.config.layers[i], stream.span(pass.config));
+    let (start, tokens) = (stream.kv.len(), stream.tokens());
+    let source = match config.kv {
+        KvSource::Own => i,
+        KvSource::Of(source) => source,
+    };
+    let own = source == i;
+    let kv = stream.kv.layer(source);
+    let (staged, first): (&mut [u8], _) = match config.kind {
+        LayerKind::Sliding => (&mut staged[kv.staged_at(tokens)], start),
+        LayerKind::Full if own => (frame.take(tokens * kv.token_bytes()), start),
+        LayerKind::Full => (&mut [], start + tokens), // the cache has them
     }; // [tokens, 2, kv_heads, vector]
-    let key_len = config.key_len();
-    pool.chunks(staged, kv.token_bytes(), |t, staged| {
-        let range = t * key_len..(t + 1) * key_len;
-        kv.stage(&k[range.clone()], &v[range], staged);
-    });
-    let view = kv.view(staged, span.start, &weights.k_norm, pool.isa());
+    if own {
+        let key_len = config.key_len();
+        pool.chunks(staged, kv.token_bytes(), |t, staged| {
+            let range = t * key_len..(t + 1) * key_len;
+            kv.stage(&k[range.clone()], &v[range], staged);
+        });
+    }
+    let view = kv.view(staged, first, &layers[source].k_norm, pool.isa());
     softmax::softmax(pass, config, span, view, q, out, frame);
-    if config.kind == LayerKind::Full {
-        stream.kv.layer_mut(i).commit(staged, span.start);
+    if own && config.kind == LayerKind::Full {
+        stream.kv.layer_mut(i).commit(staged, start);
     }
 }
 
@@ -136,7 +152,8 @@ impl LookBack<'_> {
         if at == 0 || (layer.kind == LayerKind::Sliding && config.window == 1) {
             return out.fill(0.0);
         }
-        let pass = Pass { config, pool, sliding: Tables::default(), full: Tables::default() };
+        let (sliding, full) = (Tables::default(), Tables::default());
+        let pass = Pass { config, pool, sliding, full, per_layer: &mut [] };
         let view = kv.layer(source).view(&[], at, key_norm, pool.isa());
         softmax::softmax(&pass, layer, Span::looking_at(kv), view, q, out, frame);
     }
@@ -151,15 +168,16 @@ fn project(
 ) {
     let h = Activations::new(pass.pool, h, pass.config.hidden, &mut frame);
     let q = Product { weights: weights.q.view(), out: q };
-    match &weights.v {
-        Some(weights_v) => {
-            let k = Product { weights: weights.k.view(), out: k };
+    match (&weights.k, &weights.v) {
+        (Some(weights_k), Some(weights_v)) => {
+            let k = Product { weights: weights_k.view(), out: k };
             pass.pool.matmul(&h, [q, k, Product { weights: weights_v.view(), out: v }]);
         }
-        None => {
-            pass.pool.matmul(&h, [q, Product { weights: weights.k.view(), out: k }]);
+        (Some(weights_k), None) => {
+            pass.pool.matmul(&h, [q, Product { weights: weights_k.view(), out: k }]);
             v.copy_from_slice(k);
         }
+        (None, _) => pass.pool.matmul(&h, [q]),
     }
 }
 

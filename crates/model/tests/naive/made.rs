@@ -76,8 +76,8 @@ fn metadata(shape: &Shape, dialect: Dialect) -> Writer<'static> {
             .metadata(key("attention.key_length_swa"), u32(sliding.head_dim))
             .metadata(key("attention.value_length_swa"), u32(sliding.head_dim))
             .metadata(key("attention.sliding_window_pattern"), shape.sliding.clone())
-            .metadata(key("attention.shared_kv_layers"), 0u32)
-            .metadata(key("embedding_length_per_layer_input"), 0u32)
+            .metadata(key("attention.shared_kv_layers"), u32(shape.shared))
+            .metadata(key("embedding_length_per_layer_input"), u32(shape.per_layer))
             .metadata(key("rope.freq_base_swa"), sliding.base as f32)
             .metadata(key("rope.dimension_count"), u32(full.head_dim))
             .metadata(key("rope.dimension_count_swa"), u32(sliding.head_dim))
@@ -126,6 +126,16 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
     let vocab = 512;
     w = matrix(w, &mut random, shape.format, "token_embd.weight", shape.hidden, vocab);
     w = vector(w, &mut random, "output_norm.weight", shape.hidden);
+    if shape.per_layer > 0 {
+        let (len, all) = (shape.per_layer, shape.per_layer * layers);
+        for (name, cols, rows) in
+            [("per_layer_token_embd", all, vocab), ("per_layer_model_proj", shape.hidden, all)]
+        {
+            let name = format!("{name}.weight");
+            w = matrix(w, &mut random, shape.format, &name, cols, rows);
+        }
+        w = vector(w, &mut random, "per_layer_proj_norm.weight", len);
+    }
     if shape.gemma4 {
         w = divisors(w, full);
     }
@@ -133,11 +143,15 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
         let kind = shape.kind(i);
         let (q, k) = (shape.heads * kind.head_dim, kind.kv_heads * kind.head_dim);
         let hidden = shape.hidden;
-        let own_v = shape.sliding[i] || !shape.share_k;
+        let own_k = i < shape.own();
+        let own_v = own_k && (shape.sliding[i] || !shape.share_k);
+        let step = if shape.per_layer > 0 { hidden } else { 0 };
         for (name, cols, rows) in [
             ("attn_q", hidden, q),
-            ("attn_k", hidden, k),
+            ("attn_k", hidden, if own_k { k } else { 0 }),
             ("attn_v", hidden, if own_v { k } else { 0 }),
+            ("inp_gate", hidden, shape.per_layer),
+            ("proj", shape.per_layer, step),
             ("attn_output", q, hidden),
             ("ffn_gate", hidden, shape.ffn[i]),
             ("ffn_up", hidden, shape.ffn[i]),
@@ -150,7 +164,9 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
         }
         let norms = ["attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"];
         let mut vectors: Vec<_> = norms.map(|name| (name, hidden)).into();
-        vectors.extend([("attn_q_norm", kind.head_dim), ("attn_k_norm", kind.head_dim)]);
+        vectors.push(("attn_q_norm", kind.head_dim));
+        vectors.extend(own_k.then_some(("attn_k_norm", kind.head_dim)));
+        vectors.extend((step > 0).then_some(("post_norm", hidden)));
         vectors.extend(shape.gemma4.then_some(("layer_output_scale", 1)));
         for (name, len) in vectors {
             w = vector(w, &mut random, &format!("blk.{i}.{name}.weight"), len);
