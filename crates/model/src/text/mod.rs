@@ -5,8 +5,8 @@
 //! from the caller's frame, and room in the cache was reserved before.
 //!
 //! In models whose last layers read keys and values of earlier ones, only the rows that somebody
-//! wants go through these layers: those that logits are made of, and those that the caller asked
-//! for. Rows do not depend on each other there, so their bits are the same.
+//! wants go on once the last keys are made: those that logits are made of, and those that the
+//! caller asked for. Rows do not depend on each other from there on, so their bits are the same.
 
 mod attention;
 pub(crate) mod feed_forward;
@@ -82,19 +82,21 @@ pub(crate) fn need(config: &Config, limits: KvLimits, tokens: usize, guessed: us
 /// Scratch for a pass of streams.
 pub(crate) fn pass_need(config: &Config, shares: &[Share]) -> Need {
     let tokens: usize = shares.iter().map(|share| share.tokens).sum();
-    let of_rows = |l: &LayerConfig, shares: &[Share]| {
+    let of_rows = |l: &LayerConfig, own, shares: &[Share]| {
         let rows = shares.iter().map(|share| share.tokens).sum();
-        let step = per_layer::need(config, rows);
-        attention::need(config, l, shares).or(feed_forward::need(config, l, rows)).or(step)
+        let attention = attention::need(config, l, own, shares);
+        attention.or(feed_forward::need(config, l, rows)).or(per_layer::need(config, rows))
     };
-    // The rows that last layers get at least, and at most if the caller asks for all.
-    let last: Vec<Share> =
+    // What is left once rows were dropped, at least.
+    let left: Vec<Share> =
         shares.iter().map(|share| Share { tokens: 1 + share.guessed, ..*share }).collect();
-    let layer = |l: &LayerConfig| match l.kv {
-        KvSource::Own => of_rows(l, shares),
-        KvSource::Of(_) => of_rows(l, shares).or(of_rows(l, &last)),
+    let own = config.own_layers().len();
+    let layer = |(i, l): (usize, &LayerConfig)| {
+        let all = of_rows(l, i < own, shares);
+        let drops = own < config.layers.len() && i + 1 >= own;
+        if drops { all.or(of_rows(l, false, &left)) } else { all }
     };
-    let layers = config.layers.iter().map(layer).fold(Need::default(), Need::or);
+    let layers = config.layers.iter().enumerate().map(layer).fold(Need::default(), Need::or);
     let tables = [LayerKind::Sliding, LayerKind::Full].map(|kind| {
         let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
         let table = Need::of::<f32>(tokens * dim / 2);
@@ -150,13 +152,22 @@ pub(crate) fn forward(
     let staged = frame.take(staged);
     let per_layer = frame.take(tokens * config.per_layer_len()); // [tokens, layers, per_layer]
     per_layer::inputs(model, pool, streams, x, per_layer, frame.nested())?;
-    let mut pass = Pass { config, pool, sliding, full, per_layer };
+    let mut pass = Pass { config, pool, sliding, full, per_layer, has_keys: false };
     let own = config.own_layers().len();
-    for i in 0..own {
+    let has_unwanted = |stream: &Stream<'_>| stream.has_unwanted(config.hidden);
+    let drops = own < layers.len() && streams.iter().any(has_unwanted);
+    let whole = if drops { own - 1 } else { layers.len() };
+    for i in 0..whole {
         layer(&pass, layers, i, streams, staged, x, frame.nested());
     }
-    let x = if own < layers.len() { pass.keep_wanted(streams, x) } else { x };
-    for i in own..layers.len() {
+    let x = match drops {
+        true => {
+            keys(&pass, &layers[whole], whole, streams, staged, x, frame.nested());
+            pass.keep_wanted(streams, x)
+        }
+        false => x,
+    };
+    for i in whole..layers.len() {
         layer(&pass, layers, i, streams, staged, x, frame.nested());
     }
     last_logits(model, pool, streams, x, frame);
@@ -271,6 +282,8 @@ struct Pass<'a> {
     /// The vectors that each layer has for a token, `[tokens, layers, per_layer]`; empty where the
     /// architecture has none.
     per_layer: &'a mut [f32],
+    /// Whether all keys and values are made, and layers attend to those that are there.
+    has_keys: bool,
 }
 
 /// Cosines and sines of RoPE, `[tokens][half]`.
@@ -333,11 +346,32 @@ fn layer(
     }
 }
 
+/// Makes the keys and values of layer `i` and leaves the rest of the layer for later.
+fn keys(
+    pass: &Pass<'_>,
+    weights: &Layer,
+    i: usize,
+    streams: &mut [Stream<'_>],
+    staged: &mut [u8],
+    x: &[f32], // [tokens, hidden]
+    mut frame: Frame<'_>,
+) {
+    let h = frame.take(x.len()); // [tokens, hidden]
+    pass.norm(h, x, &weights.attn_norm);
+    attention::keys(pass, weights, i, streams, staged, h, frame);
+}
+
 impl Pass<'_> {
+    /// Whether layer `i` makes keys and values in this part of the pass.
+    fn makes_keys(&self, i: usize) -> bool {
+        self.config.layers[i].kv == KvSource::Own && !self.has_keys
+    }
+
     /// Moves the rows that somebody wants to the front of `x`, `[tokens, hidden]`, with all that
     /// belongs to them, and returns them.
     fn keep_wanted<'x>(&mut self, streams: &mut [Stream<'_>], x: &'x mut [f32]) -> &'x mut [f32] {
         let (hidden, per_layer) = (self.config.hidden, self.config.per_layer_len());
+        self.has_keys = true;
         let mut row = 0;
         for stream in streams {
             let kept = stream.keep_wanted(hidden, row);

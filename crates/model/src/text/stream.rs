@@ -114,11 +114,21 @@ impl<'a> Stream<'a> {
         if is_medium { PADDING } else { self.id(t) }
     }
 
-    /// Drops the rows that nobody wants any more: keeps those of the last tokens which `rows`
-    /// receives, the one that logits are made of, and those of guessed tokens. Says which rows of
-    /// the pass these are, which are moved to `row` then.
+    /// The tokens, without guessed ones, whose rows after the last layer are wanted: the last ones,
+    /// which `rows` receives, and the one that logits are made of.
+    fn wanted_rows(&self, hidden: usize) -> usize {
+        (self.rows.len() / hidden).max(1).min(self.ids.len())
+    }
+
+    /// Whether there are rows that nobody wants after the last layer.
+    pub(super) fn has_unwanted(&self, hidden: usize) -> bool {
+        self.wanted_rows(hidden) < self.ids.len()
+    }
+
+    /// Drops the rows that nobody wants. Says which rows of the pass are kept; they are moved to
+    /// `row` then.
     pub(super) fn keep_wanted(&mut self, hidden: usize, row: usize) -> Range<usize> {
-        let wanted = (self.rows.len() / hidden).max(1).min(self.ids.len());
+        let wanted = self.wanted_rows(hidden);
         let kept = self.end() - wanted..self.rows_of_pass().end;
         (self.dropped, self.row) = (self.ids.len() - wanted, row);
         kept
