@@ -5,9 +5,9 @@ mod common;
 mod naive;
 
 use altered::{Change, chain, changed_in, open, set, zeros};
-use carat::{Config, KvSource};
+use carat::{Config, Input, KvSource, Session};
 use carat_gguf::{Endian, Gguf, TensorType, Writer};
-use common::{bits, config, logits, tokens};
+use common::{bits, config, logits, push, tokens};
 use naive::{Shape, made};
 
 /// The own layers are: sliding, full, sliding, sliding. Full, sliding, full, sliding follow.
@@ -26,12 +26,32 @@ fn layers_find_the_last_one_of_their_kind() {
     assert_eq!((ffn, config.per_layer), (Shape::eseries().ffn, 9));
 }
 
+/// Sizes are known by their number of layers.
+#[test]
+fn models_are_known_by_name() {
+    let named = |layers: usize, per_layer: usize| {
+        let shape = Shape {
+            sliding: (1..=layers).map(|i| i % 5 > 0).collect(),
+            ffn: vec![24; layers],
+            shared: 0,
+            per_layer,
+            ..Shape::eseries()
+        };
+        let bytes = made::bytes(&shape);
+        let config = Config::from_gguf(&Gguf::parse(&bytes).expect("a file")).expect("a config");
+        config.name().into_owned()
+    };
+    assert_eq!(named(35, 3), "Gemma 4 E2B");
+    assert_eq!(named(42, 3), "Gemma 4 E4B");
+    assert_eq!(named(7, 3), "Gemma 4 E-series of 7 layers");
+    assert_eq!(named(48, 0), "Gemma 4 12B");
+}
+
 #[test]
 fn impossible_files_are_refused_with_the_evidence() {
     let shared = |n: u32| set("gemma4.attention.shared_kv_layers", n);
     let heads = |n: [u32; 8]| set("gemma4.attention.head_count_kv", n.to_vec());
     let per_layer = |n: u32| set("gemma4.embedding_length_per_layer_input", n);
-    let table = "per_layer_token_embd.weight";
     let tensor = |name, kind, dims: &[u64]| Change::Tensor(name, kind, dims.to_vec());
     let cases = [
         (shared(9), "shared_kv_layers is 9, at most 8, the number of layers"),
@@ -45,16 +65,16 @@ fn impossible_files_are_refused_with_the_evidence() {
         (per_layer(1 << 20), "per_layer_input is 1048576, 1 to 16384"),
         (set("gemma4.feed_forward_length", vec![9u32; 7]), "feed_forward_length is an array of 7"),
         (set("gemma4.feed_forward_length", 40u32), "blk.1.ffn_gate.weight has shape"),
-        (Change::DropTensor(table), "per_layer_token_embd.weight is missing"),
+        (Change::DropTensor(TABLE), "per_layer_token_embd.weight is missing"),
         (Change::DropTensor("per_layer_model_proj.weight"), "model_proj.weight is missing"),
         (Change::DropTensor("per_layer_proj_norm.weight"), "proj_norm.weight is missing"),
         (Change::DropTensor("blk.6.inp_gate.weight"), "blk.6.inp_gate.weight is missing"),
         (Change::DropTensor("blk.0.proj.weight"), "blk.0.proj.weight is missing"),
         (Change::DropTensor("blk.3.post_norm.weight"), "blk.3.post_norm.weight is missing"),
         (Change::DropTensor("blk.1.attn_k_norm.weight"), "blk.1.attn_k_norm.weight is missing"),
-        (tensor(table, TensorType::F32, &[72, 511]), "72 x 511, 72 x 512 is wanted"),
-        (tensor(table, TensorType::F32, &[71, 512]), "71 x 512, 72 x 512 is wanted"),
-        (tensor(table, TensorType::I8, &[72, 512]), "is stored as I8, which has no kernel"),
+        (tensor(TABLE, TensorType::F32, &[72, 511]), "72 x 511, 72 x 512 is wanted"),
+        (tensor(TABLE, TensorType::F32, &[71, 512]), "71 x 512, 72 x 512 is wanted"),
+        (tensor(TABLE, TensorType::I8, &[72, 512]), "is stored as I8, which has no kernel"),
         (tensor("blk.2.proj.weight", TensorType::F32, &[70, 9]), "70 x 9, 9 x 70 is wanted"),
         (Change::AddTensor("blk.4.attn_k.bias"), "blk.4.attn_k.bias is not part"),
         (Change::AddTensor("blk.8.attn_k.weight"), "blk.8.attn_k.weight is not part"),
@@ -95,20 +115,41 @@ fn keys_of_layers_that_have_none_are_left_aside() {
     assert!(of(&full) == of(&plain));
 }
 
-/// What the weights are wrong about is found where they are used, and no pass that saw it is kept.
+/// A file whose row of the table for token 300 has no number in the vector of a layer.
+fn poisoned(layer: usize) -> Vec<u8> {
+    let mut bytes = bytes();
+    let at = Gguf::parse(&bytes).expect("a file").tensor(TABLE).expect("a table").at as usize;
+    let value = 300 * 72 + layer * 9 + 2;
+    bytes[at + 4 * value..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    bytes
+}
+
+/// No pass is kept that saw what is no number.
 #[test]
 fn a_table_that_is_no_numbers_ends_the_pass() {
-    let bytes = bytes();
-    let gguf = Gguf::parse(&bytes).expect("a file");
-    let table = gguf.tensor("per_layer_token_embd.weight").expect("a table");
-    let mut poisoned = bytes.clone();
-    let row = table.at as usize + 300 * 72 * 4; // of token 300, the vector of layer 2
-    poisoned[row + 4 * 20..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
-    let model = open(&poisoned).expect("a model");
-    let mut session = carat::Session::new(&model, config()).expect("a session");
-    common::push(&mut session, &[280, 281]);
-    let error = session.push(carat::Input::Tokens(&[282, 300, 283])).expect_err("no numbers");
+    let model = open(&poisoned(2)).expect("a model");
+    let mut session = Session::new(&model, config()).expect("a session");
+    push(&mut session, &[280, 281]);
+    let error = session.push(Input::Tokens(&[282, 300, 283])).expect_err("no numbers");
     assert!(chain(&error).contains("is NaN, a finite number is wanted"), "{}", chain(&error));
     assert_eq!(session.len(), 2);
-    common::push(&mut session, &[282, 283]);
+    push(&mut session, &[282, 283]);
 }
+
+/// Behind the last layer with keys of its own nobody wants the row of a token in the middle: what
+/// is wrong with it there is not seen. Where all rows are wanted, or that of this token, it is.
+#[test]
+fn rows_that_nobody_wants_are_not_computed() {
+    let ids = [280, 300, 281, 282];
+    let sound = open(&bytes()).expect("a model");
+    let want = bits(&push(&mut Session::new(&sound, config()).expect("a session"), &ids));
+    for layer in [3, 4, 5, 7] {
+        let model = open(&poisoned(layer)).expect("a model");
+        let session = || Session::new(&model, config()).expect("a session");
+        assert!(bits(&push(&mut session(), &ids)) == want, "layer {layer}");
+        session().push(Input::Tokens(&ids[..2])).expect_err("the row of this token");
+        session().eval(&ids, |_, _| {}).expect_err("all rows");
+    }
+}
+
+const TABLE: &str = "per_layer_token_embd.weight";

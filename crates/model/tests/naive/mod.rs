@@ -139,8 +139,18 @@ impl Naive {
         ids: &[u32],
         wanted: impl Fn(usize) -> bool,
     ) -> Vec<Vec<f32>> {
+        self.logits_of(ids.iter().map(|id| self.embed(*id)).collect(), ids, wanted)
+    }
+
+    /// The same of embedded rows, some of which may be those of media. `ids` say whose per-layer
+    /// embeddings they have.
+    pub(crate) fn logits_of(
+        &self,
+        mut x: Vec<Vec<f64>>,
+        ids: &[u32],
+        wanted: impl Fn(usize) -> bool,
+    ) -> Vec<Vec<f32>> {
         let embedding = &self.tensors["token_embd.weight"];
-        let mut x: Vec<Vec<f64>> = ids.iter().map(|id| self.embed(*id)).collect();
         let layers = self.shape.sliding.len();
         let mut shared = self.shared(ids, &x);
         for layer in 0..layers {
@@ -157,7 +167,7 @@ impl Naive {
         x.iter().map(output).collect()
     }
 
-    fn embed(&self, id: u32) -> Vec<f64> {
+    pub(crate) fn embed(&self, id: u32) -> Vec<f64> {
         let hidden = self.shape.hidden;
         let row = &self.tensors["token_embd.weight"][id as usize * hidden..][..hidden];
         row.iter().map(|x| x * (hidden as f64).sqrt()).collect()
