@@ -14,26 +14,9 @@ use carat::{
     evaluate,
 };
 use carat_gguf::{Endian, Gguf, TensorType, Writer};
-use carat_kernels::Format;
 use common::{bits, config, push, tokens};
 use drafting::{Talk, assert_same, fixed, said, scripted};
-use naive::{Kind, Shape, made};
-
-/// A small E series whose matrices are in a block format.
-fn quantised() -> Shape {
-    Shape {
-        hidden: 64,
-        heads: 4,
-        kinds: [
-            Kind { kv_heads: 2, head_dim: 32, base: 1e4, pairs: 16 },
-            Kind { kv_heads: 1, head_dim: 64, base: 1e6, pairs: 8 },
-        ],
-        ffn: [[64; 4], [128; 4]].concat(),
-        per_layer: 32,
-        format: Format::Q8_0,
-        ..Shape::eseries()
-    }
-}
+use naive::{Shape, made};
 
 /// The file of a model, in a folder of its own.
 struct OnDisk {
@@ -71,7 +54,7 @@ fn bits_after(session: &mut Session, ids: &[TokenId]) -> Vec<u32> {
 
 #[test]
 fn chunks_and_threads_change_no_bit() {
-    for shape in [Shape::eseries(), quantised()] {
+    for shape in [Shape::eseries(), Shape::eseries_in_blocks()] {
         let model = OnDisk::new(&shape).model();
         let ids = tokens(45);
         let want = bits_after(&mut session(&model, config()), &ids);
@@ -95,7 +78,7 @@ fn chunks_and_threads_change_no_bit() {
 
 #[test]
 fn a_batch_changes_no_bit() {
-    let model = OnDisk::new(&quantised()).model();
+    let model = OnDisk::new(&Shape::eseries_in_blocks()).model();
     let prompts = [tokens(33), tokens(40)[20..].to_vec(), vec![290]];
     let config = SessionConfig { prefill_chunk: 16, threads: 2, ..config() };
     let want: Vec<_> =
@@ -118,7 +101,7 @@ fn a_batch_changes_no_bit() {
 /// Texts, logits and caches, with drafts that are right, partly right and wrong.
 #[test]
 fn drafts_change_no_bit() {
-    for shape in [Shape::eseries(), quantised()] {
+    for shape in [Shape::eseries(), Shape::eseries_in_blocks()] {
         let disk = OnDisk::new(&shape);
         let (model, ids) = (disk.model(), tokens(20));
         let config = SessionConfig { context: 200, rollback: 0, threads: 2, ..config() };
@@ -147,7 +130,7 @@ fn drafts_change_no_bit() {
 
 #[test]
 fn going_back_and_coming_from_disk_change_no_bit() {
-    for shape in [Shape::eseries(), quantised()] {
+    for shape in [Shape::eseries(), Shape::eseries_in_blocks()] {
         let disk = OnDisk::new(&shape);
         let model = disk.model();
         let ids = tokens(45);
@@ -183,7 +166,7 @@ fn going_back_and_coming_from_disk_change_no_bit() {
 /// A file, the same in memory, in two parts, and with a cache file that does not hold the table.
 #[test]
 fn a_table_is_read_wherever_the_model_lies() {
-    let disk = OnDisk::new(&quantised());
+    let disk = OnDisk::new(&Shape::eseries_in_blocks());
     let ids = tokens(45);
     let want = bits_after(&mut session(&disk.model(), config()), &ids);
     let same = |what: &str, model: Model| {
@@ -227,7 +210,7 @@ fn part(gguf: &Gguf<'_>, number: u16) -> Vec<u8> {
 /// Whether memory holds it is seen by what is counted: all but the table.
 #[test]
 fn a_table_takes_no_memory() {
-    let disk = OnDisk::new(&quantised());
+    let disk = OnDisk::new(&Shape::eseries_in_blocks());
     let gguf = Gguf::parse(&disk.bytes).expect("a model");
     let is_f32 = |t: &&carat_gguf::Tensor<'_>| t.tensor_type == TensorType::F32;
     let table = gguf.tensor(TABLE).expect("a table").data.len() as u64;
@@ -244,7 +227,7 @@ fn a_table_takes_no_memory() {
 /// Somebody writes to the file, cuts it short, and puts all back.
 #[test]
 fn a_file_that_changes_is_an_error_and_leaves_the_session() {
-    let disk = OnDisk::new(&quantised());
+    let disk = OnDisk::new(&Shape::eseries_in_blocks());
     let model = disk.model();
     let ids = tokens(45);
     let want = bits_after(&mut session(&model, config()), &ids);
@@ -291,7 +274,7 @@ fn a_file_that_changes_is_an_error_and_leaves_the_session() {
 #[cfg(unix)]
 #[test]
 fn a_file_that_vanishes_or_is_replaced_changes_nothing() {
-    let disk = OnDisk::new(&quantised());
+    let disk = OnDisk::new(&Shape::eseries_in_blocks());
     let model = disk.model();
     let ids = tokens(45);
     let mut talk = session(&model, config());

@@ -29,7 +29,8 @@
 //! The sections follow, each with a hash at its end. A hash is the BLAKE3 hash of *all* bytes
 //! before it, so no section can come from another file. All numbers are little-endian.
 //!
-//! 1. *Layers*, for each `u32` 0 sliding or 1 full, `u32` key heads, `u32` values of a head.
+//! 1. *Layers*, for each of these `u32` 0 sliding or 1 full, `u32` key heads, `u32` values of a
+//!    head.
 //! 2. *Tokens*, `u32` each.
 //! 3. *Media*, for each `u32` 0 picture or 1 sound, `u32` 1 if its rows follow, `u64` position of
 //!    its first token and `u64` of the one after its last, 32 bytes of its key; then its rows,

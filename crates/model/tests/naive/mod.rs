@@ -84,6 +84,21 @@ impl Shape {
         }
     }
 
+    /// Another one, whose matrices are in a block format.
+    pub(crate) fn eseries_in_blocks() -> Self {
+        Self {
+            hidden: 64,
+            kinds: [
+                Kind { kv_heads: 2, head_dim: 32, base: 1e4, pairs: 16 },
+                Kind { kv_heads: 1, head_dim: 64, base: 1e6, pairs: 8 },
+            ],
+            ffn: [[64; 4], [128; 4]].concat(),
+            per_layer: 32,
+            format: Format::Q8_0,
+            ..Self::eseries()
+        }
+    }
+
     /// The layers with keys and values of their own.
     pub(crate) fn own(&self) -> usize {
         self.sliding.len() - self.shared
