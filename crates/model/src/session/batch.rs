@@ -103,8 +103,9 @@ pub fn step(seats: &mut [Seat<'_>], cancel: &Cancel) -> Result<Vec<Result<Step>>
 ///
 /// # Errors
 /// For all: [`Error::Cancelled`] once `cancel` is set (handles of the sessions are not looked at),
-/// [`SessionError::OtherEngine`] if they do not share their threads, no memory, or a model file that
-/// was changed and of which rows are read. All sessions are then as they were. For one, in its place: logits that are no numbers; it is as it was, too.
+/// [`SessionError::OtherEngine`] if they do not share their threads, no memory, or a model file of
+/// which rows are read and that was changed. All sessions are then as they were. For one, in its
+/// place: logits that are no numbers; it is as it was, too.
 pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Result<Progress>>> {
     let Some(first) = sessions.first() else { return Ok(Vec::new()) };
     let (engine, model) = (Arc::clone(&first.engine), first.model.clone());
