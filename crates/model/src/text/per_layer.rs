@@ -73,7 +73,7 @@ pub(super) fn inputs(
     });
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(PassError::Table(error)),
-        None => Ok(()),
+        None => table.check().map_err(PassError::Table), // it may have changed meanwhile
     }
 }
 

@@ -65,7 +65,8 @@ impl Table {
         }
     }
 
-    /// Whether rows are those of the model that was opened; asked before a pass reads some.
+    /// Whether rows are those of the model that was opened; asked before and after a pass reads
+    /// some.
     ///
     /// # Errors
     /// If the file was changed, or the file system does not answer.
