@@ -5,7 +5,8 @@
 
 use std::cmp::Reverse;
 
-use carat_gguf::{Gguf, TensorType};
+use carat::{Config, KvSource};
+use carat_gguf::{Gguf, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// A model's size and the cost of a token.
@@ -19,7 +20,8 @@ pub struct Cost {
     pub decode_bytes: u64,
     /// Multiplications and additions of a decoded token.
     pub decode_macs: u64,
-    /// Those of a token of a prompt: without the head, which only the last one of a chunk passes.
+    /// Those of a token of a prompt: without the head, and where last layers read the keys of
+    /// others without all that follows the last keys. Only the last token of a chunk passes these.
     pub prefill_macs: u64,
 }
 
@@ -27,16 +29,25 @@ impl Cost {
     /// Counts the tensors of a text model.
     pub fn of(gguf: &Gguf<'_>) -> Self {
         let head = head_of(gguf);
+        let (own, all) = layers(gguf);
         let mut cost = Self::default();
         for tensor in gguf.tensors() {
             let (bytes, weights) = (tensor.data.len() as u64, tensor.shape.elements());
             cost.bytes += bytes;
             cost.parameters += weights;
-            let in_layer = tensor.name.starts_with("blk.") && tensor.shape.rows() > 1;
-            if in_layer || tensor.name == head {
+            let is_keys =
+                ["attn_k.weight", "attn_v.weight"].iter().any(|n| tensor.name.ends_with(n));
+            let layer = layer_of(tensor).filter(|_| tensor.shape.rows() > 1);
+            // Keys and values of layers that read those of others may be in the file.
+            let layer = layer.filter(|layer| *layer < own || !is_keys);
+            let of_prompt = |layer: usize| own == all || layer + 1 < own || is_keys;
+            let is_shared = tensor.name == "per_layer_model_proj.weight";
+            if layer.is_some() || is_shared || tensor.name == head {
                 cost.decode_bytes += bytes;
                 cost.decode_macs += weights;
-                cost.prefill_macs += if in_layer { weights } else { 0 };
+            }
+            if is_shared || layer.is_some_and(of_prompt) {
+                cost.prefill_macs += weights;
             }
         }
         cost
@@ -78,6 +89,22 @@ fn mix(gguf: &Gguf<'_>) -> String {
         }
         _ => names.join("/"),
     }
+}
+
+/// How many layers have keys and values of their own, which are the first ones, and how many there
+/// are; the same number where the file does not tell.
+fn layers(gguf: &Gguf<'_>) -> (usize, usize) {
+    let count = |config: Config| {
+        let own = config.layers.iter().filter(|layer| layer.kv == KvSource::Own);
+        (own.count(), config.layers.len())
+    };
+    Config::from_gguf(gguf).map_or((usize::MAX, usize::MAX), count)
+}
+
+/// The layer of a tensor, counted from 0.
+fn layer_of(tensor: &Tensor<'_>) -> Option<usize> {
+    let (layer, _) = tensor.name.strip_prefix("blk.")?.split_once('.')?;
+    layer.parse().ok()
 }
 
 /// The matrix that gives logits.

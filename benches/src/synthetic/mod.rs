@@ -252,7 +252,7 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
     let layers = 0..shape.layers;
     let kv_heads: Vec<i32> = layers
         .clone()
-        .map(|i| match Shape::is_sliding(i) {
+        .map(|i| match shape.is_sliding(i) {
             true => shape.kv_heads_sliding as i32,
             false => shape.kv_heads_full as i32,
         })
@@ -261,7 +261,6 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
         ("block_count", shape.layers as u64),
         ("context_length", shape.context),
         ("embedding_length", shape.hidden),
-        ("feed_forward_length", shape.ffn),
         ("attention.head_count", shape.heads),
         ("attention.key_length", shape.head_dim_full),
         ("attention.value_length", shape.head_dim_full),
@@ -270,20 +269,26 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
         ("rope.dimension_count", shape.head_dim_full),
         ("rope.dimension_count_swa", shape.head_dim_sliding),
         ("attention.sliding_window", shape.window),
-        ("attention.shared_kv_layers", 0),
-        ("embedding_length_per_layer_input", 0),
+        ("attention.shared_kv_layers", shape.shared as u64),
+        ("embedding_length_per_layer_input", shape.per_layer),
     ];
+    let ffn: Vec<i32> = layers.clone().map(|i| shape.ffn(i) as i32).collect();
+    let is_one = ffn.iter().all(|n| *n == ffn[0]);
     let writer = Writer::new(Endian::Little, 3)
         .metadata("general.architecture", "gemma4")
         .metadata("general.name", name(size, mix).as_str())
         .metadata("general.file_type", mix.file_type())
         .metadata("general.quantization_version", 2u32);
+    let writer = match is_one {
+        true => writer.metadata("gemma4.feed_forward_length", shape.ffn as u32),
+        false => writer.metadata("gemma4.feed_forward_length", ffn),
+    };
     u32s.into_iter()
         .fold(writer, |writer, (key, n)| writer.metadata(format!("gemma4.{key}"), n as u32))
         .metadata("gemma4.attention.head_count_kv", kv_heads)
         .metadata(
             "gemma4.attention.sliding_window_pattern",
-            layers.map(Shape::is_sliding).collect::<Vec<bool>>(),
+            layers.clone().map(|i| shape.is_sliding(i)).collect::<Vec<bool>>(),
         )
         .metadata("gemma4.attention.layer_norm_rms_epsilon", 1e-6f32)
         .metadata("gemma4.rope.freq_base", 1e6f32)
@@ -440,8 +445,10 @@ const SYNC_BYTES: u64 = 128 << 20;
 mod tests {
     use carat::vision::{Budget, Picture};
     use carat::{Input, Model, OpenOptions, Part, Session, SessionConfig};
+    use carat_gguf::Gguf;
 
     use super::*;
+    use crate::cost::Cost;
 
     #[test]
     fn the_small_model_loads_and_says_something() {
@@ -500,6 +507,39 @@ mod tests {
             session.push(Input::Parts(&[Part::Medium(medium)])).expect("a push");
             assert!(session.logits().expect("logits").iter().all(|x| x.is_finite()));
         }
+    }
+
+    /// The E series with fewer and narrower layers: own and shared ones, wide and narrow ones.
+    #[test]
+    fn a_small_e_series_loads_and_says_something() {
+        let whole = Size::E2B.shape();
+        let (hidden, ffn, ffn_shared, vocab) = (256, 512, 1024, 1024);
+        let shape =
+            Shape { layers: 15, shared: 5, hidden, ffn, ffn_shared, vocab, context: 512, ..whole };
+        let tensors = shape.tensors(Mix::Q4_0);
+        let stretches = Stretches::new(&shape, &tensors);
+        let writer = vocabulary(metadata(Size::E2B, Mix::Q4_0, &shape), vocab as usize);
+        let bytes = with_tensors(writer, tensors, &stretches).to_bytes().expect("a file");
+        let bytes: &'static [u8] = bytes.leak();
+        let cost = Cost::of(&Gguf::parse(bytes).expect("what was written"));
+        // The head, and what makes the vectors of all layers.
+        let (head, vectors) = (256 * 1024, 256 * 15 * 256);
+        // Queries and outputs of 8 heads, the step, and the network of a sliding layer.
+        let sliding = |ffn: u64| 2 * 256 * 8 * 256 + 2 * 256 * 256 + 3 * 256 * ffn;
+        let full = |ffn: u64| sliding(ffn) + 2 * 256 * 8 * 256; // its heads are twice as long
+        let keys = 8 * 2 * 256 * 256 + 2 * 2 * 256 * 512;
+        let own = keys + 8 * sliding(512) + 2 * full(512);
+        let shared = 4 * sliding(1024) + full(1024);
+        assert_eq!(cost.decode_macs, head + vectors + own + shared);
+        assert_eq!(cost.prefill_macs, vectors + own - full(512)); // the tenth is the last own one
+        let model = Model::from_bytes(bytes, OpenOptions::default()).expect("a model");
+        let layers = &model.config().layers;
+        assert_eq!((layers[9].ffn, layers[10].ffn), (512, 1024));
+        let mut session = Session::new(&model, SessionConfig::default()).expect("a session");
+        session.push(Input::Text("a b c")).expect("a push");
+        let logits = session.logits().expect("logits");
+        let square = logits.iter().map(|x| x * x).sum::<f32>() / logits.len() as f32;
+        assert!((0.5..2.0).contains(&square), "{square}");
     }
 
     #[test]
