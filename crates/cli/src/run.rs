@@ -218,8 +218,13 @@ fn read(sources: &[Source], reading: Reading) -> Result<Vec<media::Read>> {
 /// The engine in one line: what runs, on what, in how much memory.
 pub(crate) fn engine_line(session: &Session) -> String {
     let (isa, threads) = (session.isa().name(), session.threads());
-    let (context, memory) = (session.context(), bytes(session.memory().total()));
-    format!("{isa}, {threads} threads, context {context}, {memory} when full")
+    let (context, memory) = (session.context(), session.memory());
+    let on_disk = match memory.on_disk {
+        0 => String::new(),
+        on_disk => format!(", {} of embeddings stay on the disk", bytes(on_disk)),
+    };
+    let memory = bytes(memory.total());
+    format!("{isa}, {threads} threads, context {context}, {memory} when full{on_disk}")
 }
 
 /// How tokens are chosen, in one line; penalties and biases where there are some.

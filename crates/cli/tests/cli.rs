@@ -203,6 +203,52 @@ fn inspect_writes_json() {
     assert_eq!(session["ignored_keys"], json!([]));
 }
 
+/// tiny-s with a vector of 8 values in each layer for every token is of the E series.
+#[test]
+fn inspect_says_what_stays_on_the_disk() {
+    let folder = Folder::new();
+    let tiny = fs::read(kit("text-f32.gguf")).unwrap();
+    let tiny = carat_gguf::Gguf::parse(&tiny).unwrap();
+    let mut writer = Writer::new(Endian::Little, 3);
+    for (key, value) in tiny.metadata().iter() {
+        writer = match key {
+            "gemma4.embedding_length_per_layer_input" => writer.metadata(key, 8u32),
+            _ => writer.metadata(key, *value),
+        };
+    }
+    for tensor in tiny.tensors() {
+        writer = writer.tensor(tensor.name, tensor.tensor_type, &tensor.shape, tensor.data);
+    }
+    let mut add = |name: &str, dims: &[u64]| {
+        let zeros = vec![0; 4 * dims.iter().product::<u64>() as usize];
+        let name = format!("{name}.weight");
+        writer = writer.clone().tensor(name, TensorType::F32, dims, zeros);
+    };
+    add("per_layer_token_embd", &[24, 512]);
+    add("per_layer_model_proj", &[64, 24]);
+    add("per_layer_proj_norm", &[8]);
+    for i in 0..3 {
+        add(&format!("blk.{i}.inp_gate"), &[64, 8]);
+        add(&format!("blk.{i}.proj"), &[8, 64]);
+        add(&format!("blk.{i}.post_norm"), &[64]);
+    }
+    let file = folder.file("e.gguf", writer.to_bytes().unwrap());
+    let out = run(&format!("inspect {file}")).ok();
+    assert!(out.contains("Model: Gemma 4 E-series of 3 layers"), "{out}");
+    assert!(out.contains("Of the file, 48.0 KiB stay on the disk"), "{out}");
+    let report = |file: &str| -> Value {
+        serde_json::from_str(&run(&format!("inspect --json {file}")).ok()).expect("it is JSON")
+    };
+    let (json, plain) = (report(&file), report(&text(&kit("text-f32.gguf"))));
+    assert_eq!(json["session"]["on_disk_bytes"], 24 * 512 * 4);
+    assert_eq!(plain["session"]["on_disk_bytes"], 0);
+    assert_eq!(json["session"]["model"], "Gemma 4 E-series of 3 layers");
+    let bytes = |json: &Value| json["session"]["weights_bytes"].as_u64().unwrap();
+    // Per layer two matrices and a norm, and what all share but the table.
+    let more = 4 * (3 * (2 * 64 * 8 + 64) + 64 * 24 + 8);
+    assert_eq!(bytes(&json), bytes(&plain) + more);
+}
+
 /// Scripts ask the exit code; the report is the same.
 #[test]
 fn inspect_fails_where_the_model_cannot_run() {

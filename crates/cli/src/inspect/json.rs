@@ -61,7 +61,7 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
             Fit::Never(_) => "never",
         })
     };
-    let Memory { weights, tokenizer, kv, scratch, .. } = needs.text;
+    let Memory { weights, tokenizer, kv, scratch, on_disk, .. } = needs.text;
     let media = needs.media.as_ref().map(|media| match media {
         Ok(memory) => json!({
             "projector_bytes": memory.projector,
@@ -82,9 +82,11 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
     });
     json!({
         "possible": true,
+        "model": needs.model,
         "context": needs.context,
         "kv": needs.kv,
         "weights_bytes": weights,
+        "on_disk_bytes": on_disk,
         "tokenizer_bytes": tokenizer,
         "kv_bytes": kv,
         "scratch_bytes": scratch,

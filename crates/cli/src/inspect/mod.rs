@@ -4,6 +4,7 @@
 //! that this engine does not run. Where no session is possible the report says why, and the exit
 //! code is 1 unless the file is a projector or a drafter, of which nobody wants a session.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -59,6 +60,8 @@ struct SessionNeeds {
     media: Option<Result<Memory, carat::Error>>,
     /// Of one that drafts with the smallest drafter beside the model.
     drafts: Option<Result<Memory, carat::Error>>,
+    /// What people call the model.
+    model: Cow<'static, str>,
     /// Keys of the architecture that nothing is known of.
     ignored_keys: Vec<String>,
     /// Bytes of tensors for pictures and sound in the model's own file, which are not read.
@@ -182,6 +185,7 @@ impl SessionNeeds {
             text,
             media: projector.map(with),
             drafts: drafter.map(with_drafts),
+            model: model.name(),
             ignored_keys: model.ignored_keys,
             unread: for_media.map(|tensor| tensor.data.len() as u64).sum(),
         })

@@ -132,8 +132,9 @@ fn session(
     needs: &SessionNeeds,
     machine: Option<&Machine>,
 ) -> io::Result<()> {
-    let Memory { weights, tokenizer, kv, scratch, .. } = needs.text;
+    let Memory { weights, tokenizer, kv, scratch, on_disk, .. } = needs.text;
     let total = SessionNeeds::total(&needs.text);
+    writeln!(out, "\nModel: {}", needs.model)?;
     writeln!(out, "\nMemory of a session of {} tokens", needs.context)?;
     let kv_name = format!("keys and values, {}", needs.kv);
     for (what, size) in [
@@ -160,6 +161,14 @@ fn session(
     }
     if let Some(Ok(drafts)) = &needs.drafts {
         writeln!(out, "  {:24}{:>12}", "with drafts", bytes(SessionNeeds::total(drafts)))?;
+    }
+    if on_disk > 0 {
+        let on_disk = bytes(on_disk);
+        writeln!(
+            out,
+            "Of the file, {on_disk} stay on the disk: the per-layer embeddings, of which every \
+             token reads one row"
+        )?;
     }
     if needs.unread > 0 {
         let unread = bytes(needs.unread);
