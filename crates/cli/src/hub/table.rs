@@ -98,7 +98,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "e4b",
         about: "Gemma 4 E4B, Google's QAT in Q4_0",
-        runs: false,
+        runs: true,
         model: Entry {
             repo: "google/gemma-4-E4B-it-qat-q4_0-gguf",
             file: "gemma-4-E4B_q4_0-it.gguf",
@@ -114,7 +114,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "e2b",
         about: "Gemma 4 E2B, Google's QAT in Q4_0",
-        runs: false,
+        runs: true,
         model: Entry {
             repo: "google/gemma-4-E2B-it-qat-q4_0-gguf",
             file: "gemma-4-E2B_q4_0-it.gguf",
