@@ -169,6 +169,22 @@ fn scratch_is_what_was_declared() {
     }
 }
 
+/// Wide last layers take memory for the rows that they get: one of a prompt, all where the caller
+/// wants all.
+#[test]
+fn one_row_of_a_prompt_goes_through_the_last_layers() {
+    let ffn = [[24; 4], [2000; 4]].concat();
+    let (_, model) = made(&Shape { ffn, ..Shape::eseries() });
+    let config = SessionConfig { prefill_chunk: 64, context: 128, ..config() };
+    let mut session = Session::new(&model, config).expect("a session");
+    session.push(Input::Tokens(&tokens(64))).expect("a push");
+    let (declared, used) = session.scratch();
+    let row = 2000 * 4; // bytes of a hidden vector
+    assert!(declared > 64 * row && used < declared - 32 * row, "{used} of {declared}");
+    session.eval(&tokens(64), |_, _| {}).expect("an evaluation");
+    assert_eq!(session.scratch().1, declared);
+}
+
 /// Layers without keys take no memory for them.
 #[test]
 fn keys_and_values_are_those_of_the_layers_that_have_some() {

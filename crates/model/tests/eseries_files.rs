@@ -136,10 +136,10 @@ fn a_table_that_is_no_numbers_ends_the_pass() {
     push(&mut session, &[282, 283]);
 }
 
-/// Behind the last layer with keys of its own nobody wants the row of a token in the middle: what
-/// is wrong with it there is not seen. Where all rows are wanted, or that of this token, it is.
+/// Behind the last layer with keys of its own no token sees another one: what is wrong with one in
+/// the middle there changes nothing, unless its row is wanted.
 #[test]
-fn rows_that_nobody_wants_are_not_computed() {
+fn last_layers_do_not_look_at_other_rows() {
     let ids = [280, 300, 281, 282];
     let sound = open(&bytes()).expect("a model");
     let want = bits(&push(&mut Session::new(&sound, config()).expect("a session"), &ids));
