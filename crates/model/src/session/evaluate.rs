@@ -295,10 +295,13 @@ fn call<R>(callback: impl FnOnce() -> R) -> Result<R, Ended> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+
+    use safetensors::SafeTensors;
 
     use super::*;
-    use crate::{Input, Model, SessionConfig};
+    use crate::text::MediaKey;
+    use crate::{Input, KvType, Model, SessionConfig};
 
     /// A panic in the middle of a pass: the session holds what it held, and goes on with the same
     /// bits.
@@ -328,5 +331,50 @@ mod tests {
         let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let found = bits(session.logits().expect("logits"));
         assert!(found == bits(whole.logits().expect("logits")));
+    }
+
+    /// tiny-e's media cases, where that kit is: the rows are those of the reference, in place of a
+    /// projector's. Its soft tokens are 1019 for pictures and 1020 for sound.
+    #[test]
+    fn media_in_the_e_series_are_those_of_the_reference() {
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
+        let reference = std::env::var_os("CARAT_REFERENCE").map_or_else(beside, PathBuf::from);
+        let kit = reference.join("tiny-e");
+        if !kit.is_dir() {
+            return eprintln!("left out, {} is not there", kit.display());
+        }
+        let bytes = std::fs::read(kit.join("reference.safetensors")).expect("a file");
+        let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let words = |name: &str| -> Vec<u32> {
+            let data = tensors.tensor(name).expect("a tensor").data().to_vec();
+            data.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+        };
+        let floats = |name: &str| words(name).into_iter().map(f32::from_bits).collect::<Vec<_>>();
+        let model = Model::open(kit.join("text-f32.gguf")).expect("tiny-e");
+        let rows = [floats("image_embeddings"), floats("audio_embeddings")];
+        for (case, chunk) in [("image", 7), ("image", 256), ("audio", 256), ("mixed", 11)] {
+            let (kv, ids) = (KvType::F32, words(&format!("{case}.ids")));
+            let config =
+                SessionConfig { context: 200, prefill_chunk: chunk, kv, ..Default::default() };
+            let mut session = Session::new(&model, config).expect("a session");
+            for (soft, rows) in [1019, 1020].into_iter().zip(&rows) {
+                let Some(start) = ids.iter().position(|id| *id == soft) else { continue };
+                let at = start..start + rows.len() / 128;
+                assert!(ids[at.clone()].iter().all(|id| *id == soft), "{case}");
+                let (key, rows) = (MediaKey([0; 32]), rows.as_slice().into());
+                session.media.push(Placed { at, is_image: soft == 1019, key, rows });
+            }
+            session.media.sort_by_key(|placed| placed.at.start);
+            session.tokens.extend(&ids);
+            let mut found = Vec::new();
+            let result = session.evaluate_rows(&mut |_, row| found.extend_from_slice(row));
+            assert!(result.is_ok(), "{case}");
+            let wanted = floats(&format!("{case}.logits.f32"));
+            assert_eq!(found.len(), wanted.len(), "{case}");
+            let difference = |(a, b): (&f32, &f32)| (a - b).abs();
+            let most = found.iter().zip(&wanted).map(difference).fold(0.0, f32::max);
+            println!("{case} in chunks of {chunk}: {most:e}");
+            assert!(most <= 2e-3 && found.iter().all(|x| x.is_finite()), "{case}: {most}");
+        }
     }
 }
