@@ -85,6 +85,15 @@ impl Isa {
         self.run(Zip(x, y, Sum));
     }
 
+    /// `x += factor · y`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add_scaled(self, x: &mut [f32], y: &[f32], factor: f32) {
+        assert_eq!(x.len(), y.len(), "sum");
+        self.run(Zip(x, y, ScaledSum(factor)));
+    }
+
     /// `x *= factor`.
     pub fn scale(self, x: &mut [f32], factor: f32) {
         self.run(Map(x, Scale(factor)));
@@ -223,6 +232,16 @@ impl Binary for Sum {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
         simd.add_f32s(x, y)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ScaledSum(f32);
+
+impl Binary for ScaledSum {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+        simd.mul_add_f32s(y, simd.splat_f32s(self.0), x)
     }
 }
 

@@ -152,6 +152,21 @@ fn add_and_scale_round_once() {
 }
 
 #[test]
+fn a_scaled_vector_is_added() {
+    for_each(|isa, len| {
+        let (x, y) = (values(len, 3.0, 1), values(len, 2.0, 5));
+        let mut out = x.clone();
+        isa.add_scaled(&mut out, &y, -0.7);
+        for i in 0..len {
+            let (a, b) = (f64::from(x[i]), f64::from(-0.7f32) * f64::from(y[i]));
+            // One rounding of the product and one of the sum.
+            let bound = f64::from(f32::EPSILON) * (a.abs() + 2.0 * b.abs());
+            assert_near(out[i], a + b, bound, format_args!("sum {isa:?} {len} at {i}"));
+        }
+    });
+}
+
+#[test]
 fn gelu_and_softcap_follow_tanh() {
     for_each(|isa, len| {
         for size in [0.01, 1.0, 9.0, 200.0] {
