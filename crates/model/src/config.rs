@@ -13,13 +13,16 @@
 //! * is listed in [`Config::ignored_keys`]: what a later converter may add about a model.
 
 pub(crate) mod drafter;
+mod experts;
 mod keys;
+mod names;
 mod other;
 
 use carat_gguf::{Gguf, Metadata};
 
 use crate::model_file::ModelFileError;
 use crate::weights;
+pub use experts::Experts;
 use keys::Keys;
 
 /// A family of models that share a computation.
@@ -27,7 +30,7 @@ use keys::Keys;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Architecture {
-    /// Gemma 4 "unified".
+    /// Gemma 4: 12B ("unified"), 26B-A4B and 31B.
     Gemma4,
     /// Gemma 3, text only.
     Gemma3,
@@ -88,6 +91,8 @@ pub struct LayerConfig {
     pub head_dim: usize,
     /// Length of the feed-forward hidden vector.
     pub ffn: usize,
+    /// The experts that work beside the feed-forward network, if there are some.
+    pub experts: Option<Experts>,
 }
 
 /// Rotary position embedding of one kind of layer.
@@ -134,6 +139,17 @@ impl Config {
         Ok(Self { ignored_keys: keys.ignored()?, ..config })
     }
 
+    /// What people call the model, such as `Gemma 4 26B-A4B`; of a size that is not known the name
+    /// of the family alone.
+    pub fn name(&self) -> &'static str {
+        names::of(self)
+    }
+
+    /// The experts of the first layer that has some.
+    pub fn experts(&self) -> Option<Experts> {
+        self.layers.iter().find_map(|layer| layer.experts)
+    }
+
     /// RoPE of a kind of layer.
     pub(crate) fn rope(&self, kind: LayerKind) -> Rope {
         match kind {
@@ -167,7 +183,7 @@ impl LayerConfig {
 
 fn gemma4(keys: &Keys<'_>) -> Result<Config> {
     let count = keys.uint("block_count", LAYERS_MAX)?;
-    for key in ["attention.shared_kv_layers", "embedding_length_per_layer_input", "expert_count"] {
+    for key in ["attention.shared_kv_layers", "embedding_length_per_layer_input"] {
         match keys.opt_uint(key)? {
             None | Some(0) => {}
             Some(found) => return Err(other::gemma4_of_another_kind(count, key, found)),
@@ -181,6 +197,7 @@ fn gemma4(keys: &Keys<'_>) -> Result<Config> {
         LayerKind::Sliding => sliding_dim,
         LayerKind::Full => full_dim,
     })?;
+    let layers = experts::with_experts(keys, layers)?;
     keys.no_attention_cap()?;
     keys.no_scaling()?;
     let sliding_base = keys.opt_positive("rope.freq_base_swa")?.unwrap_or(SLIDING_BASE);
@@ -302,6 +319,7 @@ const NORM_EPS: f32 = 1e-6;
 const LAYERS_MAX: usize = 1 << 12;
 const HEADS_MAX: usize = 1 << 12;
 const WIDTH_MAX: usize = 1 << 24;
+const EXPERTS_MAX: usize = 1 << 12;
 
 /// Positions are exact in f32 up to here.
 const CONTEXT_MAX: usize = 1 << 24;

@@ -85,7 +85,7 @@ pub use cancel::Cancel;
 #[cfg(feature = "chat")]
 pub use chat::{ChatTemplate, Tool, ToolCall, ToolChoice};
 pub use config::drafter::DrafterConfig;
-pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
+pub use config::{Architecture, Config, Experts, LayerConfig, LayerKind, Rope};
 #[cfg(feature = "chat")]
 pub use conversation::{
     Answer, AnswerOptions, Chat, ChatConfig, Content, ConversationError, Done, Event, Finish,

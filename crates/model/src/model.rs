@@ -28,7 +28,7 @@ use crate::projector::{MediaTokens, Projector, ProjectorShape};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::{CacheError, Loaded, Loading, Matrix, Weights, turning_pairs};
+use crate::weights::{CacheError, Loaded, Loading, Weights, turning_pairs};
 
 /// A model that is ready to be used; each conversation is a [`Session`](crate::Session).
 ///
@@ -55,6 +55,8 @@ struct Shared {
     projector: Option<Projector>,
     drafter: Option<Drafter>,
     bytes: u64,
+    /// See [`expert_bytes`](crate::weights::expert_bytes).
+    expert_bytes: [u64; 2],
     origin: Origin,
     cache_refused: Option<CacheError>,
     engines: Engines,
@@ -178,6 +180,7 @@ impl Model {
             frequencies_sliding,
             frequencies_full,
             turning_pairs: turning_pairs(gguf, &config)?,
+            expert_bytes: crate::weights::expert_bytes(gguf, &config)?,
             config,
             weights,
             tokenizer: Arc::new(tokenizer),
@@ -248,6 +251,11 @@ impl Model {
         self.shared.bytes
     }
 
+    /// Bytes of the experts, and of those that a token is sent through.
+    pub(crate) fn expert_bytes(&self) -> [u64; 2] {
+        self.shared.expert_bytes
+    }
+
     /// What the model is known by, its projector left out. A cache file knows it; without one, the
     /// first call reads all of the model's file once more.
     ///
@@ -276,12 +284,14 @@ impl Model {
 
     /// The matrices that every decoded token is multiplied with, as they lie in memory and in the
     /// order of the work: those of each layer, and the output head last. Together they are what
-    /// decoding reads for a token besides keys and values.
+    /// decoding reads for a token besides keys and values. Of a layer's experts there are as many
+    /// as a token is sent through; which ones these are is for the token to say, here they are
+    /// spread over all of them.
     ///
     /// They are here so that a benchmark can read the very memory that decoding reads. How weights
     /// are laid out in these bytes is the kernels' business and may change with every version.
     pub fn packed_weights(&self) -> impl Iterator<Item = &[u8]> {
-        self.shared.weights.decoding().map(Matrix::bytes)
+        self.shared.weights.decoding()
     }
 
     /// Whether the model was opened with a projector that sees pictures.

@@ -5,6 +5,7 @@
 //! as f32.
 
 mod cache;
+mod experts;
 mod image;
 
 use std::collections::{HashMap, HashSet};
@@ -21,6 +22,8 @@ use crate::identity::Identity;
 use crate::model_file::ModelFileError;
 use crate::text::rope;
 pub use cache::CacheError;
+pub(crate) use experts::{ExpertWeights, bytes as expert_bytes};
+use experts::{is_router, stacked};
 pub(crate) use image::{Matrix, reordered};
 use image::{Plan, Repacking};
 
@@ -53,14 +56,19 @@ pub(crate) struct Layer {
     pub(crate) up: Matrix,
     pub(crate) down: Matrix,
     pub(crate) post_ffw_norm: Vec<f32>,
+    /// What works beside gate, up and down, if the layer has experts.
+    pub(crate) experts: Option<ExpertWeights>,
     /// The factor of the residual stream after the layer; 1 where the architecture has none.
     pub(crate) output_scale: f32,
 }
 
 impl Layer {
-    fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+    /// What a token reads of layer `i`.
+    fn decoding(&self, i: usize) -> impl Iterator<Item = &[u8]> {
         let Self { q, k, v, attn_output, gate, up, down, .. } = self;
-        [q, k].into_iter().chain(v).chain([attn_output, gate, up, down])
+        let matrices = [q, k].into_iter().chain(v).chain([attn_output, gate, up, down]);
+        let experts = self.experts.iter().flat_map(move |experts| experts.decoding(i));
+        matrices.map(Matrix::bytes).chain(experts)
     }
 }
 
@@ -70,9 +78,11 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// The matrices that a decoded token is multiplied with, in this order.
-    pub(crate) fn decoding(&self) -> impl Iterator<Item = &Matrix> {
-        self.layers.iter().flat_map(Layer::matrices).chain([self.head()])
+    /// The matrices that a decoded token is multiplied with, in this order. Of experts there are as
+    /// many as a token is sent through, in every layer others: which ones is decided by the token.
+    pub(crate) fn decoding(&self) -> impl Iterator<Item = &[u8]> {
+        let layers = self.layers.iter().enumerate();
+        layers.flat_map(|(i, layer)| layer.decoding(i)).chain([self.head().bytes()])
     }
 
     /// Loads all tensors of a file.
@@ -82,7 +92,8 @@ impl Weights {
     /// to stop.
     pub(crate) fn load(gguf: &Gguf<'_>, config: &Config, loading: Loading<'_>) -> Result<Loaded> {
         check(gguf, config)?;
-        let matrices = tensors(gguf, config).into_iter().filter(|(_, shape)| shape.len() > 1);
+        let is_packed = |(name, shape): &(String, Shape)| shape.len() > 1 && !is_router(name);
+        let matrices = tensors(gguf, config).into_iter().filter(is_packed);
         let plan = Plan::new(gguf, matrices.map(|(name, _)| name))?;
         let Loading { pool, progress, cache, verify_cache } = loading;
         let mut repacking = Repacking { pool, progress };
@@ -232,10 +243,13 @@ pub(crate) fn check_shape(gguf: &Gguf<'_>, name: &str, wanted: Shape) -> Result<
 
 /// The bytes that a tensor will take in memory, where matrices are repacked and vectors are f32.
 pub(crate) fn bytes_in_memory(tensor: &Tensor<'_>) -> Result<u64> {
-    let (format, shape) = (format(tensor)?, tensor.shape);
-    let is_matrix = matches!(shape[..], [_, rows] if rows > 1);
-    Ok(match is_matrix {
-        true => packed_bytes(format, shape.rows() as usize, shape.cols() as usize) as u64,
+    let (format, shape, count) = (format(tensor)?, tensor.shape, stacked(tensor));
+    let is_matrix = count > 1 || matches!(shape[..], [_, rows] if rows > 1);
+    Ok(match is_matrix && !is_router(tensor.name) {
+        true => {
+            let rows = shape.rows() as usize / count;
+            (count * packed_bytes(format, rows, shape.cols() as usize)) as u64
+        }
         false => shape.elements() * size_of::<f32>() as u64,
     })
 }
@@ -278,6 +292,9 @@ fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
         add("post_ffw_norm", &[hidden]);
         if scaled {
             add("layer_output_scale", &[1]);
+        }
+        if let Some(experts) = layer.experts {
+            all.extend(experts::tensors(gguf, i, hidden, experts));
         }
     }
     all
@@ -405,6 +422,10 @@ impl Loader<'_> {
             up: self.matrix(&name("ffn_up"))?,
             down: self.matrix(&name("ffn_down"))?,
             post_ffw_norm: vector(self.gguf, &name("post_ffw_norm"))?,
+            experts: match config.layers[i].experts {
+                Some(experts) => Some(self.experts(i, experts)?),
+                None => None,
+            },
             output_scale: match layers_are_scaled(self.gguf, config) {
                 true => vector(self.gguf, &name("layer_output_scale"))?[0],
                 false => 1.0,

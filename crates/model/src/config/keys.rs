@@ -95,7 +95,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn opt_float(&self, name: &str) -> Result<Option<f32>> {
+    pub(super) fn opt_float(&self, name: &str) -> Result<Option<f32>> {
         Ok(self.metadata.opt_float(&self.key(name))?.map(|x| x as f32))
     }
 
@@ -252,16 +252,33 @@ impl<'a> Keys<'a> {
 
     /// One number for all layers or an array with one for each.
     fn per_layer(&self, name: &str, count: usize, max: usize) -> Result<Vec<usize>> {
+        let numbers = self.numbers(name, count)?.into_iter();
+        numbers.map(|found| self.in_range(name, found, max)).collect()
+    }
+
+    /// [`Self::per_layer`] where 0 says that a layer has no such thing.
+    pub(super) fn per_layer_or_none(
+        &self,
+        name: &str,
+        count: usize,
+        max: usize,
+    ) -> Result<Vec<usize>> {
+        let number = |found| if found == 0 { Ok(0) } else { self.in_range(name, found, max) };
+        self.numbers(name, count)?.into_iter().map(number).collect()
+    }
+
+    /// One number as often as there are layers, or an array of as many.
+    fn numbers(&self, name: &str, count: usize) -> Result<Vec<u64>> {
         let key = self.key(name);
         if !matches!(self.metadata.get(&key), Some(Value::Array(_))) {
-            return Ok(vec![self.uint(name, max)?; count]);
+            return Ok(vec![self.metadata.uint(&key)?; count]);
         }
         let values = self.metadata.uints(&key)?;
         if values.len() != count {
             let found = format!("an array of {}", values.len());
             return self.wrong(name, found, format!("one number or {count} of them"));
         }
-        values.map(|found| self.in_range(name, found, max)).collect()
+        Ok(values.collect())
     }
 
     pub(super) fn layers(
@@ -283,7 +300,8 @@ impl<'a> Keys<'a> {
                 let wanted = format!("at most {most} for head_count_kv {kv_heads} in layer {i}");
                 return self.wrong(name, heads, wanted);
             }
-            Ok(LayerConfig { kind, heads, kv_heads, head_dim: head_dim(kind), ffn: ffn[i] })
+            let (head_dim, ffn) = (head_dim(kind), ffn[i]);
+            Ok(LayerConfig { kind, heads, kv_heads, head_dim, ffn, experts: None })
         };
         (0..kinds.len()).map(layer).collect()
     }

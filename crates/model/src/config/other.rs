@@ -2,7 +2,7 @@
 
 use carat_gguf::Metadata;
 
-use super::Result;
+use super::{Result, names};
 use crate::model_file::ModelFileError;
 
 /// The architecture of a model file.
@@ -22,7 +22,7 @@ pub(super) fn architecture<'a>(metadata: &Metadata<'a>) -> Result<&'a str> {
 pub(super) fn refused(architecture: &str) -> ModelFileError {
     let not_run = |name: &str| {
         let problem = "this version does not run";
-        file(name, problem, "use a file of Gemma 3 or of Gemma 4 12B")
+        file(name, problem, "use a file of Gemma 3 or of Gemma 4")
     };
     match architecture {
         "clip" | "mmproj" => file(
@@ -76,16 +76,9 @@ fn drafts_otherwise(architecture: &str) -> bool {
 
 /// The error for a Gemma 4 whose layers have what the 12B's do not: `key`, which is `found`.
 pub(super) fn gemma4_of_another_kind(layers: usize, key: &str, found: u64) -> ModelFileError {
-    // Known by their number of layers, as in llama.cpp (`LLM_ARCH_GEMMA4`).
-    let name = match (layers, key) {
-        (35, _) => "Gemma 4 E2B",
-        (42, _) => "Gemma 4 E4B",
-        (30, _) => "Gemma 4 26B-A4B",
-        (_, "expert_count") => "a Gemma 4 with a mixture of experts, such as the 26B-A4B",
-        _ => "a Gemma 4 of the E series, such as E2B or E4B",
-    };
+    let name = names::gemma4_e(layers).unwrap_or("a Gemma 4 of the E series, such as E2B or E4B");
     let problem = format!("this version does not run (gemma4.{key} is {found})");
-    file(name, &problem, "use a dense Gemma 4, such as the 12B")
+    file(name, &problem, "use another Gemma 4, such as the 12B or the 26B-A4B")
 }
 
 /// What drafters of Gemma 4 call their architecture: in llama.cpp, in ik_llama.cpp, and the same

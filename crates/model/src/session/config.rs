@@ -72,6 +72,12 @@ impl Default for SessionConfig {
 pub struct Memory {
     /// The text model's weights, shared by all its sessions.
     pub weights: u64,
+    /// Those of them that are experts; 0 without some. With a [cache
+    /// file](crate::OpenOptions::cache) the system reads them from there as they are needed, and
+    /// takes their memory back where it is short.
+    pub experts: u64,
+    /// Those of the experts that one token is sent through.
+    pub experts_of_token: u64,
     /// The weights of the projector, shared as well; 0 without one.
     pub projector: u64,
     /// The weights of the drafter, shared as well; 0 without one.
@@ -104,8 +110,11 @@ impl Memory {
         draft: DraftConfig,
     ) -> Self {
         let projector = model.projector_shape();
+        let [experts, experts_of_token] = model.expert_bytes();
         Self {
             weights: model.text_bytes(),
+            experts,
+            experts_of_token,
             projector: projector.map_or(0, |projector| projector.bytes),
             drafter: model.drafter_shape().map_or(0, |drafter| drafter.bytes),
             tokenizer: (model.tokenizer().bytes() + model.template_bytes()) as u64,
@@ -117,6 +126,12 @@ impl Memory {
                 chunk,
             ),
         }
+    }
+
+    /// What must be there for a session to go on at all where experts are read from a cache file as
+    /// they are needed: all of it but the experts that a token does not use.
+    pub fn least(&self) -> u64 {
+        self.total() - self.experts + self.experts_of_token
     }
 
     /// All of it.
@@ -131,6 +146,7 @@ impl Memory {
 pub struct MemoryPlan {
     config: Config,
     weights: u64,
+    experts: [u64; 2],
     tokenizer: u64,
     turning_pairs: Option<usize>,
     projector: Option<ProjectorShape>,
@@ -147,6 +163,7 @@ impl MemoryPlan {
         let template = template_bytes(gguf)?;
         Ok(Self {
             weights: weights::check(gguf, &config)?,
+            experts: weights::expert_bytes(gguf, &config)?,
             turning_pairs: weights::turning_pairs(gguf, &config)?,
             tokenizer: (Tokenizer::from_gguf(gguf)?.bytes() + template) as u64,
             projector: None,
@@ -179,8 +196,11 @@ impl MemoryPlan {
         let (limits, chunk) = limits(&self.config, self.turning_pairs, session)?;
         let drafter = self.drafter.as_ref();
         let parts = Parts { projector: self.projector, drafter, draft: session.draft };
+        let [experts, experts_of_token] = self.experts;
         Ok(Memory {
             weights: self.weights,
+            experts,
+            experts_of_token,
             projector: self.projector.map_or(0, |projector| projector.bytes),
             drafter: self.drafter.as_ref().map_or(0, |drafter| drafter.bytes),
             tokenizer: self.tokenizer,

@@ -4,6 +4,7 @@
 //! opened, memory comes from the caller's frame, and room in the cache was reserved before.
 
 mod attention;
+mod experts;
 pub(crate) mod feed_forward;
 pub(crate) mod kv_cache;
 pub(crate) mod rope;
@@ -267,7 +268,7 @@ fn layer(
     attention::attention(pass, weights, i, streams, staged, h, frame.nested()); // h := attention(h)
     pass.add_normed(x, h, &weights.post_attention_norm, 1.0);
     pass.norm(h, x, &weights.ffn_norm);
-    feed_forward::feed_forward(pass, weights, h, frame.nested()); // h := ffn(h)
+    feed_forward::feed_forward(pass, weights, i, x, h, frame.nested()); // h := ffn(h)
     pass.add_normed(x, h, &weights.post_ffw_norm, weights.output_scale);
 }
 

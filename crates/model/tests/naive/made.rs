@@ -4,7 +4,7 @@ use carat::Model;
 use carat_gguf::{Endian, Gguf, Source, TensorType, Writer};
 use carat_kernels::{Format, quantize};
 
-use super::{Kind, Naive, Shape};
+use super::{Kind, Naive, Shape, experts};
 use crate::common::file;
 
 /// The context that every made model claims.
@@ -82,6 +82,12 @@ fn metadata(shape: &Shape, dialect: Dialect) -> Writer<'static> {
             .metadata(key("rope.dimension_count"), u32(full.head_dim))
             .metadata(key("rope.dimension_count_swa"), u32(sliding.head_dim))
             .metadata(key("final_logit_softcapping"), shape.cap as f32);
+        if let Some(moe) = shape.experts {
+            w = w
+                .metadata(key("expert_count"), u32(moe.count))
+                .metadata(key("expert_used_count"), u32(moe.used))
+                .metadata(key("expert_feed_forward_length"), u32(moe.width));
+        }
     } else if dialect == Dialect::LlamaCpp {
         w = w
             .metadata(key("rope.scaling.type"), "linear")
@@ -155,6 +161,9 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
         for (name, len) in vectors {
             w = vector(w, &mut random, &format!("blk.{i}.{name}.weight"), len);
         }
+        if let Some(moe) = shape.experts {
+            w = experts::write(w, &mut random, shape.format, (i, hidden), moe);
+        }
     }
     w.to_bytes().expect("a file")
 }
@@ -174,12 +183,24 @@ pub(super) fn matrix<'a>(
     cols: usize,
     rows: usize,
 ) -> Writer<'a> {
+    matrices(w, random, format, name, [cols, rows])
+}
+
+/// A tensor of these dimensions, of which the first is the length of a row.
+pub(super) fn matrices<'a, const N: usize>(
+    w: Writer<'a>,
+    random: &mut Random,
+    format: Format,
+    name: &str,
+    dims: [usize; N],
+) -> Writer<'a> {
+    let (cols, rows) = (dims[0], dims[1..].iter().product::<usize>());
     let scale = 2.0 / (cols as f32).sqrt();
     let values: Vec<f32> = (0..rows * cols).map(|_| scale * random.next()).collect();
     let mut bytes = vec![0; rows * format.row_bytes(cols)];
     quantize(format, &values, &mut bytes);
     let kind = TensorType::from_name(format.name()).expect("a ggml type");
-    w.tensor(name, kind, &[cols as u64, rows as u64], bytes)
+    w.tensor(name, kind, &dims.map(|n| n as u64), bytes)
 }
 
 pub(super) fn vector<'a>(w: Writer<'a>, random: &mut Random, name: &str, len: usize) -> Writer<'a> {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub(crate) mod drafter;
+pub(crate) mod experts;
 pub(crate) mod made;
 
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ pub(crate) struct Shape {
     pub(crate) cap: f64,
     /// Format of the matrices.
     pub(crate) format: Format,
+    /// The experts of every layer.
+    pub(crate) experts: Option<experts::Moe>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +59,7 @@ impl Shape {
             scaling: 1.0,
             cap: 30.0,
             format: Format::F32,
+            experts: None,
         }
     }
 
@@ -139,7 +143,11 @@ impl Naive {
             let m = norm(x, Some(w("ffn_norm")));
             let (gate, up) = (self.multiply(w("ffn_gate"), &m), self.multiply(w("ffn_up"), &m));
             let gated: Vec<f64> = gate.iter().zip(up).map(|(g, u)| gelu(*g) * u).collect();
-            add(x, &norm(&self.multiply(w("ffn_down"), &gated), Some(w("post_ffw_norm"))));
+            let mut out = self.multiply(w("ffn_down"), &gated);
+            if let Some(moe) = self.shape.experts {
+                out = self.with_experts(i, moe, x, &out);
+            }
+            add(x, &norm(&out, Some(w("post_ffw_norm"))));
             if self.shape.gemma4 {
                 let scale = w("layer_output_scale")[0];
                 x.iter_mut().for_each(|x| *x *= scale);
