@@ -276,7 +276,15 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
         .metadata("general.name", name(size, mix).as_str())
         .metadata("general.file_type", mix.file_type())
         .metadata("general.quantization_version", 2u32);
+    let experts = shape.experts.iter().flat_map(|experts| {
+        [
+            ("expert_count", experts.count),
+            ("expert_used_count", experts.used),
+            ("expert_feed_forward_length", experts.width),
+        ]
+    });
     u32s.into_iter()
+        .chain(experts)
         .fold(writer, |writer, (key, n)| writer.metadata(format!("gemma4.{key}"), n as u32))
         .metadata("gemma4.attention.head_count_kv", kv_heads)
         .metadata(

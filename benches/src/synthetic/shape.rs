@@ -7,6 +7,8 @@ use carat_gguf::TensorType;
 pub enum Size {
     /// Gemma 4 12B, shape for shape.
     B12,
+    /// Gemma 4 26B-A4B, shape for shape.
+    A26,
     /// The same family with 1.2 · 10⁹ weights, for small machines and for CI.
     B1,
 }
@@ -29,6 +31,7 @@ pub(super) struct Shape {
     pub(super) layers: usize,
     pub(super) hidden: u64,
     pub(super) ffn: u64,
+    pub(super) experts: Option<ExpertsShape>,
     pub(super) heads: u64,
     pub(super) kv_heads_sliding: u64,
     pub(super) kv_heads_full: u64,
@@ -37,6 +40,14 @@ pub(super) struct Shape {
     pub(super) vocab: u64,
     pub(super) context: u64,
     pub(super) window: u64,
+}
+
+/// The experts of each layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ExpertsShape {
+    pub(super) count: u64,
+    pub(super) used: u64,
+    pub(super) width: u64,
 }
 
 /// The numbers of a drafter, beside those of its model.
@@ -79,20 +90,22 @@ pub(super) enum Fill {
 }
 
 impl Size {
-    /// `12b`, `1b`.
+    /// `12b`, `26b`, `1b`.
     pub fn name(self) -> &'static str {
         match self {
             Self::B12 => "12b",
+            Self::A26 => "26b",
             Self::B1 => "1b",
         }
     }
 
     pub(super) fn shape(self) -> Shape {
-        // Numbers of the public model configuration of Gemma 4 12B.
+        // Numbers of the public model configurations of Gemma 4 12B and 26B-A4B.
         let gemma = Shape {
             layers: 48,
             hidden: 3840,
             ffn: 15_360,
+            experts: None,
             heads: 16,
             kv_heads_sliding: 8,
             kv_heads_full: 1,
@@ -104,6 +117,14 @@ impl Size {
         };
         match self {
             Self::B12 => gemma,
+            Self::A26 => Shape {
+                layers: 30,
+                hidden: 2816,
+                ffn: 2112,
+                experts: Some(ExpertsShape { count: 128, used: 8, width: 704 }),
+                kv_heads_full: 2,
+                ..gemma
+            },
             Self::B1 => Shape {
                 layers: 18,
                 hidden: 2048,
@@ -276,8 +297,46 @@ impl Shape {
             vector("attn_q_norm", head_dim, Fill::QueryKey(head_dim));
             vector("attn_k_norm", head_dim, Fill::QueryKey(head_dim));
             vector("layer_output_scale", 1, Fill::Ones);
+            if let Some(experts) = self.experts {
+                for tensor in experts.tensors(mix, i, hidden, self.layers) {
+                    add(tensor.name, tensor.tensor_type, &tensor.dims, tensor.fill);
+                }
+            }
         }
         all
+    }
+}
+
+impl ExpertsShape {
+    /// The tensors of the experts of layer `i`. Rows of `width` weights that are no whole blocks of
+    /// a K-quant are Q5_0 or Q8_0 in llama.cpp's mixes; those of Q4_0 stay what they are.
+    fn tensors(&self, mix: Mix, i: usize, hidden: u64, layers: usize) -> Vec<Planned> {
+        let Self { count, width, .. } = *self;
+        let planned = |(name, tensor_type, dims, fill): (&str, TensorType, &[u64], Fill)| Planned {
+            name: format!("blk.{i}.{name}"),
+            tensor_type,
+            dims: dims.to_vec(),
+            fill,
+        };
+        let whole = |tensor_type, cols: u64| match tensor_type {
+            TensorType::Q6_K if !cols.is_multiple_of(256) => TensorType::Q8_0,
+            TensorType::Q4_K if !cols.is_multiple_of(256) => TensorType::Q5_0,
+            other => other,
+        };
+        let gate_up = whole(mix.matrix(false, i, layers), hidden);
+        let down = whole(mix.matrix(true, i, layers), width);
+        let f32 = TensorType::F32;
+        let all: [(&str, TensorType, &[u64], Fill); 8] = [
+            ("ffn_gate_inp.weight", f32, &[hidden, count], Fill::Random),
+            ("ffn_gate_inp.scale", f32, &[hidden], Fill::Ones),
+            ("ffn_gate_up_exps.weight", gate_up, &[hidden, 2 * width, count], Fill::Random),
+            ("ffn_down_exps.weight", down, &[width, hidden, count], Fill::Random),
+            ("ffn_down_exps.scale", f32, &[count], Fill::Ones),
+            ("pre_ffw_norm_2.weight", f32, &[hidden], Fill::Ones),
+            ("post_ffw_norm_1.weight", f32, &[hidden], Fill::Ones),
+            ("post_ffw_norm_2.weight", f32, &[hidden], Fill::Ones),
+        ];
+        all.into_iter().map(planned).collect()
     }
 }
 
@@ -306,6 +365,24 @@ mod tests {
         // The official file has 6 975 879 296 bytes, vocabulary and template included.
         let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
         assert!((6_950_000_000..6_975_879_296).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn the_26b_has_the_weights_and_bytes_of_the_official_file() {
+        let tensors = Size::A26.shape().tensors(Mix::Q4_0);
+        let weights: u64 = tensors.iter().map(|t| t.dims.iter().product::<u64>()).sum();
+        assert_eq!((weights as f64 / 1e7).round(), 2523.0);
+        // The official file has 14 439 363 584 bytes, vocabulary and template included.
+        let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
+        assert!((14_410_000_000..14_439_363_584).contains(&bytes), "{bytes}");
+        let down = |mix| {
+            let tensors = Size::A26.shape().tensors(mix);
+            let down = tensors.iter().find(|t| t.name == "blk.5.ffn_down_exps.weight");
+            down.map(|t| (t.tensor_type, t.dims.clone()))
+        };
+        // Rows of 704 weights are no whole blocks of 256.
+        assert_eq!(down(Mix::Q4_K_M), Some((TensorType::Q8_0, vec![704, 2816, 128])));
+        assert_eq!(down(Mix::Q4_0), Some((TensorType::Q4_0, vec![704, 2816, 128])));
     }
 
     #[test]

@@ -117,6 +117,8 @@ pub(super) enum Output {
 pub(super) enum SizeArg {
     #[value(name = "12b")]
     B12,
+    #[value(name = "26b")]
+    A26,
     #[value(name = "1b")]
     B1,
 }
@@ -167,6 +169,7 @@ impl From<SizeArg> for Size {
     fn from(size: SizeArg) -> Self {
         match size {
             SizeArg::B12 => Self::B12,
+            SizeArg::A26 => Self::A26,
             SizeArg::B1 => Self::B1,
         }
     }
