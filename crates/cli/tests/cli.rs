@@ -203,6 +203,51 @@ fn inspect_writes_json() {
     assert_eq!(session["ignored_keys"], json!([]));
 }
 
+/// Three layers of four experts of three matrices of 64 x 32 weights; two experts are a token's.
+#[test]
+fn inspect_tells_what_experts_take() {
+    let folder = Folder::new();
+    let tiny = fs::read(kit("text-f32.gguf")).unwrap();
+    let tiny = carat_gguf::Gguf::parse(&tiny).unwrap();
+    let mut writer = Writer::copy_of(&tiny)
+        .metadata("gemma4.expert_count", 4u32)
+        .metadata("gemma4.expert_used_count", 2u32)
+        .metadata("gemma4.expert_feed_forward_length", 32u32);
+    for layer in 0..3 {
+        for (name, dims) in [
+            ("ffn_gate_inp.weight", &[64, 4][..]),
+            ("ffn_gate_inp.scale", &[64]),
+            ("ffn_gate_up_exps.weight", &[64, 64, 4]),
+            ("ffn_down_exps.weight", &[32, 64, 4]),
+            ("ffn_down_exps.scale", &[4]),
+            ("pre_ffw_norm_2.weight", &[64]),
+            ("post_ffw_norm_1.weight", &[64]),
+            ("post_ffw_norm_2.weight", &[64]),
+        ] {
+            let data = vec![0; dims.iter().product::<u64>() as usize * 4];
+            writer = writer.tensor(format!("blk.{layer}.{name}"), TensorType::F32, dims, data);
+        }
+    }
+    let file = folder.file("experts.gguf", writer.to_bytes().unwrap());
+    let out = run(&format!("inspect {file}")).ok();
+    for line in [
+        "Model: a Gemma 4 with a mixture of experts; 2 of 4 experts work for a token, 144 KiB",
+        "  of these experts           288 KiB",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    let json: Value =
+        serde_json::from_str(&run(&format!("inspect --json {file}")).ok()).expect("JSON");
+    let session = &json["session"];
+    assert_eq!(session["experts_bytes"], 3 * 4 * 3 * 64 * 32 * 4);
+    assert_eq!(session["experts_of_token_bytes"], 3 * 2 * 3 * 64 * 32 * 4);
+    assert_eq!((&session["fits"], &session["paged_experts"]), (&json!("now"), &Value::Null));
+    let ran = ran(carat().args(["run", "-v", "-n", "1", "-m", &file, "hi"]).output().unwrap());
+    assert!(ran.code == 0 && ran.err.contains("288 KiB of it experts"), "{}", ran.err);
+    let dense = run(&format!("inspect {}", text(&kit("text-f32.gguf")))).ok();
+    assert!(dense.contains("Model: a Gemma 4\n") && !dense.contains("experts"), "{dense}");
+}
+
 /// Scripts ask the exit code; the report is the same.
 #[test]
 fn inspect_fails_where_the_model_cannot_run() {

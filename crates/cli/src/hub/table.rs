@@ -78,7 +78,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "26b",
         about: "Gemma 4 26B-A4B, Google's QAT in Q4_0",
-        runs: false,
+        runs: true,
         model: Entry {
             repo: "google/gemma-4-26B-A4B-it-qat-q4_0-gguf",
             file: "gemma-4-26B_q4_0-it.gguf",

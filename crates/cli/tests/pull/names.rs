@@ -204,7 +204,7 @@ fn a_name_that_has_changed_is_told_with_those_that_are_there() {
     fails(&ran, &["has no file gemma-4-12b-it-qat-q4_0.gguf", "mmproj-new.gguf", type_it]);
     fails(&home.run(&server.url, &["pull", "no/body"]), &["no/body"]);
     assert!(!home.hub().exists());
-    for name in ["26b", "e4b", "e2b-draft"] {
+    for name in ["e4b", "e2b", "e2b-draft"] {
         fails(
             &home.run(&server.url, &["pull", name]),
             &["does not run Gemma 4", "carat pull google/"],
