@@ -90,6 +90,11 @@ impl Isa {
         self.run(Map(x, Scale(factor)));
     }
 
+    /// Holds every value of `x` to `min ..= max`. NaN and infinities become NaN.
+    pub fn clamp(self, x: &mut [f32], min: f32, max: f32) {
+        self.run(Map(x, Clamp(min, max)));
+    }
+
     /// `x *= y`.
     ///
     /// # Panics
@@ -200,6 +205,19 @@ impl Unary for Shift {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
         simd.add_f32s(x, simd.splat_f32s(self.0))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Clamp(f32, f32);
+
+impl Unary for Clamp {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let (min, max) = (simd.splat_f32s(self.0), simd.splat_f32s(self.1));
+        let held = simd.select_f32s(simd.less_than_f32s(x, min), min, x);
+        let held = simd.select_f32s(simd.greater_than_f32s(held, max), max, held);
+        simd.mul_add_f32s(x, simd.splat_f32s(0.0), held) // NaN unless x is finite
     }
 }
 

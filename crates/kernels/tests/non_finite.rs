@@ -59,6 +59,11 @@ fn element_wise_operations_keep_what_is_no_number() {
         assert!(capped[at].is_nan(), "softcap, {what}: {}", capped[at]);
         let others = (0..x.len()).filter(|i| *i != at);
         assert!(others.clone().all(|i| capped[i].is_finite()), "softcap, {what}");
+
+        let mut held = x.to_vec();
+        isa.clamp(&mut held, -3.0, 3.0);
+        assert!(held[at].is_nan(), "clamp, {what}: {}", held[at]);
+        assert!(others.clone().all(|i| held[i].is_finite()), "clamp, {what}");
     });
 }
 

@@ -152,6 +152,20 @@ fn add_and_scale_round_once() {
 }
 
 #[test]
+fn clamp_holds_values_to_bounds() {
+    for_each(|isa, len| {
+        let x = values(len, 3.0, 1);
+        for (min, max) in [(-1.5, 0.7), (0.0, 0.0), (f32::NEG_INFINITY, 1.0), (-9.0, 9.0)] {
+            let mut out = x.clone();
+            isa.clamp(&mut out, min, max);
+            for i in 0..len {
+                assert_eq!(out[i], x[i].clamp(min, max), "{isa:?} {len} at {i}: {min} to {max}");
+            }
+        }
+    });
+}
+
+#[test]
 fn gelu_and_softcap_follow_tanh() {
     for_each(|isa, len| {
         for size in [0.01, 1.0, 9.0, 200.0] {

@@ -75,6 +75,7 @@ pub mod sampler;
 mod session;
 mod text;
 pub mod tokenizer;
+mod tower;
 pub mod video;
 pub mod vision;
 mod weights;

@@ -155,11 +155,7 @@ pub(crate) fn matrices(
 /// If there is no such tensor, or one of its values is NaN or infinite: norms, scales and biases
 /// would spread it over all that follows.
 pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
-    let tensor = find(gguf, name)?;
-    let mut data = vec![0; tensor.data.len()];
-    gguf.read(tensor, 0, &mut data)?;
-    let mut values = vec![0.0; tensor.shape.elements() as usize];
-    dequantize(format(tensor)?, &data, &mut values);
+    let values = values(gguf, find(gguf, name)?)?;
     match values.iter().position(|value| !value.is_finite()) {
         Some(at) => Err(ModelFileError::Value {
             key: format!("value {at} of tensor {name}"),
@@ -169,6 +165,15 @@ pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
         .into()),
         None => Ok(values),
     }
+}
+
+/// Reads all values of a tensor as f32, numbers or not.
+pub(crate) fn values(gguf: &Gguf<'_>, tensor: &Tensor<'_>) -> Result<Vec<f32>> {
+    let mut data = vec![0; tensor.data.len()];
+    gguf.read(tensor, 0, &mut data)?;
+    let mut values = vec![0.0; tensor.shape.elements() as usize];
+    dequantize(format(tensor)?, &data, &mut values);
+    Ok(values)
 }
 
 /// Compares the tensors of a file with its metadata, and returns the bytes that the weights will

@@ -224,7 +224,7 @@ fn other_projectors_are_known_by_name() {
     let cases = [
         (with("clip.vision.projector_type", "gemma4v"), "a projector with an encoder"),
         (with("clip.audio.projector_type", "gemma4a"), "a projector with an encoder"),
-        (with("clip.vision.projector_type", "siglip"), "\"siglip\", \"gemma4uv\" is wanted"),
+        (with("clip.vision.projector_type", "siglip"), "\"siglip\", \"gemma4uv\" or"),
         (with("general.architecture", "gemma4"), "no projector but a file of architecture"),
         (layer, "v.blk.0.ln1.weight is not part"),
         (bias, "mm.input_projection.bias is not part"),

@@ -39,7 +39,7 @@ pub use crate::media::sound::{AudioError, DecodeOptions};
 use crate::arena::{Frame, Need};
 use crate::error::Result;
 use crate::pool::{Activations, Pool, Product};
-use crate::projector::ProjectorFile;
+use crate::projector::{Kind, ProjectorFile};
 use crate::weights::Matrix;
 
 /// Samples of a frame, which becomes one token: 40 ms.
@@ -59,7 +59,9 @@ impl Audio {
     /// # Errors
     /// If a tensor or key is missing or of the wrong shape.
     pub(crate) fn load(file: &ProjectorFile<'_>, hidden: usize) -> Result<Self> {
-        file.expect_kind("clip.audio.projector_type", "gemma4ua")?;
+        if Kind::of_audio(file.gguf)? == Kind::Tower {
+            return Err(Kind::without_encoder("clip.audio.projector_type is gemma4a"));
+        }
         Ok(Self {
             projection: file.projection("mm.a.input_projection.weight", FRAME, hidden)?,
             norm_eps: file.float("clip.audio.attention.layer_norm_epsilon")?,

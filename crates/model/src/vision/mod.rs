@@ -42,7 +42,7 @@ pub use crate::media::pixels::PixelsError;
 use crate::arena::{Frame, Need};
 use crate::error::Result;
 use crate::pool::{Activations, Pool, Product};
-use crate::projector::ProjectorFile;
+use crate::projector::{Kind, ProjectorFile};
 use crate::weights::Matrix;
 
 /// Values of a patch.
@@ -78,7 +78,9 @@ impl Vision {
     /// # Errors
     /// If a tensor or key is missing or of the wrong shape.
     pub(crate) fn load(file: &ProjectorFile<'_>, hidden: usize) -> Result<Self> {
-        file.expect_kind("clip.vision.projector_type", "gemma4uv")?;
+        if Kind::of_vision(file.gguf)? == Kind::Tower {
+            return Err(Kind::without_encoder("clip.vision.projector_type is gemma4v"));
+        }
         file.expect_uint("clip.vision.patch_size", PATCH_SIDE as u64 / 3)?;
         let length = file.rows("v.patch_embd.weight")?;
         let positions = file.rows("v.position_embd.weight")?;
