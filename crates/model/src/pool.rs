@@ -153,10 +153,13 @@ impl Pool {
     /// `out[token][row] = Σ w[row][k] · x[token][k]`.
     ///
     /// The work is cut into units of [`UNIT_GROUPS`] groups of rows, fewer for small matrices.
+    /// Where F32 products take several tokens together, units are never smaller: the order in which
+    /// `gemm` adds depends on the number of rows, too.
     pub(crate) fn matmul<const N: usize>(&self, x: &Activations<'_>, products: [Product<'_>; N]) {
         let groups: usize = products.iter().map(|p| p.weights.groups()).sum();
         let mut unit = UNIT_GROUPS;
-        while unit > 1 && groups / unit < 2 * self.threads() {
+        let is_fixed = x.together && products.iter().any(|p| p.weights.format() == Format::F32);
+        while !is_fixed && unit > 1 && groups / unit < 2 * self.threads() {
             unit /= 2;
         }
         let products = products.map(|p| {
