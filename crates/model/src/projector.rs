@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::identity::Origin;
 use crate::model_file::ModelFileError;
 use crate::tokenizer::Tokenizer;
-use crate::vision::Vision;
+use crate::vision::{Vision, VisionShape};
 use crate::weights::{self, Matrix};
 
 /// What a model sees and hears with.
@@ -31,8 +31,8 @@ pub(crate) struct Projector {
 /// What a projector adds to a session, known without loading it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProjectorShape {
-    /// Length of a patch's embedding, if the projector sees.
-    pub(crate) vision: Option<usize>,
+    /// What it sees with, if it does.
+    pub(crate) vision: Option<VisionShape>,
     /// Whether it hears.
     pub(crate) audio: bool,
     /// Bytes of its weights in memory.
@@ -53,8 +53,8 @@ impl ProjectorShape {
         let has = |key| Ok::<_, Error>(gguf.metadata().opt_boolean(key)?.unwrap_or(false));
         let (vision, audio) = (has("clip.has_vision_encoder")?, has("clip.has_audio_encoder")?);
         let bytes = gguf.tensors().iter().map(weights::bytes_in_memory).sum::<Result<_>>()?;
-        let length = || weights::rows(gguf, PATCH_EMBEDDING);
-        Ok(Self { vision: vision.then(length).transpose()?, audio, bytes })
+        let seen = || VisionShape::of(gguf);
+        Ok(Self { vision: vision.then(seen).transpose()?, audio, bytes })
     }
 }
 
@@ -219,6 +219,14 @@ pub(crate) fn expect(
     if ok { Ok(()) } else { Err(wrong().into()) }
 }
 
+/// A key that must be a number of 1 to `most`.
+pub(crate) fn uint(gguf: &Gguf<'_>, key: &str, most: usize) -> Result<usize> {
+    let found = gguf.metadata().uint(key)?;
+    let (is_right, wanted) = ((1..=most as u64).contains(&found), || format!("1 to {most}"));
+    expect(key, is_right, || found.to_string(), wanted)?;
+    Ok(found as usize)
+}
+
 /// A projector file while it is being read.
 pub(crate) struct ProjectorFile<'a> {
     pub(crate) gguf: &'a Gguf<'a>,
@@ -251,14 +259,6 @@ impl<'a> ProjectorFile<'a> {
 
     fn note(&self, name: &str) {
         self.read.borrow_mut().insert(name.to_owned());
-    }
-
-    /// A key that must be a number of 1 to `most`.
-    pub(crate) fn uint(&self, key: &str, most: usize) -> Result<usize> {
-        let found = self.gguf.metadata().uint(key)?;
-        let (is_right, wanted) = ((1..=most as u64).contains(&found), || format!("1 to {most}"));
-        expect(key, is_right, || found.to_string(), wanted)?;
-        Ok(found as usize)
     }
 
     /// A key that must have this value.
@@ -308,6 +308,13 @@ impl<'a> ProjectorFile<'a> {
         weights::matrix(self.gguf, name, self.pool)
     }
 
+    /// A tensor of this shape as a matrix of f32: its last dimension are the rows, all others the
+    /// columns.
+    pub(crate) fn flattened(&self, name: &str, dims: &[usize]) -> Result<Matrix> {
+        let cols = dims[..dims.len() - 1].iter().product();
+        weights::of_values(&self.vector(name, dims)?, cols)
+    }
+
     /// A bound of values: a tensor with one number, `without` where the file has none.
     ///
     /// # Errors
@@ -334,6 +341,3 @@ pub(crate) fn bounds(file: &ProjectorFile<'_>, name: &str) -> Result<Option<[f32
     expect(&low, min <= max, || min.to_string(), || format!("at most {high}, {max},"))?;
     Ok((min > f32::NEG_INFINITY || max < f32::INFINITY).then_some([min, max]))
 }
-
-/// The matrix whose rows are the values of a patch's embedding.
-const PATCH_EMBEDDING: &str = "v.patch_embd.weight";

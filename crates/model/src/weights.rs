@@ -21,7 +21,7 @@ use crate::identity::Identity;
 use crate::model_file::ModelFileError;
 use crate::text::rope;
 pub use cache::CacheError;
-pub(crate) use image::{Matrix, reordered};
+pub(crate) use image::{Matrix, of_values, reordered};
 use image::{Plan, Repacking};
 
 /// The weights that a forward pass reads.

@@ -222,7 +222,7 @@ fn other_projectors_are_known_by_name() {
     let layer = plain().tensor("v.blk.0.ln1.weight", TensorType::F32, &[1], vec![0; 4]);
     let bias = plain().tensor("mm.input_projection.bias", TensorType::F32, &[1], vec![0; 4]);
     let cases = [
-        (with("clip.vision.projector_type", "gemma4v"), "a projector with an encoder"),
+        (with("clip.vision.projector_type", "gemma4v"), "clip.vision.attention.head_count is 0"),
         (with("clip.audio.projector_type", "gemma4a"), "a projector with an encoder"),
         (with("clip.vision.projector_type", "siglip"), "\"siglip\", \"gemma4uv\" or"),
         (with("general.architecture", "gemma4"), "no projector but a file of architecture"),

@@ -12,7 +12,7 @@ use crate::model::{Model, template_bytes};
 use crate::projector::ProjectorShape;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType, Snapshot};
 use crate::tokenizer::Tokenizer;
-use crate::vision::{PATCH_SIDE, TOKENS_MAX, Vision};
+use crate::vision::{PATCH_SIDE, TOKENS_MAX};
 use crate::{Isa, TokenId, text, weights};
 
 /// How a session runs.
@@ -230,7 +230,7 @@ fn scratch_of(config: &Config, parts: Parts<'_>, limits: KvLimits, chunk: usize)
     let image = longest_picture(projector, limits);
     let projector = projector.unwrap_or_default();
     let text = text::need(config, limits, chunk.max(image), draft.most);
-    let seen = projector.vision.map_or(Need::default(), Vision::need);
+    let seen = projector.vision.map_or(Need::default(), |shape| shape.need(image));
     let heard = if projector.audio { Audio::need() } else { Need::default() };
     let drafted = drafter.map(|drafter| draft::need(drafter, limits.context));
     text.or(seen).or(heard).or(drafted.unwrap_or_default())

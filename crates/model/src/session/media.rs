@@ -1,10 +1,10 @@
 //! Pictures, sound and video in a session: from media to rows of the residual stream, and from
 //! prompts with placeholders to tokens with rows.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Weak};
 
-use super::SessionError;
+use super::{Progress, SessionError};
 use crate::TokenId;
 use crate::audio::{Clip, FRAME, LongClip, check_finite};
 use crate::engine::Cancelled;
@@ -355,20 +355,47 @@ impl super::Session {
     /// If the model was opened without a projector that sees, the picture has more columns or rows
     /// than the model has positions, or there is no memory.
     pub fn embed_picture(&mut self, picture: &Picture) -> Result<Medium> {
-        self.picture(picture).map(Medium::from)
+        self.embed_picture_with(picture, &mut |_| ControlFlow::Continue(()))
     }
 
-    fn picture(&mut self, picture: &Picture) -> Result<Embedding> {
+    /// [`Session::embed_picture`](Self::embed_picture) with a callback that hears what is done and
+    /// may break off. An encoder has all tokens done in the end only: what is told is the share of
+    /// its layers. Without an encoder nothing is told.
+    ///
+    /// # Errors
+    /// As [`Session::embed_picture`](Self::embed_picture), and
+    /// [`Error::Cancelled`](crate::Error::Cancelled) if the callback breaks off.
+    pub fn embed_picture_with(
+        &mut self,
+        picture: &Picture,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Medium> {
+        self.picture(picture, progress).map(Medium::from)
+    }
+
+    fn picture(
+        &mut self,
+        picture: &Picture,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Embedding> {
         let (vision, _) = self.model.vision()?;
         let key = MediaKey::picture(picture);
         if let Some(rows) = self.embedded.find(key) {
             return Ok(Embedding { kind: Kind::Image, rows, tokens: picture.tokens(), key });
         }
         let mut rows = self.rows(picture.tokens())?;
+        if let Some(shape) = self.model.projector_shape().and_then(|shape| shape.vision) {
+            self.engine.reserve(shape.need(picture.tokens()))?; // longer than the context, perhaps
+        }
         let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(picture.tokens()))?;
         let (pool, frame) = turn.parts();
-        vision.embed(pool, picture, &mut rows, frame)?;
-        turn.is_whole().map_err(cancelled(picture.tokens()))?;
+        let total = picture.tokens();
+        let tell = &mut |done, of| progress(Progress { done: total * done / of, total });
+        let embedded = vision.embed(pool, picture, &mut rows, tell, frame)?;
+        turn.is_whole().map_err(cancelled(total))?;
+        if embedded.is_break() {
+            return Err(cancelled(total)(Cancelled));
+        }
         drop(turn);
         let embedding = Embedding::image(rows, picture.tokens(), key);
         self.embedded.remember(key, &embedding.rows);
@@ -418,7 +445,8 @@ impl super::Session {
     pub fn embed_video(&mut self, video: &Video, sound: Option<&Clip>) -> Result<Medium> {
         let mut frames: Vec<(f64, Embedding)> = Vec::with_capacity(video.frames.len());
         for frame in &video.frames {
-            frames.push((frame.seconds, self.picture(&frame.picture)?));
+            let go_on = &mut |_| ControlFlow::Continue(());
+            frames.push((frame.seconds, self.picture(&frame.picture, go_on)?));
         }
         let sound = sound.map(|clip| self.embed_clip(clip, LongClip::Split)).transpose()?;
         let sound = sound.map_or_else(Vec::new, Medium::into_embeddings);

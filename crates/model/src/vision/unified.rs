@@ -12,7 +12,7 @@ use super::{PATCH_SIDE, Picture, VisionError};
 use crate::arena::{Frame, Need};
 use crate::error::Result;
 use crate::pool::{Activations, Pool, Product};
-use crate::projector::{Kind, ProjectorFile};
+use crate::projector::ProjectorFile;
 use crate::weights::Matrix;
 
 /// Values of a patch.
@@ -45,9 +45,6 @@ impl Unified {
     /// # Errors
     /// If a tensor or key is missing or of the wrong shape.
     pub(crate) fn load(file: &ProjectorFile<'_>, hidden: usize) -> Result<Self> {
-        if Kind::of_vision(file.gguf)? == Kind::Tower {
-            return Err(Kind::without_encoder("clip.vision.projector_type is gemma4v"));
-        }
         file.expect_uint("clip.vision.patch_size", PATCH_SIDE as u64 / 3)?;
         let length = file.rows("v.patch_embd.weight")?;
         let positions = file.rows("v.position_embd.weight")?;

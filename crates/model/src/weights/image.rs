@@ -86,6 +86,14 @@ pub(crate) fn reordered(
     Ok(Matrix { format, rows: order.len(), cols, at: 0, image })
 }
 
+/// The matrix of these values, in rows of `cols`.
+pub(crate) fn of_values(values: &[f32], cols: usize) -> Result<Matrix> {
+    let (format, rows) = (Format::F32, values.len() / cols);
+    let mut pages = Pages::zeroed("weights", packed_bytes(format, rows, cols))?;
+    pack(format, cols, bytemuck::cast_slice(values), &mut pages);
+    Ok(Matrix { format, rows, cols, at: 0, image: Arc::new(PackedImage::Memory(pages)) })
+}
+
 /// The matrices of an image, and the place of each.
 pub(super) struct Plan<'a> {
     pub(super) gguf: &'a Gguf<'a>,
