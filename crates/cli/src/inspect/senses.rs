@@ -109,7 +109,9 @@ impl Sense {
             // A token is three by three of the patches that the key means.
             ("patch side", patch_side(gguf)),
             ("positions", side("v.position_embd.weight", 1)),
-            ("embedding length", side("v.patch_embd.weight", 1)),
+            ("embedding length", side("mm.input_projection.weight", 0)),
+            // An encoder's; the unified projector has none.
+            ("layers", layers(gguf)),
             ("row length", side("mm.input_projection.weight", 1)),
         ];
         let audio = [
@@ -132,5 +134,11 @@ impl Sense {
 }
 
 fn patch_side(gguf: &Gguf<'_>) -> Option<u64> {
-    gguf.metadata().uint("clip.vision.patch_size").ok()?.checked_mul(3)
+    let patches = gguf.metadata().opt_uint("clip.vision.projector.scale_factor").ok()?;
+    gguf.metadata().uint("clip.vision.patch_size").ok()?.checked_mul(patches.unwrap_or(3))
+}
+
+fn layers(gguf: &Gguf<'_>) -> Option<u64> {
+    let layers = gguf.metadata().opt_uint("clip.vision.block_count").ok()??;
+    (layers > 0).then_some(layers)
 }

@@ -1,7 +1,7 @@
 //! From a picture to rows of the residual stream.
 //!
-//! The projector file says how: the 12B has [no encoder](unified), the other sizes have
-//! [one](tower).
+//! The projector file says how: patches of the 12B are multiplied by two matrices (`unified.rs`),
+//! the other sizes have an encoder in which patches see each other (`tower/`).
 //!
 //! A [`Picture`] comes from a path, from the bytes of a file (both with the crate's feature
 //! `image`), or from RGB:
