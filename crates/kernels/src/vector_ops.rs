@@ -114,6 +114,21 @@ impl Isa {
         self.run(Zip(gate, up, GeluProduct));
     }
 
+    /// `x = silu(x) = x · sigmoid(x)`, with `sigmoid(x) = 1 / (1 + exp(−x))` (Hendrycks and Gimpel
+    /// 2016).
+    pub fn silu(self, x: &mut [f32]) {
+        self.run(Map(x, Silu));
+    }
+
+    /// `x *= sigmoid(y)`, a gated linear unit (Dauphin et al. 2016); NaN where `y` is infinite.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn sigmoid_mul(self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "values and gates");
+        self.run(Zip(x, y, SigmoidProduct));
+    }
+
     /// `x = cap · tanh(x / cap)`; NaN for infinities, which no sound model has as logits.
     pub fn softcap(self, x: &mut [f32], cap: f32) {
         self.run(Map(x, Softcap(cap)));
@@ -268,6 +283,34 @@ impl Binary for GeluProduct {
         let gelu = simd.div_f32s(x, simd.add_f32s(one, exp(simd, u)));
         simd.mul_f32s(gelu, y)
     }
+}
+
+#[derive(Clone, Copy)]
+struct Silu;
+
+impl Unary for Silu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        simd.div_f32s(x, one_and_exp_of_minus(simd, x))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct SigmoidProduct;
+
+impl Binary for SigmoidProduct {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+        let product = simd.div_f32s(x, one_and_exp_of_minus(simd, y));
+        simd.mul_add_f32s(y, simd.splat_f32s(0.0), product) // NaN unless y is finite
+    }
+}
+
+/// `1 + exp(−x)`.
+#[inline(always)]
+fn one_and_exp_of_minus<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let minus = simd.mul_f32s(x, simd.splat_f32s(-1.0));
+    simd.add_f32s(simd.splat_f32s(1.0), exp(simd, minus))
 }
 
 struct Total<'a>(&'a [f32]);

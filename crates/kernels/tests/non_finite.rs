@@ -51,6 +51,15 @@ fn element_wise_operations_keep_what_is_no_number() {
         isa.gelu_mul(&mut gated, x);
         assert!(!gated[at].is_finite(), "gelu times it, {what}: {}", gated[at]);
 
+        let mut gated = x.to_vec();
+        isa.silu(&mut gated);
+        assert!(!gated[at].is_finite(), "silu, {what}: {}", gated[at]);
+        for (x, y) in [(x, ones.as_slice()), (&ones, x)] {
+            let mut gated = x.to_vec();
+            isa.sigmoid_mul(&mut gated, y);
+            assert!(!gated[at].is_finite(), "gated unit, {what}: {}", gated[at]);
+        }
+
         assert!(!isa.is_finite(x), "{what}");
         assert!(isa.is_finite(&ones), "{what}");
 

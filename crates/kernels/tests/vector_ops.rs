@@ -192,6 +192,27 @@ fn gelu_and_softcap_follow_tanh() {
 }
 
 #[test]
+fn silu_and_gated_units_follow_the_logistic_function() {
+    for_each(|isa, len| {
+        for size in [0.01, 1.0, 9.0, 80.0, 1e4] {
+            let (x, y) = (values(len, size, 1), values(len, 2.0, 5));
+            let (mut silu, mut gated) = (x.clone(), y.clone());
+            isa.silu(&mut silu);
+            isa.sigmoid_mul(&mut gated, &x);
+            for i in 0..len {
+                let (a, b) = (f64::from(x[i]), f64::from(y[i]));
+                // exp, sum, and quotient; beyond 88 exp stops growing and little is left.
+                let bound = |want: f64| 8.0 * f64::from(f32::EPSILON) * want.abs() + 1e-33;
+                let want = a / (1.0 + (-a).exp());
+                assert_near(silu[i], want, bound(want), format_args!("silu {isa:?} of {a}"));
+                let want = b / (1.0 + (-a).exp());
+                assert_near(gated[i], want, bound(want), format_args!("gate {isa:?} of {a}"));
+            }
+        }
+    });
+}
+
+#[test]
 fn exp_is_zero_for_minus_infinity_and_one_at_the_maximum() {
     for_each(|isa, len| {
         let mut x = values(len, 30.0, 3);
