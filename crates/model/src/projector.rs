@@ -11,7 +11,7 @@ use carat_gguf::{Gguf, Source};
 use rayon::ThreadPool;
 
 use crate::TokenId;
-use crate::audio::Audio;
+use crate::audio::{Audio, AudioShape};
 use crate::error::{Error, Result};
 use crate::identity::Origin;
 use crate::model_file::ModelFileError;
@@ -33,8 +33,8 @@ pub(crate) struct Projector {
 pub(crate) struct ProjectorShape {
     /// What it sees with, if it does.
     pub(crate) vision: Option<VisionShape>,
-    /// Whether it hears.
-    pub(crate) audio: bool,
+    /// What it hears with, if it does.
+    pub(crate) audio: Option<AudioShape>,
     /// Bytes of its weights in memory.
     pub(crate) bytes: u64,
 }
@@ -52,7 +52,10 @@ impl ProjectorShape {
         }
         let has = |key| Ok::<_, Error>(gguf.metadata().opt_boolean(key)?.unwrap_or(false));
         let (vision, audio) = (has("clip.has_vision_encoder")?, has("clip.has_audio_encoder")?);
-        let bytes = gguf.tensors().iter().map(weights::bytes_in_memory).sum::<Result<_>>()?;
+        let audio = audio.then(|| AudioShape::of(gguf)).transpose()?;
+        let is_kept = |name: &str| !audio.is_some_and(|audio| audio.is_folded(name));
+        let kept = gguf.tensors().iter().filter(|tensor| is_kept(tensor.name));
+        let bytes = kept.map(weights::bytes_in_memory).sum::<Result<_>>()?;
         let seen = || VisionShape::of(gguf);
         Ok(Self { vision: vision.then(seen).transpose()?, audio, bytes })
     }
@@ -124,7 +127,7 @@ impl Projector {
             )),
             false => None,
         };
-        let audio = match shape.audio {
+        let audio = match shape.audio.is_some() {
             true => Some((
                 Audio::load(file, hidden)?,
                 media_tokens(tokenizer, ["<|audio>", "<|audio|>", "<audio|>"])?,
@@ -248,7 +251,8 @@ impl<'a> ProjectorFile<'a> {
         let is_unknown = |name: &str| {
             let is_heard = ["a.", "mm.a."].iter().any(|part| name.starts_with(part));
             let is_seen = !is_heard && ["v.", "mm."].iter().any(|part| name.starts_with(part));
-            let is_left = (is_heard && !shape.audio) || (is_seen && shape.vision.is_none());
+            let is_left =
+                (is_heard && shape.audio.is_none()) || (is_seen && shape.vision.is_none());
             !is_left && !read.contains(name)
         };
         match self.gguf.tensors().iter().find(|t| is_unknown(t.name)) {

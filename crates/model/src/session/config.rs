@@ -4,7 +4,7 @@ use carat_gguf::Gguf;
 
 use super::{Ahead, SessionError};
 use crate::arena::Need;
-use crate::audio::Audio;
+use crate::audio::AudioShape;
 use crate::config::Config;
 use crate::draft::{self, DRAFT_MAX, DraftConfig, DrafterShape};
 use crate::error::Result;
@@ -231,7 +231,7 @@ fn scratch_of(config: &Config, parts: Parts<'_>, limits: KvLimits, chunk: usize)
     let projector = projector.unwrap_or_default();
     let text = text::need(config, limits, chunk.max(image), draft.most);
     let seen = projector.vision.map_or(Need::default(), |shape| shape.need(image));
-    let heard = if projector.audio { Audio::need() } else { Need::default() };
+    let heard = projector.audio.map_or(Need::default(), AudioShape::need);
     let drafted = drafter.map(|drafter| draft::need(drafter, limits.context));
     text.or(seen).or(heard).or(drafted.unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use super::{Progress, SessionError};
 use crate::TokenId;
-use crate::audio::{Clip, FRAME, LongClip, check_finite};
+use crate::audio::{Clip, History, LongClip, check_finite};
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -39,7 +39,7 @@ impl Embedding {
         Self { kind: Kind::Image, rows: rows.into(), tokens, key }
     }
 
-    fn audio(rows: Vec<f32>, tokens: usize, key: MediaKey) -> Self {
+    pub(super) fn audio(rows: Vec<f32>, tokens: usize, key: MediaKey) -> Self {
         Self { kind: Kind::Audio, rows: rows.into(), tokens, key }
     }
 
@@ -406,25 +406,35 @@ impl super::Session {
     /// segment however long it is. A [`Clip`] may have come from other samples, and is split.
     ///
     /// # Errors
-    /// If the model was opened without a projector that hears, there are no samples, one of them is
-    /// not finite, or there is no memory.
+    /// If the model was opened without a projector that hears, there are no samples, or too few for
+    /// a token, one of them is not finite, or there is no memory.
     pub fn embed_samples(&mut self, samples: &[f32]) -> Result<Medium> {
         self.samples(samples).map(Medium::from)
     }
 
-    pub(super) fn samples(&mut self, samples: &[f32]) -> Result<Embedding> {
+    fn samples(&mut self, samples: &[f32]) -> Result<Embedding> {
         let (audio, _) = self.model.audio()?;
-        if samples.is_empty() {
-            return Err(crate::audio::SamplesError::NoSamples.into());
-        }
+        let (tokens, mut history) = (audio.tokens(samples.len())?, audio.history());
         check_finite(samples, 0)?;
-        let tokens = samples.len().div_ceil(FRAME);
-        let mut rows = self.rows(tokens)?;
-        let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(tokens))?;
-        let (pool, frame) = turn.parts();
-        audio.embed(pool, samples, &mut rows, frame);
-        turn.is_whole().map_err(cancelled(tokens))?;
+        let rows = self.sound(samples, 0..tokens, &mut history)?;
         Ok(Embedding::audio(rows, tokens, MediaKey::sound(samples)))
+    }
+
+    /// The rows of some tokens of the sound that begins with `samples`, as
+    /// [`Audio::embed`](crate::audio::Audio::embed) has them.
+    pub(super) fn sound(
+        &mut self,
+        samples: &[f32],
+        tokens: Range<usize>,
+        history: &mut History,
+    ) -> Result<Vec<f32>> {
+        let (audio, _) = self.model.audio()?;
+        let mut rows = self.rows(tokens.len())?;
+        let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(tokens.len()))?;
+        let (pool, frame) = turn.parts();
+        audio.embed(pool, samples, tokens.clone(), history, &mut rows, frame);
+        turn.is_whole().map_err(cancelled(tokens.len()))?;
+        Ok(rows)
     }
 
     /// Turns sound into segments of at most 30 s, or refuses what is longer.
