@@ -176,6 +176,24 @@ fn inspect_says_what_a_projector_is() {
     assert!(beside.ends_with("mmproj-f32.gguf") && json["projector"].is_null());
 }
 
+/// Of an encoder of sound its sizes are said.
+#[test]
+fn inspect_says_what_an_encoder_is() {
+    let folder = Folder::new();
+    let file = Writer::new(Endian::Little, 3)
+        .metadata("general.architecture", "clip")
+        .metadata("clip.has_audio_encoder", true)
+        .metadata("clip.audio.projector_type", "gemma4a")
+        .metadata("clip.audio.num_mel_bins", 128u32)
+        .metadata("clip.audio.block_count", 12u32)
+        .metadata("clip.audio.embedding_length", 1024u32)
+        .tensor("mm.a.input_projection.weight", TensorType::F32, &[3, 5], vec![0; 60]);
+    let path = folder.file("mmproj.gguf", file.to_bytes().expect("a file"));
+    let out = run(&format!("inspect {path}")).ok();
+    let audio = "audio   gemma4a: mel bins 128, layers 12, embedding length 1024, row length 5";
+    assert!(out.contains(audio), "{out}");
+}
+
 #[test]
 fn inspect_writes_json() {
     let report = |args: &str| -> Value {

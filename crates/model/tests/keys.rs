@@ -223,7 +223,7 @@ fn other_projectors_are_known_by_name() {
     let bias = plain().tensor("mm.input_projection.bias", TensorType::F32, &[1], vec![0; 4]);
     let cases = [
         (with("clip.vision.projector_type", "gemma4v"), "clip.vision.attention.head_count is 0"),
-        (with("clip.audio.projector_type", "gemma4a"), "a projector with an encoder"),
+        (with("clip.audio.projector_type", "gemma4a"), "clip.audio.attention.head_count is 0"),
         (with("clip.vision.projector_type", "siglip"), "\"siglip\", \"gemma4uv\" or"),
         (with("general.architecture", "gemma4"), "no projector but a file of architecture"),
         (layer, "v.blk.0.ln1.weight is not part"),

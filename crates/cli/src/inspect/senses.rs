@@ -114,10 +114,16 @@ impl Sense {
             ("layers", layers(gguf)),
             ("row length", side("mm.input_projection.weight", 1)),
         ];
-        let audio = [
-            ("frame length", side("mm.a.input_projection.weight", 0)),
-            ("row length", side("mm.a.input_projection.weight", 1)),
-        ];
+        let row = ("row length", side("mm.a.input_projection.weight", 1));
+        let audio = match gguf.metadata().opt_string("clip.audio.projector_type") {
+            Ok(Some("gemma4a")) => {
+                let key = |key| gguf.metadata().uint(&format!("clip.audio.{key}")).ok();
+                let (bins, layers) = (key("num_mel_bins"), key("block_count"));
+                let width = key("embedding_length");
+                [("mel bins", bins), ("layers", layers), ("embedding length", width), row]
+            }
+            _ => [("frame length", side("mm.a.input_projection.weight", 0)), row, NONE, NONE],
+        };
         let sense = |name, key: &str, sizes: &[(&'static str, Option<u64>)]| {
             let metadata = gguf.metadata();
             let has = metadata.opt_boolean(&format!("clip.has_{key}_encoder"));
@@ -132,6 +138,9 @@ impl Sense {
         senses.into_iter().flatten().collect()
     }
 }
+
+/// A size that is left out.
+const NONE: (&str, Option<u64>) = ("", None);
 
 fn patch_side(gguf: &Gguf<'_>) -> Option<u64> {
     let patches = gguf.metadata().opt_uint("clip.vision.projector.scale_factor").ok()?;
