@@ -23,10 +23,10 @@ impl Random {
     }
 }
 
-/// A shape that divides by nothing twice.
+/// A shape that divides by little. Norms of fewer channels would leave little but signs.
 pub(super) const SMALL: ConformerShape = ConformerShape {
     bins: 10,
-    channels: [3, 2],
+    channels: [4, 5],
     width: 12,
     heads: 2,
     ffn: 20,
