@@ -242,7 +242,7 @@ fn what_is_settled_does_not_change() {
 #[test]
 fn scratch_is_what_was_declared() {
     let wide = ConformerShape { ffn: 300, ..SMALL };
-    let early = ConformerShape { bins: 300, ..SMALL };
+    let early = ConformerShape { bins: 300, channels: [8, 2], ..SMALL };
     let late = ConformerShape { output: 400, ..SMALL };
     let copy = size_of::<f32>() * BLOCK * 400;
     for (shape, unused) in [(SMALL, 0), (wide, 0), (early, 0), (late, copy)] {
@@ -270,8 +270,14 @@ fn what_is_stopped_leaves_nothing_behind() {
     pool.begin(&cancel);
     embed(&conformer, &pool, &sound, 20..40, &mut history);
     pool.begin(&Cancel::new());
-    let got = embed(&conformer, &pool, &sound, 20..40, &mut history);
-    assert!(bits(&got) == want[20 * HIDDEN..40 * HIDDEN]);
+    for tokens in [40..50, 20..40] {
+        let got = embed(&conformer, &pool, &sound, tokens.clone(), &mut history.clone());
+        assert!(bits(&got) == want[tokens.start * HIDDEN..tokens.end * HIDDEN], "{tokens:?}");
+    }
+    // What was changed by half is begun anew.
+    embed(&conformer, &pool, &sound, 0..20, &mut history);
+    assert_eq!(history.begin(20, 5), 20);
+    assert_eq!(history.begin(20, 5), 15);
 }
 
 /// What is said of the small encoder's file with another value of a key, or none, and with zeros of
