@@ -201,14 +201,6 @@ impl Kind {
         expect(key, found == tower, || format!("{found:?}"), wanted)?;
         Ok(Self::Tower)
     }
-
-    /// The error of a sense whose encoder this version does not run.
-    pub(crate) fn without_encoder(key: &str) -> Error {
-        let what = format!("a projector with an encoder ({key})");
-        let problem = "this version does not run".to_owned();
-        let hint = "the projector of Gemma 4 12B has none";
-        ModelFileError::OtherFile { what, problem, hint }.into()
-    }
 }
 
 /// Refuses the value of a key or of a bound, with what was wanted instead.

@@ -402,8 +402,8 @@ impl super::Session {
         Ok(embedding)
     }
 
-    /// Turns mono samples at 16 kHz into rows of the decoder, one for each 40 ms begun, in one
-    /// segment however long it is. A [`Clip`] may have come from other samples, and is split.
+    /// Turns mono samples at 16 kHz into rows of the decoder, as many as [`Clip::tokens`] says, in
+    /// one segment however long it is. A [`Clip`] may have come from other samples, and is split.
     ///
     /// # Errors
     /// If the model was opened without a projector that hears, there are no samples, or too few for
