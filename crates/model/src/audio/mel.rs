@@ -10,8 +10,8 @@
 //! HTK, `2595 log10(1 + f / 700)`, and whose peaks are 1. A frame is real where a sample follows
 //! it; the others are all zero, as the reference masks them.
 //!
-//! Everything is f64, which costs next to nothing here, and is rounded to f32 once. The transform is
-//! the library's scalar one: the others are chosen by the CPU and have other bits.
+//! Everything is f64, which costs next to nothing here, and is rounded to f32 once. The transform
+//! is the library's scalar one: the others are chosen by the CPU and have other bits.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// The filters that the reference's library makes: their first bin and the sum of their weights.
+    /// The first bin, the number and the sum of the weights that the reference's library makes.
     #[test]
     fn filters_have_the_reference_corners() {
         let filters = filters(128);

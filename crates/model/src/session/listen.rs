@@ -166,8 +166,8 @@ impl Listen<'_> {
         Ok(())
     }
 
-    /// Evaluates the segment, of which there are so many `samples`, up to token `to`, and its end if
-    /// it `ends` there.
+    /// Evaluates the segment, of which there are so many `samples`, up to token `to`, and its end
+    /// if it `ends` there.
     fn hear(&mut self, to: usize, samples: usize, ends: bool) -> Result<()> {
         let tokens = self.session.model.audio()?.1;
         let mut ids: Vec<TokenId> = Vec::new();

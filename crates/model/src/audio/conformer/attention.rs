@@ -116,8 +116,8 @@ impl Attention {
         tower::add_normed(pool, x, out, width, (&self.post_norm, EPS), 1.0);
     }
 
-    /// Turns rows of all heads into `[heads][PAST + tokens][head]`, the past of each head first, and
-    /// the last ones into the past of what follows.
+    /// Turns rows of all heads into `[heads][PAST + tokens][head]`, the past of each head first,
+    /// and the last ones into the past of what follows.
     fn by_heads(&self, pool: &Pool, rows: &[f32], past: &mut [f32], out: &mut [f32]) {
         let (width, head) = (self.norm.len(), self.q_scale.len());
         let kept = PAST * head;
