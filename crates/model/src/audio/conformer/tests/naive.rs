@@ -114,7 +114,7 @@ impl Naive {
         let name = |part: &str| name(&format!("{part}{suffix}"));
         let weight = |part: &str| Some(self.get(&format!("{}.weight", name(part))));
         let one = |x: Vec<f64>| {
-            let wide = self.linear(&name("ffn_up"), &norm(&x, weight("ffn_norm").map(|w| &w[..])));
+            let wide = self.linear(&name("ffn_up"), &norm(&x, weight("ffn_norm")));
             let wide: Vec<f64> = wide.into_iter().map(silu).collect();
             let y = norm(&self.linear(&name("ffn_down"), &wide), weight("ffn_post_norm"));
             x.iter().zip(y).map(|(x, y)| x + 0.5 * y).collect()
