@@ -169,6 +169,27 @@ fn forced_tokens_cost_no_pass_and_forbidden_drafts_none_either() {
     }
 }
 
+/// An answer drafts nothing that it could not say any more.
+#[test]
+fn answers_draft_up_to_their_last_token() {
+    let model = model("q4_0");
+    let mut plain = chat(&model, DraftConfig::default(), &[]);
+    let options = |max_tokens| {
+        let sampling = SamplerConfig { temperature: 0.0, ..Default::default() };
+        AnswerOptions { sampling, max_tokens: Some(max_tokens), ..AnswerOptions::default() }
+    };
+    answer(&mut plain, &options(20));
+    let text = plain.session().tokens().to_vec();
+    for max_tokens in 1..=8 {
+        let mut chat = chat(&model, DraftConfig { most: 7, adaptive: false }, &[]);
+        chat.session_mut().set_drafts(script(&text, 1.0, 1)).expect("room");
+        let (_, done) = answer(&mut chat, &options(max_tokens));
+        assert_eq!(done.usage.completion_tokens, max_tokens);
+        let DraftStats { drafted, passes, .. } = chat.session().draft_stats();
+        assert_eq!((passes, drafted), (usize::from(max_tokens > 1), max_tokens.saturating_sub(2)));
+    }
+}
+
 /// Answers of several conversations in one pass.
 #[test]
 fn answers_together_are_the_same_with_drafts() {

@@ -261,6 +261,69 @@ fn batches_have_the_bits_of_each_alone() {
     }
 }
 
+/// Tokens that follow one another in any case are gone through as if they had been drafted, and
+/// what is known to follow the last of them is drafted behind them.
+#[test]
+fn a_drafter_goes_through_what_is_certain() {
+    let ids = tokens(12);
+    let mut plain = Talk::new(&model("f32", None), config(), &SamplerConfig::default());
+    plain.push(&ids);
+    plain.say(30);
+    let text = plain.session.tokens().to_vec();
+    let knowing = model("f32", Some(knowing_drafter(&text)));
+    for certain in 1..=6 {
+        let mut talk = Talk::new(&knowing, drafting(2), &SamplerConfig::default());
+        talk.session.set_drafts(Drafts::Drafter).expect("a drafter");
+        talk.push(&ids);
+        talk.session.enqueue(Input::Tokens(&text[12..12 + certain])).expect("room");
+        talk.session.logits().expect("logits");
+        let drafted = talk.session.draft_stats().drafted;
+        assert_eq!(drafted, if certain <= 4 { 2 } else { 0 }, "behind {certain}");
+        talk.say(18 - certain);
+        let stats = talk.session.draft_stats();
+        assert!(stats.accepted > 0, "behind {certain}: {stats:?}");
+        let [a, b] = [&plain, &talk].map(|talk| talk.session.tokens()[..30].to_vec());
+        assert_eq!(a, b);
+    }
+    // Where nothing is evaluated, a drafter has nothing to go on from.
+    let mut talk = Talk::new(&knowing, drafting(2), &SamplerConfig::default());
+    talk.session.set_drafts(Drafts::Drafter).expect("a drafter");
+    talk.session.enqueue(Input::Tokens(&ids[..2])).expect("room");
+    talk.session.logits().expect("logits");
+    assert_eq!(talk.session.draft_stats().drafted, 0);
+}
+
+/// The text is looked into where much of it repeats, and where the drafter cannot go on; everywhere
+/// else the drafter works.
+#[test]
+fn both_guess_where_they_are_good_at_it() {
+    let ids = tokens(40);
+    let with = model("q8_0", Some(random_drafter(None)));
+    // So many tokens stand at the end that stood at the beginning, and others that are certain.
+    let accepted = |repeated: usize, certain: usize| {
+        let mut talk = Talk::new(&with, drafting(3), &SamplerConfig::default());
+        let end = 1 + repeated - certain;
+        talk.push(&[&ids[..25], &[470], &ids[1..end]].concat());
+        talk.session.enqueue(Input::Tokens(&ids[end..end + certain])).expect("room");
+        talk.session.logits().expect("logits");
+        assert_eq!(talk.session.draft_stats().drafted, 3, "{repeated} {certain}");
+        // What followed before, said again.
+        talk.session.enqueue(Input::Tokens(&ids[end + certain..end + certain + 3])).expect("room");
+        talk.session.logits().expect("logits");
+        talk.session.draft_stats().accepted
+    };
+    assert_eq!((accepted(8, 1), accepted(12, 3)), (3, 3));
+    assert_eq!((accepted(7, 1), accepted(3, 1), accepted(7, 4)), (0, 0, 0));
+    assert_eq!(accepted(7, 5), 3);
+    // Without a drafter it is the text alone.
+    let mut talk = Talk::new(&model("q8_0", None), drafting(3), &SamplerConfig::default());
+    talk.session.set_drafts(Drafts::Auto).expect("room");
+    talk.push(&[&ids[..25], &[470], &ids[1..3]].concat());
+    talk.session.enqueue(Input::Tokens(&ids[3..4])).expect("room");
+    talk.session.logits().expect("logits");
+    assert_eq!(talk.session.draft_stats().drafted, 3);
+}
+
 /// Drafts may come from somewhere else, and from a drafter only where there is one.
 #[test]
 fn sources_are_chosen() {

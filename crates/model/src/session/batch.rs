@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Progress, Session, SessionError, Stop};
 use crate::cancel::Cancel;
-use crate::draft::DRAFT_MAX;
+use crate::draft::{DRAFT_MAX, Pass};
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::sampler::not_finite;
@@ -123,6 +123,7 @@ pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Re
     draft(sessions, &shares);
     let parts: Vec<Share> = parts(sessions, &shares);
     let columns = parts.iter().map(|part| part.tokens).sum();
+    let guessed = parts.iter().map(|part| part.guessed).sum();
     let (mut are_kept, mut seconds) = (Vec::new(), 0.0); // of those that take part
     if total > 0 {
         engine.reserve(text::pass_need(model.config(), &parts))?;
@@ -149,7 +150,8 @@ pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Re
             return Err(not_finite(&session.logits, session.logits.len()).into());
         }
         if done == total {
-            session.passed_ahead(done, part.guessed, columns, seconds);
+            let pass = Pass { tokens: columns, guessed, own: part.guessed };
+            session.passed_ahead(done, pass, seconds);
         }
         Ok(Progress { done, total })
     });

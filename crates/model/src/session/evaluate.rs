@@ -14,6 +14,7 @@ use carat_kernels::GROUP_COLUMNS;
 
 use super::{Embedding, Placed, Progress, Session, SessionError};
 use crate::TokenId;
+use crate::draft::Pass;
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::sampler::not_finite;
@@ -229,7 +230,8 @@ impl Session {
         let is_kept = stream.is_kept();
         drop(turn);
         if let Some(begun) = begun.filter(|_| is_kept && with_logits) {
-            self.passed_ahead(tokens, guessed, tokens + guessed, begun.elapsed().as_secs_f64());
+            let pass = Pass { tokens: tokens + guessed, guessed, own: guessed };
+            self.passed_ahead(tokens, pass, begun.elapsed().as_secs_f64());
         }
         if let Some(rows) = rows.filter(|_| is_kept) {
             let last = rows.len() - self.hidden.len();
