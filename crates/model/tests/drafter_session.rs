@@ -293,6 +293,47 @@ fn a_drafter_goes_through_what_is_certain() {
     assert_eq!(talk.session.draft_stats().drafted, 0);
 }
 
+/// To go through the tokens that it drafts itself is to draft them.
+#[test]
+fn going_through_drafts_is_drafting() {
+    for clusters in [None, Some((32, 3))] {
+        let model = model("q8_0", Some(random_drafter(clusters)));
+        let (ids, mut compared) = (tokens(20), 0);
+        for first in 300..320 {
+            let mut talk = Talk::new(&model, drafting(2), &SamplerConfig::default());
+            talk.session.set_drafts(Drafts::Drafter).expect("a drafter");
+            talk.push(&ids);
+            let drafts = talk.session.eval_draft(first, 5, |_, _| ()).expect("drafts");
+            let cannot_be_said = |id: &TokenId| {
+                let tokenizer = model.tokenizer();
+                // Those of pictures and sound are not what they stand for.
+                let is_soft = ["<|image|>", "<|audio|>"].map(|name| tokenizer.special(name));
+                let is_soft = is_soft.contains(&Some(*id));
+                tokenizer.is_eog(*id) || tokenizer.suppressed().contains(id) || is_soft
+            };
+            if drafts.iter().any(cannot_be_said) {
+                continue;
+            }
+            for certain in 1..=3 {
+                talk.session.truncate(20).expect("back");
+                talk.session.logits().expect("logits");
+                let before = talk.session.draft_stats();
+                let next = [&[first], &drafts[..certain]].concat();
+                talk.session.enqueue(Input::Tokens(&next)).expect("room");
+                talk.session.logits().expect("logits");
+                let (drafted, more) =
+                    (talk.session.draft_stats().since(&before), &drafts[certain..]);
+                talk.session.enqueue(Input::Tokens(&more[..2])).expect("room");
+                talk.session.logits().expect("logits");
+                let stats = talk.session.draft_stats().since(&before);
+                assert_eq!((drafted.drafted, stats.accepted), (2, 2), "{first}, {certain}");
+                compared += 1;
+            }
+        }
+        assert!(compared > 10, "{compared}");
+    }
+}
+
 /// The text is looked into where much of it repeats, and where the drafter cannot go on; everywhere
 /// else the drafter works.
 #[test]

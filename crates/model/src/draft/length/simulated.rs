@@ -242,6 +242,42 @@ fn each_pays_for_its_own_guesses() {
     length.decided(By::Other, 0, true);
     let wanted = (wanted + 1.0 + EARNED).min(CREDIT_MAX);
     assert!((length.credit - wanted).abs() < 1e-12, "{} {wanted}", length.credit);
+    // Both take their time to draft, of a pass that gives both a token.
+    length.drafted(By::Other, 3, 0.3);
+    let wanted = wanted - 2.0 * 0.3 / length.times.pass(2);
+    assert!((length.credit - wanted).abs() < 1e-12, "{} {wanted}", length.credit);
+}
+
+/// What seemed to cost more than the account can hold is tried again in the end.
+#[test]
+fn nothing_is_too_dear_forever() {
+    let mut length = Length::default();
+    length.times.passed(2, 2.0);
+    length.drafted(By::Other, 1, 0.5);
+    length.guesses[By::Other as usize].rounds = FIRST_ROUNDS;
+    let asked = (0..1000).find(|_| {
+        length.passed(Pass { tokens: 1, guessed: 0, own: 0 }, 1.0);
+        length.choose(By::Other, 1, 1, 5) > 0
+    });
+    assert!(asked.is_some_and(|asked| asked > 100), "{asked:?}");
+}
+
+/// Where all is right, a pass is left without guesses now and then, which tells what that takes.
+#[test]
+fn plain_passes_are_timed_now_and_then() {
+    let mut length = Length::default();
+    let mut plain = Vec::new();
+    for pass in 0..400 {
+        let drafts = length.choose(By::Other, 1, 1, DRAFT_MAX);
+        length.drafted(By::Other, drafts, 0.0);
+        let of = Pass { tokens: 1 + drafts, guessed: drafts, own: drafts };
+        length.passed(of, 1.0 + 0.05 * drafts as f64);
+        (0..drafts).for_each(|place| length.decided(By::Other, place, true));
+        if drafts == 0 && pass > 20 {
+            plain.push(pass);
+        }
+    }
+    assert!(plain.len() >= 5 && plain.windows(2).all(|w| w[1] - w[0] == 65), "{plain:?}");
 }
 
 /// A source that has nothing to give when it is asked is asked again at once, and then only as
