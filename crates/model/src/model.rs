@@ -65,8 +65,9 @@ struct Shared {
 pub struct OpenOptions<'a> {
     /// Threads that repack weights while the model is opened; 0 is the number of physical cores.
     pub threads: usize,
-    /// Hears how many bytes of how many have been read, and may break off. It hears of all of them
-    /// twice where a cache file had to be compared with the whole model and was not of it.
+    /// Hears how many bytes of how many have been read, and may break off: first of the drafter, if
+    /// there is one, then of the model. It hears of all of the model twice where a cache file had
+    /// to be compared with the whole of it and was not of it.
     pub progress: Option<&'a mut dyn FnMut(u64, u64) -> ControlFlow<()>>,
     /// Ends the opening from another thread.
     pub cancel: Option<&'a Cancel>,
@@ -158,8 +159,10 @@ impl Model {
         let sensed = projector.as_ref().map_or(0, |projector| projector.shape.bytes);
         check_memory(bytes + tokenizer.bytes() as u64 + sensed, most)?;
         let drafter = match (options.drafter, options.drafter_bytes) {
-            (Some(path), _) => Some(Drafter::open(path, gguf, &config, &pool)?),
-            (None, Some(bytes)) => Some(Drafter::from_bytes(bytes, gguf, &config, &pool)?),
+            (Some(path), _) => Some(Drafter::open(path, gguf, &config, &pool, progress)?),
+            (None, Some(bytes)) => {
+                Some(Drafter::from_bytes(bytes, gguf, &config, &pool, progress)?)
+            }
             (None, None) => None,
         };
         let drafting = drafter.as_ref().map_or(0, |drafter| drafter.shape.bytes);

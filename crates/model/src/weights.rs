@@ -138,13 +138,14 @@ pub(crate) fn matrix(gguf: &Gguf<'_>, name: &str, pool: &ThreadPool) -> Result<M
 }
 
 /// Loads the matrices called `names`, whose shapes [`check_shape`] has compared, into one block.
+/// `progress` is told as in [`Loading`].
 pub(crate) fn matrices(
     gguf: &Gguf<'_>,
     names: &[String],
     pool: &ThreadPool,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<HashMap<String, Matrix>> {
     let plan = Plan::new(gguf, names)?;
-    let progress = &mut |_, _| ControlFlow::Continue(());
     let image = plan.load(&mut Repacking { pool, progress })?;
     Ok(plan.matrices(image).map(|(name, matrix)| (name.to_owned(), matrix)).collect())
 }
