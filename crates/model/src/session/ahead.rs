@@ -272,8 +272,7 @@ impl Session {
 
     /// Says that the text will end after so many tokens at the latest, prompt and earlier turns
     /// among them: what could only come later is not drafted. Once the session holds as many, it
-    /// drafts as ever. [`Answer`](crate::Answer) says it for its own
-    /// [`max_tokens`](crate::AnswerOptions::max_tokens).
+    /// drafts as ever. An answer of a conversation says it for the most tokens that it may have.
     pub fn draft_until(&mut self, tokens: usize) {
         if let Some(ahead) = &mut self.ahead {
             ahead.until = tokens;
