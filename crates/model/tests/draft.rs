@@ -260,17 +260,19 @@ fn going_back_drops_what_was_drafted() {
     let config = SessionConfig { rollback: 9, marks: 1, context: 200, ..config() };
     let sampling = SamplerConfig::default();
     let ids = tokens(20);
-    let again = MediaPrompt { ids: ids[..18].to_vec(), media: Vec::new() };
     let truncate: Change = |session| session.truncate(18);
     let by_mark: Change = |session| {
         session.truncate(17)?;
         session.enqueue(Input::Tokens(&tokens(18)[17..]))
     };
-    let by_prompt = |session: &mut Session| session.enqueue_prompt(&again).map(drop);
-    let changes: [(&str, &dyn Fn(&mut Session) -> Result<(), Error>, bool); 3] = [
-        ("going back", &truncate, false),
-        ("a mark", &by_mark, true),
-        ("a prompt", &by_prompt, false),
+    let by_prompt: Change = |session| {
+        let again = MediaPrompt { ids: tokens(18), media: Vec::new() };
+        session.enqueue_prompt(&again).map(drop)
+    };
+    let changes: [(&str, Change, bool); 3] = [
+        ("going back", truncate, false),
+        ("a mark", by_mark, true),
+        ("a prompt", by_prompt, false),
     ];
     for (what, change, has_mark) in changes {
         let mut plain = Talk::new(&model, &config, &sampling);
