@@ -1,6 +1,6 @@
-//! Texts, probabilities and caches are the same with drafts and without, over 200 runs that are drawn
-//! at random: wherever drafts come from, whatever is done between them, alone and in batches, in
-//! answers of every kind.
+//! Texts, probabilities and caches are the same with drafts and without, over 200 runs that are
+//! drawn at random: wherever drafts come from, whatever is done between them, alone and in batches,
+//! in answers of every kind.
 
 #[path = "drafting/answers.rs"]
 mod answers;

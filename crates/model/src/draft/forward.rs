@@ -62,8 +62,8 @@ pub(crate) fn need(shape: &DrafterShape, context: usize) -> Need {
 
 /// Drafts up to `out.len()` tokens and says how many: fewer where the next one would end the
 /// generation or the logits are no numbers, none where the model has no drafter, or there is
-/// nothing to go on from. `each` sees the logits of every step, `[vocab]`, and the hidden row for the next
-/// one, `[the model's width]`, before a token is chosen.
+/// nothing to go on from. `each` sees the logits of every step, `[vocab]`, and the hidden row for
+/// the next one, `[the model's width]`, before a token is chosen.
 ///
 /// # Errors
 /// If the work of `pool` was cancelled; what stands in `out` is then arbitrary.

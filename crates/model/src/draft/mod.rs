@@ -8,14 +8,6 @@
 //! nothing of it was ever in the cache. A row of a pass has the same bits whatever other rows are
 //! there, so the text is the same with drafts and without, however tokens are chosen.
 //!
-//! With sampling, too, a draft is compared with the token that was sampled, whose random number
-//! depends on its position alone. Rejection sampling (Leviathan, Kalman and Matias, 2023) would keep
-//! a few more drafts: one of probability `q` for the drafter and `p` for the model with probability
-//! `min(1, p / q)`, not `p`. But its text is another one with drafts than without and merely
-//! distributed alike, which statistics alone can show; it needs probabilities of every draft, which
-//! lookups, forced tokens and scripts do not have; and masks, penalties and bias would have to be
-//! applied to both sides. Here text is equal bit for bit, and a comparison shows it.
-//!
 //! ```no_run
 //! use carat::{DraftConfig, Input, Model, Sampler, SamplerConfig, Session, SessionConfig};
 //!
@@ -52,6 +44,15 @@ pub(crate) use length::{By, Length, Pass};
 pub(crate) use lookup::{Found, Lookup};
 
 /// How a session drafts.
+///
+/// A draft is kept if it is the token that is chosen anyway, also with sampling, where the random
+/// number of a token depends on its position alone. Rejection sampling (Leviathan, Kalman and
+/// Matias, 2023) would keep a few more: a draft of probability `q` for the drafter and `p` for the
+/// model with probability `min(1, p / q)`, not `p`. But its text is another one with drafts than
+/// without and merely distributed alike, which statistics alone can show; it needs probabilities
+/// of every draft, which lookups, forced tokens and scripts do not have; and masks, penalties and
+/// bias would have to be applied to both sides. Here the text is equal bit for bit, with drafts and
+/// without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]

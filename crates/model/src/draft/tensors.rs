@@ -203,8 +203,8 @@ impl DrafterWeights {
     /// Loads all tensors of a file that [`check`] has seen.
     ///
     /// # Errors
-    /// If the file cannot be read, a norm holds what is no number, there is no memory, or `progress`
-    /// breaks off.
+    /// If the file cannot be read, a norm holds what is no number, there is no memory, or
+    /// `progress` breaks off.
     pub(super) fn load(
         gguf: &Gguf<'_>,
         config: &Config,

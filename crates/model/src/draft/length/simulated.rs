@@ -1,5 +1,5 @@
-//! The choice of lengths on machines that are made up: seconds and right guesses are drawn, and what
-//! they come to is compared with the arithmetic of the machine itself.
+//! The choice of lengths on machines that are made up: seconds and right guesses are drawn, and
+//! what they come to is compared with the arithmetic of the machine itself.
 
 use super::*;
 
