@@ -5,7 +5,8 @@
 
 use std::cmp::Reverse;
 
-use carat_gguf::{Gguf, TensorType};
+use carat::{Config, KvSource};
+use carat_gguf::{Gguf, Tensor, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// A model's size and the cost of a token.
@@ -15,11 +16,13 @@ pub struct Cost {
     pub bytes: u64,
     /// Weights in all tensors.
     pub parameters: u64,
-    /// Bytes of the matrices that a decoded token is multiplied with: all layers and the head.
+    /// Bytes of the matrices that a decoded token is multiplied with: all layers and the head. Of
+    /// experts those that a token is sent through.
     pub decode_bytes: u64,
     /// Multiplications and additions of a decoded token.
     pub decode_macs: u64,
-    /// Those of a token of a prompt: without the head, which only the last one of a chunk passes.
+    /// Those of a token of a prompt: without the head, and where last layers read the keys of
+    /// others without all that follows the last keys. Only the last token of a chunk passes these.
     pub prefill_macs: u64,
 }
 
@@ -27,16 +30,28 @@ impl Cost {
     /// Counts the tensors of a text model.
     pub fn of(gguf: &Gguf<'_>) -> Self {
         let head = head_of(gguf);
+        let (own, all) = layers(gguf);
+        let (used, experts) = experts_of(gguf).unwrap_or((1, 1));
         let mut cost = Self::default();
         for tensor in gguf.tensors() {
             let (bytes, weights) = (tensor.data.len() as u64, tensor.shape.elements());
             cost.bytes += bytes;
             cost.parameters += weights;
-            let in_layer = tensor.name.starts_with("blk.") && tensor.shape.rows() > 1;
-            if in_layer || tensor.name == head {
-                cost.decode_bytes += bytes;
-                cost.decode_macs += weights;
-                cost.prefill_macs += if in_layer { weights } else { 0 };
+            let is_keys =
+                ["attn_k.weight", "attn_v.weight"].iter().any(|n| tensor.name.ends_with(n));
+            let layer = layer_of(tensor).filter(|_| tensor.shape.rows() > 1);
+            // Keys and values of layers that read those of others may be in the file.
+            let layer = layer.filter(|layer| *layer < own || !is_keys);
+            let of_prompt = |layer: usize| own == all || layer + 1 < own || is_keys;
+            let is_shared = tensor.name == "per_layer_model_proj.weight";
+            let is_experts = tensor.name.ends_with("_exps.weight");
+            let read = |all: u64| if is_experts { all / experts * used } else { all };
+            if layer.is_some() || is_shared || tensor.name == head {
+                cost.decode_bytes += read(bytes);
+                cost.decode_macs += read(weights);
+            }
+            if is_shared || layer.is_some_and(of_prompt) {
+                cost.prefill_macs += read(weights);
             }
         }
         cost
@@ -78,6 +93,31 @@ fn mix(gguf: &Gguf<'_>) -> String {
         }
         _ => names.join("/"),
     }
+}
+
+/// How many experts a token is sent through, and how many there are.
+fn experts_of(gguf: &Gguf<'_>) -> Option<(u64, u64)> {
+    let metadata = gguf.metadata();
+    let architecture = metadata.string("general.architecture").ok()?;
+    let number = |key: &str| metadata.uint(&format!("{architecture}.{key}")).ok();
+    let (used, count) = (number("expert_used_count")?, number("expert_count")?);
+    (1..=count).contains(&used).then_some((used, count))
+}
+
+/// How many layers have keys and values of their own, which are the first ones, and how many there
+/// are; the same number where the file does not tell.
+fn layers(gguf: &Gguf<'_>) -> (usize, usize) {
+    let count = |config: Config| {
+        let own = config.layers.iter().filter(|layer| layer.kv == KvSource::Own);
+        (own.count(), config.layers.len())
+    };
+    Config::from_gguf(gguf).map_or((usize::MAX, usize::MAX), count)
+}
+
+/// The layer of a tensor, counted from 0.
+fn layer_of(tensor: &Tensor<'_>) -> Option<usize> {
+    let (layer, _) = tensor.name.strip_prefix("blk.")?.split_once('.')?;
+    layer.parse().ok()
 }
 
 /// The matrix that gives logits.
@@ -129,6 +169,32 @@ mod tests {
         assert_eq!(model_type(&gguf), "gemma4 0M Q4_0 + F16 head");
         let cost = Cost::of(&gguf);
         assert_eq!((cost.decode_bytes, cost.decode_macs), (320 + 54, 160 + 96));
+    }
+
+    /// Two of five experts: of 5 · 3 rows of 18 bytes six.
+    #[test]
+    fn a_token_reads_the_experts_it_is_sent_through() {
+        let experts = |used: u32| {
+            let writer = Writer::new(Endian::Little, 3)
+                .metadata("general.architecture", "gemma4")
+                .metadata("gemma4.expert_count", 5u32)
+                .metadata("gemma4.expert_used_count", used)
+                .tensor("token_embd.weight", TensorType::Q8_0, &[32, 5], vec![0; 170])
+                .tensor("blk.0.ffn_gate_inp.weight", TensorType::F32, &[32, 5], vec![0; 640])
+                .tensor("blk.0.ffn_up_exps.weight", TensorType::Q4_0, &[32, 3, 5], vec![0; 270]);
+            let bytes = writer.to_bytes().expect("a file");
+            Cost::of(&Gguf::parse(&bytes).expect("what was written"))
+        };
+        let wanted = Cost {
+            bytes: 170 + 640 + 270,
+            parameters: 160 + 160 + 480,
+            decode_bytes: 170 + 640 + 6 * 18,
+            decode_macs: 160 + 160 + 6 * 32,
+            prefill_macs: 160 + 6 * 32,
+        };
+        assert_eq!(experts(2), wanted);
+        // Numbers that make no sense leave all of them.
+        assert_eq!(experts(6).decode_bytes, 170 + 640 + 270);
     }
 
     #[test]

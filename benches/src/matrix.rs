@@ -1,6 +1,6 @@
 //! Matrices and columns of any format, for kernels that are measured one by one.
 
-use carat_kernels::{Columns, Format, Isa, Weights, int8_dwords, packed_bytes};
+use carat_kernels::{Columns, Format, GROUP_ROWS, Isa, Weights, int8_dwords, packed_bytes};
 
 use crate::random::Xorshift;
 
@@ -17,8 +17,21 @@ impl Matrix {
     /// Makes `rows` x `cols` weights; the same ones every time.
     pub fn new(format: Format, rows: usize, cols: usize) -> Self {
         let mut random = Xorshift::default();
-        // No byte above 0x3f, whatever field it falls into: every scale is then finite, below 2.
-        let bytes = (0..packed_bytes(format, rows, cols)).map(|_| random.next() as u8 & 0x3f);
+        let packed_block = format.block_bytes() * GROUP_ROWS;
+        let bytes = (0..packed_bytes(format, rows, cols)).map(|i| {
+            let byte = random.next() as u8;
+            // No byte above 0x3f, whatever field it falls into: every scale is then finite and
+            // below 2. Indices into a codebook are any byte, since the whole of it has to be in the
+            // cache; the scale, two bytes a row, stands before them.
+            let is_index = has_codebook(format) && i % packed_block >= 2 * GROUP_ROWS;
+            // MXFP4's scale is an exponent: subnormal numbers would be slow.
+            let is_exponent = format == Format::MXFP4 && i % packed_block < GROUP_ROWS;
+            match byte {
+                byte if is_index => byte,
+                byte if is_exponent => byte & 0x3f | 0x40,
+                byte => byte & 0x3f,
+            }
+        });
         Self { format, rows, cols, bytes: bytes.collect() }
     }
 
@@ -31,6 +44,11 @@ impl Matrix {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+fn has_codebook(format: Format) -> bool {
+    use Format::{IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
+    matches!(format, IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S)
 }
 
 /// Columns of activations in the form that a format's kernels want.

@@ -11,16 +11,18 @@ use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use carat_gguf::{Endian, OwnedArray, PartFile, Source, TensorType, WriteError, Writer};
+use carat_gguf::{Endian, PartFile, Source, TensorType, WriteError, Writer};
 use carat_kernels::{Format, quantize};
 use sysinfo::Disks;
 
 use crate::random::Xorshift;
 
 mod shape;
+mod vocabulary;
 
 use shape::{DrafterShape, Fill, Planned, Shape};
 pub use shape::{Mix, Size};
+use vocabulary::vocabulary;
 
 /// Why there is no synthetic model.
 #[derive(Debug, thiserror::Error)]
@@ -250,7 +252,7 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
     let layers = 0..shape.layers;
     let kv_heads: Vec<i32> = layers
         .clone()
-        .map(|i| match Shape::is_sliding(i) {
+        .map(|i| match shape.is_sliding(i) {
             true => shape.kv_heads_sliding as i32,
             false => shape.kv_heads_full as i32,
         })
@@ -259,7 +261,6 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
         ("block_count", shape.layers as u64),
         ("context_length", shape.context),
         ("embedding_length", shape.hidden),
-        ("feed_forward_length", shape.ffn),
         ("attention.head_count", shape.heads),
         ("attention.key_length", shape.head_dim_full),
         ("attention.value_length", shape.head_dim_full),
@@ -268,20 +269,34 @@ fn metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
         ("rope.dimension_count", shape.head_dim_full),
         ("rope.dimension_count_swa", shape.head_dim_sliding),
         ("attention.sliding_window", shape.window),
-        ("attention.shared_kv_layers", 0),
-        ("embedding_length_per_layer_input", 0),
+        ("attention.shared_kv_layers", shape.shared as u64),
+        ("embedding_length_per_layer_input", shape.per_layer),
     ];
+    let ffn: Vec<i32> = layers.clone().map(|i| shape.ffn(i) as i32).collect();
+    let is_one = ffn.iter().all(|n| *n == ffn[0]);
     let writer = Writer::new(Endian::Little, 3)
         .metadata("general.architecture", "gemma4")
         .metadata("general.name", name(size, mix).as_str())
         .metadata("general.file_type", mix.file_type())
         .metadata("general.quantization_version", 2u32);
+    let experts = shape.experts.iter().flat_map(|experts| {
+        [
+            ("expert_count", experts.count),
+            ("expert_used_count", experts.used),
+            ("expert_feed_forward_length", experts.width),
+        ]
+    });
+    let writer = match is_one {
+        true => writer.metadata("gemma4.feed_forward_length", shape.ffn as u32),
+        false => writer.metadata("gemma4.feed_forward_length", ffn),
+    };
     u32s.into_iter()
+        .chain(experts)
         .fold(writer, |writer, (key, n)| writer.metadata(format!("gemma4.{key}"), n as u32))
         .metadata("gemma4.attention.head_count_kv", kv_heads)
         .metadata(
             "gemma4.attention.sliding_window_pattern",
-            layers.map(Shape::is_sliding).collect::<Vec<bool>>(),
+            layers.clone().map(|i| shape.is_sliding(i)).collect::<Vec<bool>>(),
         )
         .metadata("gemma4.attention.layer_norm_rms_epsilon", 1e-6f32)
         .metadata("gemma4.rope.freq_base", 1e6f32)
@@ -352,33 +367,6 @@ fn projector_metadata(size: Size, shape: &Shape) -> Writer<'static> {
         .metadata("clip.audio.embedding_length", 640u32)
         .metadata("clip.audio.projection_dim", hidden)
         .metadata("clip.audio.attention.layer_norm_epsilon", 1e-6f32)
-}
-
-/// As many tokens as are wanted: those that the family needs, bytes, and made-up words.
-fn vocabulary(writer: Writer<'_>, count: usize) -> Writer<'_> {
-    const CONTROL: i32 = 3;
-    const BYTE: i32 = 6;
-    const NORMAL: i32 = 1;
-    let special = SPECIAL.iter().map(|text| ((*text).to_owned(), CONTROL));
-    let bytes = (0..=255u8).map(|byte| (format!("<0x{byte:02X}>"), BYTE));
-    let letters = ('a'..='z').chain(['\u{2581}', '\n']).map(|c| (c.to_string(), NORMAL));
-    let pairs = ('a'..='z').map(|c| (format!("\u{2581}{c}"), NORMAL));
-    let words = (0..).map(|i| (format!("\u{2581}w{i}"), NORMAL));
-    let all = special.chain(bytes).chain(letters).chain(pairs).chain(words);
-    let (tokens, types): (Vec<String>, Vec<i32>) = all.take(count).unzip();
-    let merges: Vec<String> = ('a'..='z').map(|c| format!("\u{2581} {c}")).collect();
-    writer
-        .metadata("tokenizer.ggml.model", "gemma4")
-        .metadata("tokenizer.ggml.scores", OwnedArray::F32(vec![0.0; count]))
-        .metadata("tokenizer.ggml.tokens", tokens)
-        .metadata("tokenizer.ggml.token_type", types)
-        .metadata("tokenizer.ggml.merges", merges)
-        .metadata("tokenizer.ggml.padding_token_id", 0u32)
-        .metadata("tokenizer.ggml.eos_token_id", 1u32)
-        .metadata("tokenizer.ggml.bos_token_id", 2u32)
-        .metadata("tokenizer.ggml.unknown_token_id", 3u32)
-        .metadata("tokenizer.ggml.add_space_prefix", false)
-        .metadata("tokenizer.ggml.add_bos_token", true)
 }
 
 /// A stretch of random weights in each format that a file needs.
@@ -453,24 +441,6 @@ fn space(folder: &Path) -> Option<u64> {
     disk.map(sysinfo::Disk::available_space)
 }
 
-/// The tokens that the engine asks for by name: ends, turns and media.
-const SPECIAL: [&str; 14] = [
-    "<pad>",
-    "<eos>",
-    "<bos>",
-    "<unk>",
-    "<mask>",
-    "<|turn>",
-    "<turn|>",
-    "<|image>",
-    "<|image|>",
-    "<image|>",
-    "<|audio>",
-    "<|audio|>",
-    "<audio|>",
-    "<|video|>",
-];
-
 /// Room for the vocabulary and for whatever else the system writes.
 const SPACE_LEFT: u64 = 256 << 20;
 
@@ -483,8 +453,10 @@ const SYNC_BYTES: u64 = 128 << 20;
 mod tests {
     use carat::vision::{Budget, Picture};
     use carat::{Input, Model, OpenOptions, Part, Session, SessionConfig};
+    use carat_gguf::Gguf;
 
     use super::*;
+    use crate::cost::Cost;
 
     #[test]
     fn the_small_model_loads_and_says_something() {
@@ -543,6 +515,39 @@ mod tests {
             session.push(Input::Parts(&[Part::Medium(medium)])).expect("a push");
             assert!(session.logits().expect("logits").iter().all(|x| x.is_finite()));
         }
+    }
+
+    /// The E series with fewer and narrower layers: own and shared ones, wide and narrow ones.
+    #[test]
+    fn a_small_e_series_loads_and_says_something() {
+        let whole = Size::E2B.shape();
+        let (hidden, ffn, ffn_shared, vocab) = (256, 512, 1024, 1024);
+        let shape =
+            Shape { layers: 15, shared: 5, hidden, ffn, ffn_shared, vocab, context: 512, ..whole };
+        let tensors = shape.tensors(Mix::Q4_0);
+        let stretches = Stretches::new(&shape, &tensors);
+        let writer = vocabulary(metadata(Size::E2B, Mix::Q4_0, &shape), vocab as usize);
+        let bytes = with_tensors(writer, tensors, &stretches).to_bytes().expect("a file");
+        let bytes: &'static [u8] = bytes.leak();
+        let cost = Cost::of(&Gguf::parse(bytes).expect("what was written"));
+        // The head, and what makes the vectors of all layers.
+        let (head, vectors) = (256 * 1024, 256 * 15 * 256);
+        // Queries and outputs of 8 heads, the step, and the network of a sliding layer.
+        let sliding = |ffn: u64| 2 * 256 * 8 * 256 + 2 * 256 * 256 + 3 * 256 * ffn;
+        let full = |ffn: u64| sliding(ffn) + 2 * 256 * 8 * 256; // its heads are twice as long
+        let keys = 8 * 2 * 256 * 256 + 2 * 2 * 256 * 512;
+        let own = keys + 8 * sliding(512) + 2 * full(512);
+        let shared = 4 * sliding(1024) + full(1024);
+        assert_eq!(cost.decode_macs, head + vectors + own + shared);
+        assert_eq!(cost.prefill_macs, vectors + own - full(512)); // the tenth is the last own one
+        let model = Model::from_bytes(bytes, OpenOptions::default()).expect("a model");
+        let layers = &model.config().layers;
+        assert_eq!((layers[9].ffn, layers[10].ffn), (512, 1024));
+        let mut session = Session::new(&model, SessionConfig::default()).expect("a session");
+        session.push(Input::Text("a b c")).expect("a push");
+        let logits = session.logits().expect("logits");
+        let square = logits.iter().map(|x| x * x).sum::<f32>() / logits.len() as f32;
+        assert!((0.5..2.0).contains(&square), "{square}");
     }
 
     #[test]

@@ -7,6 +7,12 @@ use carat_gguf::TensorType;
 pub enum Size {
     /// Gemma 4 12B, shape for shape.
     B12,
+    /// Gemma 4 26B-A4B, shape for shape.
+    A26,
+    /// Gemma 4 E4B, shape for shape.
+    E4B,
+    /// Gemma 4 E2B, shape for shape.
+    E2B,
     /// The same family with 1.2 · 10⁹ weights, for small machines and for CI.
     B1,
 }
@@ -15,7 +21,7 @@ pub enum Size {
 #[expect(non_camel_case_types, reason = "the names that files have")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mix {
-    /// Q4_0, the embedding Q6_K: Google's own file.
+    /// Q4_0, the embeddings Q6_K: Google's own files.
     Q4_0,
     /// Q4_K, with Q6_K where llama.cpp's `Q4_K_M` has it.
     Q4_K_M,
@@ -29,6 +35,7 @@ pub(super) struct Shape {
     pub(super) layers: usize,
     pub(super) hidden: u64,
     pub(super) ffn: u64,
+    pub(super) experts: Option<ExpertsShape>,
     pub(super) heads: u64,
     pub(super) kv_heads_sliding: u64,
     pub(super) kv_heads_full: u64,
@@ -37,6 +44,24 @@ pub(super) struct Shape {
     pub(super) vocab: u64,
     pub(super) context: u64,
     pub(super) window: u64,
+    /// Every so many layers a full one ends a group of them.
+    pub(super) period: usize,
+    /// Whether full layers have values of their own, and not those of their keys.
+    pub(super) full_values: bool,
+    /// So many last layers read the keys and values of earlier ones.
+    pub(super) shared: usize,
+    /// Length of the feed-forward hidden vector of these.
+    pub(super) ffn_shared: u64,
+    /// Length of the vector that each layer has for a token; 0 for none.
+    pub(super) per_layer: u64,
+}
+
+/// The experts of each layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ExpertsShape {
+    pub(super) count: u64,
+    pub(super) used: u64,
+    pub(super) width: u64,
 }
 
 /// The numbers of a drafter, beside those of its model.
@@ -79,20 +104,30 @@ pub(super) enum Fill {
 }
 
 impl Size {
-    /// `12b`, `1b`.
+    /// `12b`, `26b`, `e4b`, `e2b`, `1b`.
     pub fn name(self) -> &'static str {
         match self {
             Self::B12 => "12b",
+            Self::A26 => "26b",
+            Self::E4B => "e4b",
+            Self::E2B => "e2b",
             Self::B1 => "1b",
         }
     }
 
+    /// Whether [`write_projector`](super::write_projector) can write its projector: those of the
+    /// other sizes are towers of layers.
+    pub fn has_projector(self) -> bool {
+        matches!(self, Self::B12 | Self::B1)
+    }
+
     pub(super) fn shape(self) -> Shape {
-        // Numbers of the public model configuration of Gemma 4 12B.
+        // Numbers of the public model configurations of Gemma 4.
         let gemma = Shape {
             layers: 48,
             hidden: 3840,
             ffn: 15_360,
+            experts: None,
             heads: 16,
             kv_heads_sliding: 8,
             kv_heads_full: 1,
@@ -101,9 +136,49 @@ impl Size {
             vocab: 262_144,
             context: 262_144,
             window: 1024,
+            period: 6,
+            full_values: false,
+            shared: 0,
+            ffn_shared: 15_360,
+            per_layer: 0,
+        };
+        let e4b = Shape {
+            layers: 42,
+            hidden: 2560,
+            ffn: 10_240,
+            heads: 8,
+            kv_heads_sliding: 2,
+            kv_heads_full: 2,
+            context: 131_072,
+            window: 512,
+            full_values: true,
+            shared: 18,
+            ffn_shared: 10_240,
+            per_layer: 256,
+            ..gemma
         };
         match self {
             Self::B12 => gemma,
+            Self::A26 => Shape {
+                layers: 30,
+                hidden: 2816,
+                ffn: 2112,
+                experts: Some(ExpertsShape { count: 128, used: 8, width: 704 }),
+                kv_heads_full: 2,
+                ..gemma
+            },
+            Self::E4B => e4b,
+            Self::E2B => Shape {
+                layers: 35,
+                hidden: 1536,
+                ffn: 6144,
+                kv_heads_sliding: 1,
+                kv_heads_full: 1,
+                period: 5,
+                shared: 20,
+                ffn_shared: 12_288,
+                ..e4b
+            },
             Self::B1 => Shape {
                 layers: 18,
                 hidden: 2048,
@@ -158,9 +233,19 @@ impl Mix {
 }
 
 impl Shape {
-    /// Five sliding layers, then a full one.
-    pub(super) fn is_sliding(i: usize) -> bool {
-        i % 6 != 5
+    /// Sliding layers, then a full one, and so on.
+    pub(super) fn is_sliding(&self, i: usize) -> bool {
+        !(i + 1).is_multiple_of(self.period)
+    }
+
+    /// Whether layer `i` has keys and values of its own.
+    fn is_own(&self, i: usize) -> bool {
+        i < self.layers - self.shared
+    }
+
+    /// Length of the feed-forward hidden vector of layer `i`.
+    pub(super) fn ffn(&self, i: usize) -> u64 {
+        if self.is_own(i) { self.ffn } else { self.ffn_shared }
     }
 
     /// The projector's tensors: 48 x 48 pixels of three colours and 640 samples of sound become
@@ -243,13 +328,21 @@ impl Shape {
         let mut add = |name: String, tensor_type, dims: &[u64], fill| {
             all.push(Planned { name, tensor_type, dims: dims.to_vec(), fill });
         };
-        let Self { hidden, ffn, .. } = *self;
+        let Self { hidden, per_layer, .. } = *self;
         add("token_embd.weight".to_owned(), mix.embedding(), &[hidden, self.vocab], Fill::Random);
         add("output_norm.weight".to_owned(), TensorType::F32, &[hidden], Fill::Ones);
+        if per_layer > 0 {
+            // The projection is stored as llama.cpp's converter leaves it.
+            let all = per_layer * self.layers as u64;
+            let name = |part: &str| format!("per_layer_{part}.weight");
+            add(name("token_embd"), mix.embedding(), &[all, self.vocab], Fill::Random);
+            add(name("model_proj"), TensorType::BF16, &[hidden, all], Fill::Random);
+            add(name("proj_norm"), TensorType::F32, &[per_layer], Fill::Ones);
+        }
         let pairs = self.head_dim_full / 2;
         add("rope_freqs.weight".to_owned(), TensorType::F32, &[pairs], Fill::RopeDivisors);
         for i in 0..self.layers {
-            let sliding = Self::is_sliding(i);
+            let (sliding, own, ffn) = (self.is_sliding(i), self.is_own(i), self.ffn(i));
             let (head_dim, kv_heads) = match sliding {
                 true => (self.head_dim_sliding, self.kv_heads_sliding),
                 false => (self.head_dim_full, self.kv_heads_full),
@@ -260,24 +353,73 @@ impl Shape {
                 add(name(part), mix.matrix(sensitive, i, self.layers), &dims, Fill::Random);
             };
             matrix("attn_q", false, [hidden, query]);
-            matrix("attn_k", false, [hidden, key]);
-            if sliding {
+            if own {
+                matrix("attn_k", false, [hidden, key]);
+            }
+            if own && (sliding || self.full_values) {
                 matrix("attn_v", true, [hidden, key]);
             }
             matrix("attn_output", false, [query, hidden]);
             matrix("ffn_gate", false, [hidden, ffn]);
             matrix("ffn_up", false, [hidden, ffn]);
             matrix("ffn_down", true, [ffn, hidden]);
+            if per_layer > 0 {
+                matrix("inp_gate", false, [hidden, per_layer]);
+                matrix("proj", false, [per_layer, hidden]);
+            }
             let mut vector = |part, length, fill| add(name(part), TensorType::F32, &[length], fill);
+            if per_layer > 0 {
+                vector("post_norm", hidden, Fill::Ones);
+            }
             vector("attn_norm", hidden, Fill::Ones);
             vector("post_attention_norm", hidden, Fill::Ones);
             vector("ffn_norm", hidden, Fill::Ones);
             vector("post_ffw_norm", hidden, Fill::Ones);
             vector("attn_q_norm", head_dim, Fill::QueryKey(head_dim));
-            vector("attn_k_norm", head_dim, Fill::QueryKey(head_dim));
+            if own {
+                vector("attn_k_norm", head_dim, Fill::QueryKey(head_dim));
+            }
             vector("layer_output_scale", 1, Fill::Ones);
+            if let Some(experts) = self.experts {
+                for tensor in experts.tensors(mix, i, hidden, self.layers) {
+                    add(tensor.name, tensor.tensor_type, &tensor.dims, tensor.fill);
+                }
+            }
         }
         all
+    }
+}
+
+impl ExpertsShape {
+    /// The tensors of the experts of layer `i`. Rows of `width` weights that are no whole blocks of
+    /// a K-quant are Q5_0 or Q8_0 in llama.cpp's mixes; those of Q4_0 stay what they are.
+    fn tensors(&self, mix: Mix, i: usize, hidden: u64, layers: usize) -> Vec<Planned> {
+        let Self { count, width, .. } = *self;
+        let planned = |(name, tensor_type, dims, fill): (&str, TensorType, &[u64], Fill)| Planned {
+            name: format!("blk.{i}.{name}"),
+            tensor_type,
+            dims: dims.to_vec(),
+            fill,
+        };
+        let whole = |tensor_type, cols: u64| match tensor_type {
+            TensorType::Q6_K if !cols.is_multiple_of(256) => TensorType::Q8_0,
+            TensorType::Q4_K if !cols.is_multiple_of(256) => TensorType::Q5_0,
+            other => other,
+        };
+        let gate_up = whole(mix.matrix(false, i, layers), hidden);
+        let down = whole(mix.matrix(true, i, layers), width);
+        let f32 = TensorType::F32;
+        let all: [(&str, TensorType, &[u64], Fill); 8] = [
+            ("ffn_gate_inp.weight", f32, &[hidden, count], Fill::Random),
+            ("ffn_gate_inp.scale", f32, &[hidden], Fill::Ones),
+            ("ffn_gate_up_exps.weight", gate_up, &[hidden, 2 * width, count], Fill::Random),
+            ("ffn_down_exps.weight", down, &[width, hidden, count], Fill::Random),
+            ("ffn_down_exps.scale", f32, &[count], Fill::Ones),
+            ("pre_ffw_norm_2.weight", f32, &[hidden], Fill::Ones),
+            ("post_ffw_norm_1.weight", f32, &[hidden], Fill::Ones),
+            ("post_ffw_norm_2.weight", f32, &[hidden], Fill::Ones),
+        ];
+        all.into_iter().map(planned).collect()
     }
 }
 
@@ -306,6 +448,39 @@ mod tests {
         // The official file has 6 975 879 296 bytes, vocabulary and template included.
         let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
         assert!((6_950_000_000..6_975_879_296).contains(&bytes), "{bytes}");
+    }
+
+    /// The official files have 5 154 941 280 and 3 349 516 256 bytes, 15.8 · 10⁶ of them vocabulary
+    /// and template, as in that of the 12B. The numbers of weights are the published ones.
+    #[test]
+    fn the_e_series_is_the_official_files_tensor_for_tensor() {
+        for (size, file, published) in
+            [(Size::E4B, 5_154_941_280, 746.0), (Size::E2B, 3_349_516_256, 463.0)]
+        {
+            let tensors = size.shape().tensors(Mix::Q4_0);
+            let weights: u64 = tensors.iter().map(|t| t.dims.iter().product::<u64>()).sum();
+            assert_eq!((weights as f64 / 1e7).round(), published, "{}", size.name());
+            let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
+            assert!((file - 15_850_000..file - 15_750_000).contains(&bytes), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn the_26b_has_the_weights_and_bytes_of_the_official_file() {
+        let tensors = Size::A26.shape().tensors(Mix::Q4_0);
+        let weights: u64 = tensors.iter().map(|t| t.dims.iter().product::<u64>()).sum();
+        assert_eq!((weights as f64 / 1e7).round(), 2523.0);
+        // The official file has 14 439 363 584 bytes, vocabulary and template included.
+        let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
+        assert!((14_410_000_000..14_439_363_584).contains(&bytes), "{bytes}");
+        let down = |mix| {
+            let tensors = Size::A26.shape().tensors(mix);
+            let down = tensors.iter().find(|t| t.name == "blk.5.ffn_down_exps.weight");
+            down.map(|t| (t.tensor_type, t.dims.clone()))
+        };
+        // Rows of 704 weights are no whole blocks of 256.
+        assert_eq!(down(Mix::Q4_K_M), Some((TensorType::Q8_0, vec![704, 2816, 128])));
+        assert_eq!(down(Mix::Q4_0), Some((TensorType::Q4_0, vec![704, 2816, 128])));
     }
 
     #[test]

@@ -377,9 +377,10 @@ pub(crate) struct EngineArgs {
     /// [default FILE: the model's name with .cache added]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     cache: Option<Option<PathBuf>>,
-    /// Guess the next tokens and verify several in one pass, which changes no answer: FILE is the
-    /// model's drafter (gemma4-assistant), `lookup` guesses what followed in the text before, `off`
-    /// does not guess [default: the drafter beside the model, or off]
+    /// Guess the next tokens and verify several in one pass, which changes no answer: `lookup`
+    /// guesses what followed in the text before, FILE is the model's drafter (gemma4-assistant),
+    /// which guesses where the text before says little, `off` does not guess [default: the drafter
+    /// beside the model, or off]
     #[arg(long, value_name = "FILE|off|lookup", value_parser = drafts)]
     draft: Option<DraftsArg>,
     /// Compare all of the model and all of the cache file before they are used

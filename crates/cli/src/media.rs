@@ -1,6 +1,7 @@
 //! Pictures, sound and video of the command line: from paths to embeddings.
 
 use std::io::{self, IsTerminal, Read as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +11,7 @@ use carat::vision::{Budget, ImageError, Picture};
 use carat::{Medium, Session, projectors_beside};
 
 use crate::chosen::Chosen;
+use crate::progress::{Progress, Unit};
 use crate::text::say;
 use crate::{Usage, hub, interrupt};
 
@@ -329,7 +331,13 @@ impl Read {
         long: LongClip,
     ) -> Result<Medium, carat::Error> {
         match self {
-            Self::Image(picture) => session.embed_picture(picture),
+            Self::Image(picture) => {
+                let mut bar = Progress::new("seeing", Unit::Tokens);
+                session.embed_picture_with(picture, &mut |progress| {
+                    bar.set(progress.done as u64, progress.total as u64);
+                    ControlFlow::Continue(())
+                })
+            }
             Self::Audio(clip) => session.embed_clip(clip, long),
             Self::Video(video, sound) => session.embed_video(video, sound.as_ref()),
         }

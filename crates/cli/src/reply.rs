@@ -107,6 +107,7 @@ pub(crate) fn continue_text(
     usage.prompt_tokens = prompt.ids.len();
     timings.prompt = begun.elapsed();
     let evaluated = session.len();
+    session.draft_until(evaluated.saturating_add(how.max_tokens.unwrap_or(usize::MAX)));
     let mut reason = Finish::Cancelled;
     if is_read {
         let mut words = Words { stop: StopStrings::new(&how.stop)?, strings: &how.stop, voice };

@@ -218,8 +218,17 @@ fn read(sources: &[Source], reading: Reading) -> Result<Vec<media::Read>> {
 /// The engine in one line: what runs, on what, in how much memory.
 pub(crate) fn engine_line(session: &Session) -> String {
     let (isa, threads) = (session.isa().name(), session.threads());
-    let (context, memory) = (session.context(), bytes(session.memory().total()));
-    format!("{isa}, {threads} threads, context {context}, {memory} when full")
+    let (context, memory) = (session.context(), session.memory());
+    let full = bytes(memory.total());
+    let mut line = format!("{isa}, {threads} threads, context {context}, {full} when full");
+    if memory.experts > 0 {
+        let (experts, read) = (bytes(memory.experts), bytes(memory.experts_of_token));
+        let _ = write!(line, ", {experts} of it experts of which a token reads {read}");
+    }
+    if memory.on_disk > 0 {
+        let _ = write!(line, ", {} of embeddings stay on the disk", bytes(memory.on_disk));
+    }
+    line
 }
 
 /// How tokens are chosen, in one line; penalties and biases where there are some.

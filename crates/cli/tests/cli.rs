@@ -176,6 +176,24 @@ fn inspect_says_what_a_projector_is() {
     assert!(beside.ends_with("mmproj-f32.gguf") && json["projector"].is_null());
 }
 
+/// Of an encoder of sound its sizes are said.
+#[test]
+fn inspect_says_what_an_encoder_is() {
+    let folder = Folder::new();
+    let file = Writer::new(Endian::Little, 3)
+        .metadata("general.architecture", "clip")
+        .metadata("clip.has_audio_encoder", true)
+        .metadata("clip.audio.projector_type", "gemma4a")
+        .metadata("clip.audio.num_mel_bins", 128u32)
+        .metadata("clip.audio.block_count", 12u32)
+        .metadata("clip.audio.embedding_length", 1024u32)
+        .tensor("mm.a.input_projection.weight", TensorType::F32, &[3, 5], vec![0; 60]);
+    let path = folder.file("mmproj.gguf", file.to_bytes().expect("a file"));
+    let out = run(&format!("inspect {path}")).ok();
+    let audio = "audio   gemma4a: mel bins 128, layers 12, embedding length 1024, row length 5";
+    assert!(out.contains(audio), "{out}");
+}
+
 #[test]
 fn inspect_writes_json() {
     let report = |args: &str| -> Value {
@@ -201,6 +219,97 @@ fn inspect_writes_json() {
     let without = session["scratch_bytes"].as_u64().unwrap();
     assert_eq!(media["total_bytes"], total - without + more[0] + more[1]);
     assert_eq!(session["ignored_keys"], json!([]));
+}
+
+/// Three layers of four experts of three matrices of 64 x 32 weights; two experts are a token's.
+#[test]
+fn inspect_tells_what_experts_take() {
+    let folder = Folder::new();
+    let tiny = fs::read(kit("text-f32.gguf")).unwrap();
+    let tiny = carat_gguf::Gguf::parse(&tiny).unwrap();
+    let mut writer = Writer::copy_of(&tiny)
+        .metadata("gemma4.expert_count", 4u32)
+        .metadata("gemma4.expert_used_count", 2u32)
+        .metadata("gemma4.expert_feed_forward_length", 32u32);
+    for layer in 0..3 {
+        for (name, dims) in [
+            ("ffn_gate_inp.weight", &[64, 4][..]),
+            ("ffn_gate_inp.scale", &[64]),
+            ("ffn_gate_up_exps.weight", &[64, 64, 4]),
+            ("ffn_down_exps.weight", &[32, 64, 4]),
+            ("ffn_down_exps.scale", &[4]),
+            ("pre_ffw_norm_2.weight", &[64]),
+            ("post_ffw_norm_1.weight", &[64]),
+            ("post_ffw_norm_2.weight", &[64]),
+        ] {
+            let data = vec![0; dims.iter().product::<u64>() as usize * 4];
+            writer = writer.tensor(format!("blk.{layer}.{name}"), TensorType::F32, dims, data);
+        }
+    }
+    let file = folder.file("experts.gguf", writer.to_bytes().unwrap());
+    let out = run(&format!("inspect {file}")).ok();
+    for line in [
+        "Model: a Gemma 4 with a mixture of experts; 2 of 4 experts work for a token, 144 KiB",
+        "  of these experts           288 KiB",
+    ] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    let json: Value =
+        serde_json::from_str(&run(&format!("inspect --json {file}")).ok()).expect("JSON");
+    let session = &json["session"];
+    assert_eq!(session["experts_bytes"], 3 * 4 * 3 * 64 * 32 * 4);
+    assert_eq!(session["experts_of_token_bytes"], 3 * 2 * 3 * 64 * 32 * 4);
+    assert_eq!((&session["fits"], &session["paged_experts"]), (&json!("now"), &Value::Null));
+    let ran = ran(carat().args(["run", "-v", "-n", "1", "-m", &file, "hi"]).output().unwrap());
+    assert!(ran.code == 0 && ran.err.contains("288 KiB of it experts"), "{}", ran.err);
+    let dense = run(&format!("inspect {}", text(&kit("text-f32.gguf")))).ok();
+    assert!(dense.contains("Model: a Gemma 4\n") && !dense.contains("experts"), "{dense}");
+}
+
+/// tiny-s with a vector of 8 values in each layer for every token is of the E series.
+#[test]
+fn inspect_says_what_stays_on_the_disk() {
+    let folder = Folder::new();
+    let tiny = fs::read(kit("text-f32.gguf")).unwrap();
+    let tiny = carat_gguf::Gguf::parse(&tiny).unwrap();
+    let mut writer = Writer::new(Endian::Little, 3);
+    for (key, value) in tiny.metadata().iter() {
+        writer = match key {
+            "gemma4.embedding_length_per_layer_input" => writer.metadata(key, 8u32),
+            _ => writer.metadata(key, *value),
+        };
+    }
+    for tensor in tiny.tensors() {
+        writer = writer.tensor(tensor.name, tensor.tensor_type, &tensor.shape, tensor.data);
+    }
+    let mut add = |name: &str, dims: &[u64]| {
+        let zeros = vec![0; 4 * dims.iter().product::<u64>() as usize];
+        let name = format!("{name}.weight");
+        writer = writer.clone().tensor(name, TensorType::F32, dims, zeros);
+    };
+    add("per_layer_token_embd", &[24, 512]);
+    add("per_layer_model_proj", &[64, 24]);
+    add("per_layer_proj_norm", &[8]);
+    for i in 0..3 {
+        add(&format!("blk.{i}.inp_gate"), &[64, 8]);
+        add(&format!("blk.{i}.proj"), &[8, 64]);
+        add(&format!("blk.{i}.post_norm"), &[64]);
+    }
+    let file = folder.file("e.gguf", writer.to_bytes().unwrap());
+    let out = run(&format!("inspect {file}")).ok();
+    assert!(out.contains("Model: Gemma 4 E-series of 3 layers"), "{out}");
+    assert!(out.contains("Of the file, 48.0 KiB stay on the disk"), "{out}");
+    let report = |file: &str| -> Value {
+        serde_json::from_str(&run(&format!("inspect --json {file}")).ok()).expect("it is JSON")
+    };
+    let (json, plain) = (report(&file), report(&text(&kit("text-f32.gguf"))));
+    assert_eq!(json["session"]["on_disk_bytes"], 24 * 512 * 4);
+    assert_eq!(plain["session"]["on_disk_bytes"], 0);
+    assert_eq!(json["session"]["model"], "Gemma 4 E-series of 3 layers");
+    let bytes = |json: &Value| json["session"]["weights_bytes"].as_u64().unwrap();
+    // Per layer two matrices and a norm, and what all share but the table.
+    let more = 4 * (3 * (2 * 64 * 8 + 64) + 64 * 24 + 8);
+    assert_eq!(bytes(&json), bytes(&plain) + more);
 }
 
 /// Scripts ask the exit code; the report is the same.

@@ -71,6 +71,7 @@ mod reader;
 mod source;
 mod split;
 mod tensor;
+mod tensor_file;
 mod tensor_type;
 mod value;
 mod write;
@@ -89,6 +90,7 @@ pub use part_file::PartFile;
 pub use reader::Endian;
 pub use source::{Source, Stamp};
 pub use tensor::{Shape, Tensor};
+pub use tensor_file::TensorFile;
 pub use tensor_type::TensorType;
 pub use value::{Value, ValueType};
 pub use write::{WriteError, Writer};
@@ -201,6 +203,15 @@ impl<'a> Gguf<'a> {
         if let Some(source) = self.source {
             source.will_need(tensor, at as u64, len);
         }
+    }
+
+    /// The data of `tensor`, one of [`tensors`](Self::tensors), to be read from its file later:
+    /// what is returned borrows nothing. `None` if this was parsed from memory.
+    ///
+    /// # Errors
+    /// If the system does not let the file be opened once more.
+    pub fn tensor_file(&self, tensor: &Tensor<'_>) -> Result<Option<TensorFile>> {
+        self.source.map(|source| source.tensor_file(tensor)).transpose()
     }
 
     /// The files that this was parsed from; `None` if it was parsed from memory.

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use crate::header::{self, Bytes};
 use crate::mmap::Mapping;
 use crate::split::{SplitName, parse_parts};
+use crate::tensor_file::TensorFile;
 use crate::{Error, Gguf, Result, Tensor};
 
 /// The open file of a model, or all its parts. [`parse`](Self::parse) borrows from it.
@@ -117,6 +118,13 @@ impl Source {
         self.parts[tensor.part].mapping.will_need((tensor.at + at) as usize, len);
     }
 
+    /// The data of `tensor` to be read later, when the source may be gone.
+    pub(crate) fn tensor_file(&self, tensor: &Tensor<'_>) -> Result<TensorFile> {
+        let path = self.paths[tensor.part].clone();
+        let bytes = tensor.data.len() as u64;
+        TensorFile::new(&self.parts[tensor.part].file, path, tensor.at, bytes)
+    }
+
     fn add(&mut self, path: &Path) -> Result<()> {
         self.parts.push(Part::open(path)?);
         self.paths.push(path.to_owned());
@@ -192,7 +200,7 @@ impl fmt::Debug for Part {
     }
 }
 
-fn read_error(path: PathBuf, at: u64, need: usize, source: io::Error) -> Error {
+pub(crate) fn read_error(path: PathBuf, at: u64, need: usize, source: io::Error) -> Error {
     match source.kind() {
         ErrorKind::UnexpectedEof => Error::CutShort { path, at, need: need as u64 },
         _ => Error::Read { path, source },
@@ -200,12 +208,12 @@ fn read_error(path: PathBuf, at: u64, need: usize, source: io::Error) -> Error {
 }
 
 #[cfg(unix)]
-fn read_exact_at(file: &File, out: &mut [u8], at: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, out: &mut [u8], at: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, out, at)
 }
 
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut out: &mut [u8], mut at: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, mut out: &mut [u8], mut at: u64) -> io::Result<()> {
     while !out.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, out, at) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),

@@ -103,3 +103,52 @@ fn a_stamp_changes_with_the_file_whatever_its_time_says() {
     assert_ne!(stamp().bytes, first.bytes);
     assert!(stamp().changed + Duration::from_millis(20) > before);
 }
+
+/// The data of a tensor outlives the source: the file may lose its name, and tells when it is
+/// written to or cut short.
+#[test]
+fn the_data_of_a_tensor_can_be_read_after_the_source_is_gone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bytes = bytes(3000);
+    let path = write(&folder, &bytes);
+    let open = || {
+        let source = Source::open(&path).expect("a file");
+        let gguf = source.parse().expect("a model");
+        let tensor = gguf.tensor("t").expect("a tensor");
+        gguf.tensor_file(tensor).expect("a file").expect("it is on disk")
+    };
+    let data = open();
+    assert_eq!((data.bytes(), data.path()), (1000, &*path));
+    let mut out = [0; 5];
+    data.will_need(0, 1000);
+    data.read(995, &mut out).expect("a read");
+    assert_eq!(out, [227, 228, 229, 230, 231]); // 995 to 999 less 3 times 256
+    assert!(data.is_unchanged().expect("an answer"));
+    #[cfg(unix)]
+    {
+        fs::rename(&path, folder.path().join("y.gguf")).expect("another name");
+        fs::remove_file(folder.path().join("y.gguf")).expect("no name");
+        data.read(0, &mut out).expect("a read");
+        assert_eq!(out, [0, 1, 2, 3, 4]);
+        assert!(data.is_unchanged().expect("an answer"));
+        fs::write(&path, &bytes).expect("the folder is writable");
+    }
+    let data = open();
+    cut(&path, bytes.len() as u64 - 40); // 24 of these are padding
+    assert!(!data.is_unchanged().expect("an answer"));
+    assert!(matches!(data.read(995, &mut out), Err(Error::CutShort { .. })));
+
+    let gguf = Gguf::parse(&bytes).expect("a model");
+    let tensor = gguf.tensor("t").expect("a tensor");
+    assert!(gguf.tensor_file(tensor).expect("no error").is_none(), "in memory");
+}
+
+#[test]
+#[should_panic(expected = "5 bytes from 996 on of a tensor of 1000")]
+fn more_bytes_than_a_tensor_has_are_the_callers_fault() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = Source::open(&write(&folder, &bytes(0))).expect("a file");
+    let gguf = source.parse().expect("a model");
+    let data = gguf.tensor_file(gguf.tensor("t").expect("a tensor")).expect("a file");
+    let _ = data.expect("it is on disk").read(996, &mut [0; 5]);
+}

@@ -38,15 +38,29 @@ pub enum Format {
     Q5_K,
     /// 6 bits, symmetric, an 8-bit scale for 16 weights, blocks of 256.
     Q6_K,
+    /// 2.06 bits: 256 entries for eight weights, a 4-bit scale for 32, blocks of 256.
+    IQ2_XXS,
+    /// 2.31 bits: 512 entries for eight weights, a 4-bit scale for 16, blocks of 256.
+    IQ2_XS,
+    /// 2.56 bits: 1024 entries for eight weights, a 4-bit scale for 16, blocks of 256.
+    IQ2_S,
+    /// 3.06 bits: 256 entries for four weights, a 4-bit scale for 32, blocks of 256.
+    IQ3_XXS,
+    /// 3.44 bits: 512 entries for four weights, a 4-bit scale for 32, blocks of 256.
+    IQ3_S,
     /// 4 bits that index a table of 16 unequal steps, a scale for 32 weights.
     IQ4_NL,
     /// IQ4_NL's table, a 6-bit scale for 32 weights, blocks of 256.
     IQ4_XS,
+    /// 4-bit floats (E2M1), a power of two (E8M0) for 32 weights.
+    MXFP4,
+    /// 4-bit floats (E2M1), an 8-bit float (UE4M3) for 16 weights, blocks of 64.
+    NVFP4,
 }
 
 impl Format {
     /// Every format, in ggml's order of growing bits within each family.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -60,8 +74,15 @@ impl Format {
         Self::Q4_K,
         Self::Q5_K,
         Self::Q6_K,
+        Self::IQ2_XXS,
+        Self::IQ2_XS,
+        Self::IQ2_S,
+        Self::IQ3_XXS,
+        Self::IQ3_S,
         Self::IQ4_NL,
         Self::IQ4_XS,
+        Self::MXFP4,
+        Self::NVFP4,
     ];
 
     /// The format with this `ggml_type` number, as stored in a GGUF tensor header; `None` where
@@ -131,8 +152,15 @@ impl Format {
             Self::Q4_K => facts(12, "Q4_K", 256, 144),
             Self::Q5_K => facts(13, "Q5_K", 256, 176),
             Self::Q6_K => facts(14, "Q6_K", 256, 210),
+            Self::IQ2_XXS => facts(16, "IQ2_XXS", 256, 66),
+            Self::IQ2_XS => facts(17, "IQ2_XS", 256, 74),
+            Self::IQ2_S => facts(22, "IQ2_S", 256, 82),
+            Self::IQ3_XXS => facts(18, "IQ3_XXS", 256, 98),
+            Self::IQ3_S => facts(21, "IQ3_S", 256, 110),
             Self::IQ4_NL => facts(20, "IQ4_NL", 32, 18),
             Self::IQ4_XS => facts(23, "IQ4_XS", 256, 136),
+            Self::MXFP4 => facts(39, "MXFP4", 32, 17),
+            Self::NVFP4 => facts(40, "NVFP4", 64, 36),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The eight-row container: the one layout that every kernel reads.
 //!
 //! Eight GGUF rows that lie under each other are interleaved block by block, without a byte more or
-//! less. Within a block each field is cut into units (two bytes for f16 headers, four for all else)
-//! and unit `u` of the eight rows is stored side by side:
+//! less. Within a block each field is cut into units (two bytes for f16 headers, one for MXFP4's,
+//! four for all else) and unit `u` of the eight rows is stored side by side:
 //!
 //! ```text
 //! GGUF    row 0: d q0 q1 q2 q3 | d q0 ..      row 7: d q0 q1 q2 q3 | d q0 ..
@@ -164,6 +164,7 @@ fn interleave(format: Format, block: &[u8], r: usize, packed: &mut [u8]) {
         let end = at + field.unit * field.count;
         let (units, packed) = (&block[at..end], &mut packed[at * GROUP_ROWS..end * GROUP_ROWS]);
         match field.unit {
+            1 => copy_units::<1>(units, packed.as_chunks_mut().0[r..].iter_mut()),
             2 => copy_units::<2>(units, packed.as_chunks_mut().0[r..].iter_mut()),
             _ => copy_units::<4>(units, packed.as_chunks_mut().0[r..].iter_mut()),
         }

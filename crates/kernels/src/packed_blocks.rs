@@ -3,6 +3,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+/// Eight bytes, one of each row.
+pub(crate) type Bytes = [u8; 8];
 /// Eight f16 or u16, one of each row.
 pub(crate) type Halves = [u8; 16];
 /// Eight dwords, one of each row.
@@ -84,6 +86,54 @@ packed! {
         d: Halves,
     }
 
+    IQ2XXSx8 {
+        d: Halves,
+        /// Vector `2j`: four indices of sub-block `j`, a byte each. Vector `2j + 1`: their signs,
+        /// seven bits each, and the scale.
+        qs: [Dwords; 16],
+    }
+
+    IQ2XSx8 {
+        d: Halves,
+        /// Vector `2j + i`: indices `2i` and `2i + 1` of sub-block `j`, nine bits each, below seven
+        /// signs.
+        qs: [Dwords; 16],
+        /// Byte `j`: the scales of the halves of sub-block `j`, a nibble each.
+        scales: [Dwords; 2],
+    }
+
+    IQ2Sx8 {
+        d: Halves,
+        /// Vector `j`: the lower eight bits of four indices of sub-block `j`.
+        qs: [Dwords; 8],
+        /// Vector `j`: the signs of sub-block `j`.
+        signs: [Dwords; 8],
+        /// Byte `j`: the upper two bits of four indices.
+        qh: [Dwords; 2],
+        /// As in [`IQ2XSx8`].
+        scales: [Dwords; 2],
+    }
+
+    IQ3XXSx8 {
+        d: Halves,
+        /// Vector `2j + i`: indices `4i ..` of sub-block `j`.
+        qs: [Dwords; 16],
+        /// Vector `j`: seven signs for each eight weights of sub-block `j`, and the scale.
+        signs: [Dwords; 8],
+    }
+
+    IQ3Sx8 {
+        d: Halves,
+        /// As in [`IQ3XXSx8`], the lower eight bits.
+        qs: [Dwords; 16],
+        /// Byte `j`: the ninth bits of eight indices.
+        qh: [Dwords; 2],
+        /// Vector `j`: the signs of sub-block `j`.
+        signs: [Dwords; 8],
+        /// Nibble `j`: the scale of sub-block `j`.
+        scales: Dwords,
+    }
+
     /// As [`Q4_0x8`], the nibbles being indices.
     IQ4NLx8 { d: Halves, qs: [Dwords; 4], }
 
@@ -95,5 +145,16 @@ packed! {
         scales_l: Dwords,
         /// Vectors `4j ..`: sub-block `j`, each as in [`IQ4NLx8`].
         qs: [Dwords; 32],
+    }
+
+    /// As [`IQ4NLx8`].
+    MXFP4x8 { e: Bytes, qs: [Dwords; 4], }
+
+    NVFP4x8 {
+        /// Byte `k`: the scale of weights `16k ..`.
+        d: Dwords,
+        /// Vector `2k + i`: weights `16k + 4i ..` in the low nibbles, `16k + 8 + 4i ..` in the high
+        /// ones.
+        qs: [Dwords; 8],
     }
 }

@@ -85,9 +85,23 @@ impl Isa {
         self.run(Zip(x, y, Sum));
     }
 
+    /// `x += factor · y`.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add_scaled(self, x: &mut [f32], y: &[f32], factor: f32) {
+        assert_eq!(x.len(), y.len(), "sum");
+        self.run(Zip(x, y, ScaledSum(factor)));
+    }
+
     /// `x *= factor`.
     pub fn scale(self, x: &mut [f32], factor: f32) {
         self.run(Map(x, Scale(factor)));
+    }
+
+    /// Holds every value of `x` to `min ..= max`. NaN and infinities become NaN.
+    pub fn clamp(self, x: &mut [f32], min: f32, max: f32) {
+        self.run(Map(x, Clamp(min, max)));
     }
 
     /// `x *= y`.
@@ -107,6 +121,21 @@ impl Isa {
     pub fn gelu_mul(self, gate: &mut [f32], up: &[f32]) {
         assert_eq!(gate.len(), up.len(), "gate and up");
         self.run(Zip(gate, up, GeluProduct));
+    }
+
+    /// `x = silu(x) = x · sigmoid(x)`, with `sigmoid(x) = 1 / (1 + exp(−x))` (Hendrycks and Gimpel
+    /// 2016).
+    pub fn silu(self, x: &mut [f32]) {
+        self.run(Map(x, Silu));
+    }
+
+    /// `x *= sigmoid(y)`, a gated linear unit (Dauphin et al. 2016); NaN where `y` is infinite.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn sigmoid_mul(self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "values and gates");
+        self.run(Zip(x, y, SigmoidProduct));
     }
 
     /// `x = cap · tanh(x / cap)`; NaN for infinities, which no sound model has as logits.
@@ -204,6 +233,19 @@ impl Unary for Shift {
 }
 
 #[derive(Clone, Copy)]
+struct Clamp(f32, f32);
+
+impl Unary for Clamp {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        let (min, max) = (simd.splat_f32s(self.0), simd.splat_f32s(self.1));
+        let held = simd.select_f32s(simd.less_than_f32s(x, min), min, x);
+        let held = simd.select_f32s(simd.greater_than_f32s(held, max), max, held);
+        simd.mul_add_f32s(x, simd.splat_f32s(0.0), held) // NaN unless x is finite
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Softcap(f32);
 
 impl Unary for Softcap {
@@ -223,6 +265,16 @@ impl Binary for Sum {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
         simd.add_f32s(x, y)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ScaledSum(f32);
+
+impl Binary for ScaledSum {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+        simd.mul_add_f32s(y, simd.splat_f32s(self.0), x)
     }
 }
 
@@ -250,6 +302,34 @@ impl Binary for GeluProduct {
         let gelu = simd.div_f32s(x, simd.add_f32s(one, exp(simd, u)));
         simd.mul_f32s(gelu, y)
     }
+}
+
+#[derive(Clone, Copy)]
+struct Silu;
+
+impl Unary for Silu {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+        simd.div_f32s(x, one_and_exp_of_minus(simd, x))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct SigmoidProduct;
+
+impl Binary for SigmoidProduct {
+    #[inline(always)]
+    fn apply<S: Simd>(self, simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+        let product = simd.div_f32s(x, one_and_exp_of_minus(simd, y));
+        simd.mul_add_f32s(y, simd.splat_f32s(0.0), product) // NaN unless y is finite
+    }
+}
+
+/// `1 + exp(−x)`.
+#[inline(always)]
+fn one_and_exp_of_minus<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let minus = simd.mul_f32s(x, simd.splat_f32s(-1.0));
+    simd.add_f32s(simd.splat_f32s(1.0), exp(simd, minus))
 }
 
 struct Total<'a>(&'a [f32]);

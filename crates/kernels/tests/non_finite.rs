@@ -51,6 +51,15 @@ fn element_wise_operations_keep_what_is_no_number() {
         isa.gelu_mul(&mut gated, x);
         assert!(!gated[at].is_finite(), "gelu times it, {what}: {}", gated[at]);
 
+        let mut gated = x.to_vec();
+        isa.silu(&mut gated);
+        assert!(!gated[at].is_finite(), "silu, {what}: {}", gated[at]);
+        for (x, y) in [(x, ones.as_slice()), (&ones, x)] {
+            let mut gated = x.to_vec();
+            isa.sigmoid_mul(&mut gated, y);
+            assert!(!gated[at].is_finite(), "gated unit, {what}: {}", gated[at]);
+        }
+
         assert!(!isa.is_finite(x), "{what}");
         assert!(isa.is_finite(&ones), "{what}");
 
@@ -59,6 +68,11 @@ fn element_wise_operations_keep_what_is_no_number() {
         assert!(capped[at].is_nan(), "softcap, {what}: {}", capped[at]);
         let others = (0..x.len()).filter(|i| *i != at);
         assert!(others.clone().all(|i| capped[i].is_finite()), "softcap, {what}");
+
+        let mut held = x.to_vec();
+        isa.clamp(&mut held, -3.0, 3.0);
+        assert!(held[at].is_nan(), "clamp, {what}: {}", held[at]);
+        assert!(others.clone().all(|i| held[i].is_finite()), "clamp, {what}");
     });
 }
 
@@ -124,7 +138,9 @@ fn quantised_activations_and_their_products_keep_what_is_no_number() {
 /// A scale or weight that is no number makes its row's products none, and no other's.
 #[test]
 fn products_of_scales_that_are_no_numbers_are_none() {
-    for format in Format::ALL {
+    // Every byte that is a scale is a number.
+    let has_numbers_only = |format| matches!(format, Format::MXFP4 | Format::NVFP4);
+    for format in Format::ALL.into_iter().filter(|format| !has_numbers_only(*format)) {
         let (rows, k) = (19, 512);
         let clean = packed(format, rows, k, None);
         for (case, poison) in (0..).zip(POISONS) {
@@ -196,6 +212,11 @@ fn packed(format: Format, rows: usize, k: usize, poison: Option<(usize, f32)>) -
                 block.copy_from_slice(&half::bf16::from_f32(value).to_le_bytes());
                 continue;
             }
+            Format::MXFP4 => {
+                block[0] = 116 + (i % 4) as u8; // 2⁻¹¹ to 2⁻⁸
+                continue;
+            }
+            Format::NVFP4 => continue,
             Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
             Format::Q2_K => &[80, 82],
             Format::Q3_K => &[108],

@@ -122,7 +122,12 @@ fn random_block(format: Format, random: &mut Random, e: Extremes, block: &mut [u
             return block.copy_from_slice(&random.float().to_le_bytes()[2..]);
         }
         Format::F16 | Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
-        Format::IQ4_NL | Format::IQ4_XS => &[0],
+        Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S => &[0],
+        Format::IQ3_XXS | Format::IQ3_S | Format::IQ4_NL | Format::IQ4_XS => &[0],
+        // Powers of two from 2⁻¹¹ to 2⁻⁸.
+        Format::MXFP4 => return block[0] = 116 + (random.next() & 3) as u8,
+        // Every byte is a finite scale.
+        Format::NVFP4 => &[],
         Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
         Format::Q2_K => &[80, 82],
         Format::Q3_K => &[108],
@@ -263,6 +268,46 @@ fn weights_of_known_value_give_known_products() {
             for (r, got) in case.whole(isa).iter().enumerate() {
                 let want = (r + 1) as f32;
                 assert!((got - want).abs() < 0.2, "{format} on {isa:?}: row {r} gives {got}");
+            }
+        }
+    }
+}
+
+/// Weights of 1 under each of the 256 bytes that may be a scale, times 1: the scale, as the
+/// specifications of the formats have it, but for what ggml makes of their NaN.
+#[test]
+fn every_byte_of_scale_is_the_float_that_it_stands_for() {
+    let mxfp4 = |e: u8| 2.0_f64.powi(i32::from(e) - 127);
+    let nvfp4 = |x: u8| match (i32::from(x >> 3 & 15), f64::from(x & 7)) {
+        _ if x == 0x7F => 0.0,
+        (0, mantissa) => mantissa / 8.0 * 2.0_f64.powi(-6),
+        (exponent, mantissa) => (1.0 + mantissa / 8.0) * 2.0_f64.powi(exponent - 7),
+    };
+    let scales: [(Format, &dyn Fn(u8) -> f64); 2] =
+        [(Format::MXFP4, &mxfp4), (Format::NVFP4, &nvfp4)];
+    for (format, scale) in scales {
+        let (rows, k, block) = (256, format.block_weights(), format.block_bytes());
+        let mut plain = vec![0x22; rows * block]; // twos are doubles of ones
+        for (r, row) in plain.chunks_exact_mut(block).enumerate() {
+            row[..if format == Format::MXFP4 { 1 } else { 4 }].fill(r as u8);
+        }
+        let mut packed = vec![0; packed_bytes(format, rows, k)];
+        pack(format, k, &plain, &mut packed);
+        for at in [0, 17, k - 1] {
+            for columns in [1, 3, 8, 33] {
+                let x = (0..columns * k).map(|i| if i % k == at { 1.0 } else { 0.0 }).collect();
+                let case =
+                    Case { format, rows, k, packed: packed.clone(), plain: plain.clone(), x };
+                for isa in isas() {
+                    for (i, got) in case.whole(isa).into_iter().enumerate() {
+                        let want = scale((i % rows) as u8) as f32;
+                        // The scale of a column is rounded, and its product with a tiny scale, too,
+                        // to a multiple of the smallest f32: of which 254 make this sum.
+                        let bound = 1e-6 * want + 254.0 * f32::from_bits(1);
+                        let is_near = got == want || (got - want).abs() <= bound;
+                        assert!(is_near, "{format} on {isa:?} at {i}: {got} for {want}");
+                    }
+                }
             }
         }
     }

@@ -152,6 +152,35 @@ fn add_and_scale_round_once() {
 }
 
 #[test]
+fn a_scaled_vector_is_added() {
+    for_each(|isa, len| {
+        let (x, y) = (values(len, 3.0, 1), values(len, 2.0, 5));
+        let mut out = x.clone();
+        isa.add_scaled(&mut out, &y, -0.7);
+        for i in 0..len {
+            let (a, b) = (f64::from(x[i]), f64::from(-0.7f32) * f64::from(y[i]));
+            // One rounding of the product and one of the sum.
+            let bound = f64::from(f32::EPSILON) * (a.abs() + 2.0 * b.abs());
+            assert_near(out[i], a + b, bound, format_args!("sum {isa:?} {len} at {i}"));
+        }
+    });
+}
+
+#[test]
+fn clamp_holds_values_to_bounds() {
+    for_each(|isa, len| {
+        let x = values(len, 3.0, 1);
+        for (min, max) in [(-1.5, 0.7), (0.0, 0.0), (f32::NEG_INFINITY, 1.0), (-9.0, 9.0)] {
+            let mut out = x.clone();
+            isa.clamp(&mut out, min, max);
+            for i in 0..len {
+                assert_eq!(out[i], x[i].clamp(min, max), "{isa:?} {len} at {i}: {min} to {max}");
+            }
+        }
+    });
+}
+
+#[test]
 fn gelu_and_softcap_follow_tanh() {
     for_each(|isa, len| {
         for size in [0.01, 1.0, 9.0, 200.0] {
@@ -172,6 +201,27 @@ fn gelu_and_softcap_follow_tanh() {
                 let bound =
                     f64::from(f32::EPSILON) * (8.0 * want.abs()).max(4.0 * 0.3 * want.abs());
                 assert_near(cap[i], want, bound, format_args!("softcap {isa:?} of {a}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn silu_and_gated_units_follow_the_logistic_function() {
+    for_each(|isa, len| {
+        for size in [0.01, 1.0, 9.0, 80.0, 1e4] {
+            let (x, y) = (values(len, size, 1), values(len, 2.0, 5));
+            let (mut silu, mut gated) = (x.clone(), y.clone());
+            isa.silu(&mut silu);
+            isa.sigmoid_mul(&mut gated, &x);
+            for i in 0..len {
+                let (a, b) = (f64::from(x[i]), f64::from(y[i]));
+                // exp, sum, and quotient; beyond 88 exp stops growing and little is left.
+                let bound = |want: f64| 8.0 * f64::from(f32::EPSILON) * want.abs() + 1e-33;
+                let want = a / (1.0 + (-a).exp());
+                assert_near(silu[i], want, bound(want), format_args!("silu {isa:?} of {a}"));
+                let want = b / (1.0 + (-a).exp());
+                assert_near(gated[i], want, bound(want), format_args!("gate {isa:?} of {a}"));
             }
         }
     });

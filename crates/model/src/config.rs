@@ -13,13 +13,18 @@
 //! * is listed in [`Config::ignored_keys`]: what a later converter may add about a model.
 
 pub(crate) mod drafter;
+mod experts;
 mod keys;
+mod names;
 mod other;
+
+use std::borrow::Cow;
 
 use carat_gguf::{Gguf, Metadata};
 
 use crate::model_file::ModelFileError;
 use crate::weights;
+pub use experts::Experts;
 use keys::Keys;
 
 /// A family of models that share a computation.
@@ -27,7 +32,7 @@ use keys::Keys;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Architecture {
-    /// Gemma 4 "unified".
+    /// Gemma 4: 12B ("unified"), 26B-A4B and 31B.
     Gemma4,
     /// Gemma 3, text only.
     Gemma3,
@@ -68,8 +73,11 @@ pub struct Config {
     pub rope_sliding: Rope,
     /// RoPE of the full layers.
     pub rope_full: Rope,
-    /// The layers, first to last.
+    /// The layers, first to last. Those without keys and values of their own come last.
     pub layers: Vec<LayerConfig>,
+    /// Length of the vector that each layer has for every token beside the embedding (Gemma 4 E2B
+    /// and E4B); 0 where there is none.
+    pub per_layer: usize,
     /// Keys of the architecture that were not read and are not known, with their prefix.
     pub ignored_keys: Vec<String>,
 }
@@ -88,6 +96,22 @@ pub struct LayerConfig {
     pub head_dim: usize,
     /// Length of the feed-forward hidden vector.
     pub ffn: usize,
+    /// The experts that work beside the feed-forward network, if there are some.
+    pub experts: Option<Experts>,
+    /// Whose keys and values its attention reads.
+    pub kv: KvSource,
+}
+
+/// Whose keys and values the attention of a layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum KvSource {
+    /// The layer's own.
+    Own,
+    /// Those of this layer, counted from 0: the last one of the same kind that has its own
+    /// (Gemma 4 E2B and E4B).
+    Of(usize),
 }
 
 /// Rotary position embedding of one kind of layer.
@@ -134,12 +158,41 @@ impl Config {
         Ok(Self { ignored_keys: keys.ignored()?, ..config })
     }
 
+    /// What people call the model, such as `Gemma 4 E4B`; of a size that is not known the name of
+    /// the family alone.
+    pub fn name(&self) -> Cow<'static, str> {
+        names::of(self)
+    }
+
+    /// The experts of the first layer that has some.
+    pub fn experts(&self) -> Option<Experts> {
+        self.layers.iter().find_map(|layer| layer.experts)
+    }
+
     /// RoPE of a kind of layer.
     pub(crate) fn rope(&self, kind: LayerKind) -> Rope {
         match kind {
             LayerKind::Sliding => self.rope_sliding,
             LayerKind::Full => self.rope_full,
         }
+    }
+
+    /// The layers with keys and values of their own, which are the first ones.
+    pub(crate) fn own_layers(&self) -> &[LayerConfig] {
+        let own = self.layers.iter().take_while(|layer| layer.kv == KvSource::Own);
+        &self.layers[..own.count()]
+    }
+
+    /// Whether the tokens of a picture see each other on sliding layers: not in the E series, where
+    /// they are read as words are (transformers, `use_bidirectional_attention` of
+    /// `Gemma4TextConfig`).
+    pub(crate) fn pictures_see_themselves(&self) -> bool {
+        self.per_layer == 0
+    }
+
+    /// Length of the vectors that all layers have for a token.
+    pub(crate) fn per_layer_len(&self) -> usize {
+        self.layers.len() * self.per_layer
     }
 
     /// Whether values pass an RMSNorm and layers end with a scale (Gemma 4).
@@ -167,12 +220,6 @@ impl LayerConfig {
 
 fn gemma4(keys: &Keys<'_>) -> Result<Config> {
     let count = keys.uint("block_count", LAYERS_MAX)?;
-    for key in ["attention.shared_kv_layers", "embedding_length_per_layer_input", "expert_count"] {
-        match keys.opt_uint(key)? {
-            None | Some(0) => {}
-            Some(found) => return Err(other::gemma4_of_another_kind(count, key, found)),
-        }
-    }
     let pattern = "attention.sliding_window_pattern";
     let kinds = keys.pattern(pattern, count)?.ok_or_else(|| keys.missing(pattern))?;
     let full_dim = keys.head_dim("attention.key_length", "attention.value_length")?;
@@ -181,6 +228,7 @@ fn gemma4(keys: &Keys<'_>) -> Result<Config> {
         LayerKind::Sliding => sliding_dim,
         LayerKind::Full => full_dim,
     })?;
+    let layers = experts::with_experts(keys, keys.shared_kv(layers)?)?;
     keys.no_attention_cap()?;
     keys.no_scaling()?;
     let sliding_base = keys.opt_positive("rope.freq_base_swa")?.unwrap_or(SLIDING_BASE);
@@ -196,6 +244,7 @@ fn gemma4(keys: &Keys<'_>) -> Result<Config> {
         rope_sliding: keys.rope(sliding_base, "rope.dimension_count_swa", sliding_dim)?,
         rope_full: keys.rope(keys.positive("rope.freq_base")?, "rope.dimension_count", full_dim)?,
         layers,
+        per_layer: keys.per_layer_input()?,
         ignored_keys: Vec::new(),
     })
 }
@@ -247,6 +296,7 @@ fn gemma3(keys: &Keys<'_>) -> Result<Config> {
         rope_sliding: Rope { base: sliding_base, pairs, divisor: 1.0 },
         rope_full: Rope { base: base.or(global).unwrap_or(FULL_BASE), pairs, divisor },
         layers,
+        per_layer: 0,
         ignored_keys: Vec::new(),
     })
 }
@@ -302,6 +352,8 @@ const NORM_EPS: f32 = 1e-6;
 const LAYERS_MAX: usize = 1 << 12;
 const HEADS_MAX: usize = 1 << 12;
 const WIDTH_MAX: usize = 1 << 24;
+const PER_LAYER_MAX: usize = 1 << 14;
+const EXPERTS_MAX: usize = 1 << 12;
 
 /// Positions are exact in f32 up to here.
 const CONTEXT_MAX: usize = 1 << 24;

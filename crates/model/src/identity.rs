@@ -135,6 +135,14 @@ impl Origin {
         Self { place: Place::Memory(bytes), identity: OnceLock::new() }
     }
 
+    /// The bytes of a model that is in memory.
+    pub(crate) fn memory_bytes(&self) -> Option<&'static [u8]> {
+        match self.place {
+            Place::Memory(bytes) => Some(bytes),
+            Place::File { .. } => None,
+        }
+    }
+
     /// The same with its identity, if that is known.
     pub(crate) fn known(self, identity: Option<Identity>) -> Self {
         Self { identity: identity.map_or_else(OnceLock::new, OnceLock::from), ..self }

@@ -75,6 +75,7 @@ pub mod sampler;
 mod session;
 mod text;
 pub mod tokenizer;
+mod tower;
 pub mod video;
 pub mod vision;
 mod weights;
@@ -85,7 +86,7 @@ pub use cancel::Cancel;
 #[cfg(feature = "chat")]
 pub use chat::{ChatTemplate, Tool, ToolCall, ToolChoice};
 pub use config::drafter::DrafterConfig;
-pub use config::{Architecture, Config, LayerConfig, LayerKind, Rope};
+pub use config::{Architecture, Config, Experts, KvSource, LayerConfig, LayerKind, Rope};
 #[cfg(feature = "chat")]
 pub use conversation::{
     Answer, AnswerOptions, Chat, ChatConfig, Content, ConversationError, Done, Event, Finish,

@@ -28,7 +28,7 @@ use crate::projector::{MediaTokens, Projector, ProjectorShape};
 use crate::text::rope;
 use crate::tokenizer::Tokenizer;
 use crate::vision::Vision;
-use crate::weights::{CacheError, Loaded, Loading, Matrix, Weights, turning_pairs};
+use crate::weights::{CacheError, Loaded, Loading, Weights, turning_pairs};
 
 /// A model that is ready to be used; each conversation is a [`Session`](crate::Session).
 ///
@@ -55,6 +55,8 @@ struct Shared {
     projector: Option<Projector>,
     drafter: Option<Drafter>,
     bytes: u64,
+    /// See [`expert_bytes`](crate::weights::expert_bytes).
+    expert_bytes: [u64; 2],
     origin: Origin,
     cache_refused: Option<CacheError>,
     engines: Engines,
@@ -65,8 +67,9 @@ struct Shared {
 pub struct OpenOptions<'a> {
     /// Threads that repack weights while the model is opened; 0 is the number of physical cores.
     pub threads: usize,
-    /// Hears how many bytes of how many have been read, and may break off. It hears of all of them
-    /// twice where a cache file had to be compared with the whole model and was not of it.
+    /// Hears how many bytes of how many have been read, and may break off: first of the drafter, if
+    /// there is one, then of the model. It hears of all of the model twice where a cache file had
+    /// to be compared with the whole of it and was not of it.
     pub progress: Option<&'a mut dyn FnMut(u64, u64) -> ControlFlow<()>>,
     /// Ends the opening from another thread.
     pub cancel: Option<&'a Cancel>,
@@ -101,7 +104,9 @@ impl Model {
     /// Opens a GGUF file, or the first part of a split one.
     ///
     /// The weights are repacked for the kernels, piece by piece: memory never holds more than the
-    /// model and a few pieces of the file, which is not needed afterwards.
+    /// model and a few pieces of the file. That is not needed afterwards, but for the per-layer
+    /// embeddings of Gemma 4 E2B and E4B: half of such a file stays on the disk, and every token
+    /// reads a row of it. Once somebody has written to that file, sessions end with an error.
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, or holds a model that is not supported.
@@ -158,14 +163,17 @@ impl Model {
         let sensed = projector.as_ref().map_or(0, |projector| projector.shape.bytes);
         check_memory(bytes + tokenizer.bytes() as u64 + sensed, most)?;
         let drafter = match (options.drafter, options.drafter_bytes) {
-            (Some(path), _) => Some(Drafter::open(path, gguf, &config, &pool)?),
-            (None, Some(bytes)) => Some(Drafter::from_bytes(bytes, gguf, &config, &pool)?),
+            (Some(path), _) => Some(Drafter::open(path, gguf, &config, &pool, progress)?),
+            (None, Some(bytes)) => {
+                Some(Drafter::from_bytes(bytes, gguf, &config, &pool, progress)?)
+            }
             (None, None) => None,
         };
         let drafting = drafter.as_ref().map_or(0, |drafter| drafter.shape.bytes);
         check_memory(bytes + tokenizer.bytes() as u64 + sensed + drafting, most)?;
         let OpenOptions { cache, verify_cache, .. } = options;
-        let loading = Loading { pool: &pool, progress, cache, verify_cache };
+        let memory = origin.memory_bytes();
+        let loading = Loading { pool: &pool, progress, cache, verify_cache, memory };
         let Loaded { weights, identity, cache_refused } = Weights::load(gguf, &config, loading)?;
 
         let frequencies = |kind, divisors| {
@@ -178,6 +186,7 @@ impl Model {
             frequencies_sliding,
             frequencies_full,
             turning_pairs: turning_pairs(gguf, &config)?,
+            expert_bytes: crate::weights::expert_bytes(gguf, &config)?,
             config,
             weights,
             tokenizer: Arc::new(tokenizer),
@@ -243,9 +252,19 @@ impl Model {
         self.shared.bytes + sensed + self.drafter_shape().map_or(0, |drafter| drafter.bytes)
     }
 
+    /// Bytes of the weights that are read from the file row by row, and never in memory.
+    pub(crate) fn bytes_on_disk(&self) -> u64 {
+        self.shared.weights.per_layer.as_ref().map_or(0, |per_layer| per_layer.table.bytes())
+    }
+
     /// Bytes of the weights without those of projector and drafter.
     pub(crate) fn text_bytes(&self) -> u64 {
         self.shared.bytes
+    }
+
+    /// Bytes of the experts, and of those that a token is sent through.
+    pub(crate) fn expert_bytes(&self) -> [u64; 2] {
+        self.shared.expert_bytes
     }
 
     /// What the model is known by, its projector left out. A cache file knows it; without one, the
@@ -276,12 +295,14 @@ impl Model {
 
     /// The matrices that every decoded token is multiplied with, as they lie in memory and in the
     /// order of the work: those of each layer, and the output head last. Together they are what
-    /// decoding reads for a token besides keys and values.
+    /// decoding reads for a token besides keys and values. Of a layer's experts there are as many
+    /// as a token is sent through; which ones these are is for the token to say, here they are
+    /// spread over all of them.
     ///
     /// They are here so that a benchmark can read the very memory that decoding reads. How weights
     /// are laid out in these bytes is the kernels' business and may change with every version.
     pub fn packed_weights(&self) -> impl Iterator<Item = &[u8]> {
-        self.shared.weights.decoding().map(Matrix::bytes)
+        self.shared.weights.decoding()
     }
 
     /// Whether the model was opened with a projector that sees pictures.

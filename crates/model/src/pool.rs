@@ -9,6 +9,7 @@
 
 mod cores;
 mod crew;
+mod runs;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use crate::cancel::Cancel;
 pub(crate) use cores::threads;
 pub use cores::threads_max;
 use crew::Crew;
+pub(crate) use runs::Run;
 
 /// Why threads cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -101,11 +103,21 @@ impl Pool {
         work: impl Fn(usize, &mut [T]) + Sync,
     ) {
         let count = data.len().div_ceil(width);
-        let chunks = Mutex::new(data.chunks_mut(width).enumerate());
+        self.each(count, data.chunks_mut(width).enumerate(), |(i, chunk)| work(i, chunk));
+    }
+
+    /// Calls `work` for each of `count` things.
+    pub(crate) fn each<T>(
+        &self,
+        count: usize,
+        things: impl Iterator<Item = T> + Send,
+        work: impl Fn(T) + Sync,
+    ) {
+        let things = Mutex::new(things);
         self.units(count, |_| {
-            let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
-            if let Some((i, chunk)) = next {
-                work(i, chunk);
+            let next = things.lock().unwrap_or_else(PoisonError::into_inner).next();
+            if let Some(thing) = next {
+                work(thing);
             }
         });
     }
@@ -153,12 +165,14 @@ impl Pool {
     /// `out[token][row] = Σ w[row][k] · x[token][k]`.
     ///
     /// The work is cut into units of [`UNIT_GROUPS`] groups of rows, fewer for small matrices.
+    /// Where F32 products take several tokens together, units are never smaller: the order in which
+    /// `gemm` adds depends on the number of rows, too.
     pub(crate) fn matmul<const N: usize>(&self, x: &Activations<'_>, products: [Product<'_>; N]) {
-        let groups: usize = products.iter().map(|p| p.weights.groups()).sum();
-        let mut unit = UNIT_GROUPS;
-        while unit > 1 && groups / unit < 2 * self.threads() {
-            unit /= 2;
-        }
+        let is_fixed = x.together && products.iter().any(|p| p.weights.format() == Format::F32);
+        let unit = match is_fixed {
+            true => UNIT_GROUPS,
+            false => self.unit_groups(products.iter().map(|p| p.weights.groups()).sum()),
+        };
         let products = products.map(|p| {
             let have = p.out.len();
             let rows = p.weights.rows();
@@ -171,14 +185,34 @@ impl Pool {
                 let units = weights.groups().div_ceil(unit);
                 if i < units {
                     let groups = i * unit..((i + 1) * unit).min(weights.groups());
-                    return match x.tokens <= GROUP_COLUMNS {
-                        true => self.product::<FEW_TILE>(x, weights, groups, out),
-                        false => self.product::<TILE>(x, weights, groups, out),
-                    };
+                    return self.some_rows(x, weights, groups, out);
                 }
                 i -= units;
             }
         });
+    }
+
+    /// The groups of rows in a unit of products of so many groups.
+    fn unit_groups(&self, groups: usize) -> usize {
+        let mut unit = UNIT_GROUPS;
+        while unit > 1 && groups / unit < 2 * self.threads() {
+            unit /= 2;
+        }
+        unit
+    }
+
+    /// Computes one unit of a product.
+    fn some_rows(
+        &self,
+        x: &Activations<'_>,
+        weights: &Weights<'_>,
+        groups: Range<usize>,
+        out: &Scatter<'_, f32>,
+    ) {
+        match x.tokens <= GROUP_COLUMNS {
+            true => self.product::<FEW_TILE>(x, weights, groups, out),
+            false => self.product::<TILE>(x, weights, groups, out),
+        }
     }
 
     /// Multiplies some groups of rows of a matrix with one vector: those that `groups` names for
@@ -306,18 +340,10 @@ impl<'a> Activations<'a> {
         frame: &mut Frame<'b>,
     ) -> Self {
         let (k, tokens) = (gate.rows(), x.tokens);
-        let room = frame.take::<u32>(tokens * k);
-        let (values, int8): (&mut [f32], &mut [u32]) = match format.wants_int8() {
-            true => (&mut [], &mut room[..dwords(k, tokens)]),
-            false => (bytemuck::cast_slice_mut(room), &mut []),
-        };
+        let (values, int8) = gated_room(k, tokens, format, frame);
         let outputs = (Scatter::new(&mut *values), Scatter::new(&mut *int8));
         pool.units(gate.groups().div_ceil(GATED_GROUPS), |i| {
-            let groups = i * GATED_GROUPS..((i + 1) * GATED_GROUPS).min(gate.groups());
-            match tokens <= GROUP_COLUMNS {
-                true => gated_unit::<FEW_TILE>(pool, x, [&gate, &up], groups, &outputs),
-                false => gated_unit::<TILE>(pool, x, [&gate, &up], groups, &outputs),
-            }
+            gated_rows(pool, x, [&gate, &up], i, &outputs);
         });
         Self { values, int8, k, tokens, together: false }
     }
@@ -342,6 +368,35 @@ impl<'a> Activations<'a> {
 /// The length of the 8-bit form of `tokens` vectors of `k` values.
 fn dwords(k: usize, tokens: usize) -> usize {
     if k.is_multiple_of(32) { int8_dwords(k, tokens) } else { 0 }
+}
+
+/// Room for what [`Activations::gated`] computes, as f32 or in the 8-bit form.
+fn gated_room<'b>(
+    k: usize,
+    tokens: usize,
+    format: Format,
+    frame: &mut Frame<'b>,
+) -> (&'b mut [f32], &'b mut [u32]) {
+    let room = frame.take::<u32>(tokens * k);
+    match format.wants_int8() {
+        true => (&mut [], &mut room[..dwords(k, tokens)]),
+        false => (bytemuck::cast_slice_mut(room), &mut []),
+    }
+}
+
+/// Computes unit `i` of [`Activations::gated`].
+fn gated_rows(
+    pool: &Pool,
+    x: &Activations<'_>,
+    pair: [&Weights<'_>; 2],
+    i: usize,
+    outputs: &(Scatter<'_, f32>, Scatter<'_, u32>),
+) {
+    let groups = i * GATED_GROUPS..((i + 1) * GATED_GROUPS).min(pair[0].groups());
+    match x.tokens <= GROUP_COLUMNS {
+        true => gated_unit::<FEW_TILE>(pool, x, pair, groups, outputs),
+        false => gated_unit::<TILE>(pool, x, pair, groups, outputs),
+    }
 }
 
 /// Computes one unit of [`Activations::gated`]: a range of groups of rows of both products, for all
@@ -392,12 +447,19 @@ struct Scatter<'a, T> {
 
 // SAFETY: `Scatter` is a `&mut [T]` that is only written through, and each place is written by
 // exactly one unit: a unit of `Pool::matmul` and `Activations::gated` owns a range of rows (of
-// blocks of 32 rows, in the 8-bit form) of every token, and these ranges are disjoint.
+// blocks of 32 rows, in the 8-bit form) of every token, and these ranges are disjoint. A unit of
+// `runs` owns such a range of the tokens of one run, and runs are disjoint, which is checked.
 unsafe impl<T: Send> Sync for Scatter<'_, T> {}
 
 impl<'a, T: Copy> Scatter<'a, T> {
     fn new(out: &'a mut [T]) -> Self {
         Self { len: out.len(), out: out.as_mut_ptr(), borrow: marker::PhantomData }
+    }
+
+    /// The part of it from `at` on, `len` long.
+    fn part(&self, at: usize, len: usize) -> Self {
+        assert!(at + len <= self.len, "{len} values at {at} of {}", self.len);
+        Self { out: self.out.wrapping_add(at), len, borrow: marker::PhantomData }
     }
 
     fn write(&self, at: usize, values: &[T]) {

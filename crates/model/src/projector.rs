@@ -3,18 +3,20 @@
 //! A projector belongs to one text model. Whether two files fit is checked when they are opened:
 //! the lengths of their vectors, and that the vocabulary has the tokens that stand for media.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use carat_gguf::{Gguf, Source};
 use rayon::ThreadPool;
 
 use crate::TokenId;
-use crate::audio::Audio;
+use crate::audio::{Audio, AudioShape};
 use crate::error::{Error, Result};
 use crate::identity::Origin;
 use crate::model_file::ModelFileError;
 use crate::tokenizer::Tokenizer;
-use crate::vision::Vision;
+use crate::vision::{Vision, VisionShape};
 use crate::weights::{self, Matrix};
 
 /// What a model sees and hears with.
@@ -29,10 +31,10 @@ pub(crate) struct Projector {
 /// What a projector adds to a session, known without loading it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProjectorShape {
-    /// Length of a patch's embedding, if the projector sees.
-    pub(crate) vision: Option<usize>,
-    /// Whether it hears.
-    pub(crate) audio: bool,
+    /// What it sees with, if it does.
+    pub(crate) vision: Option<VisionShape>,
+    /// What it hears with, if it does.
+    pub(crate) audio: Option<AudioShape>,
     /// Bytes of its weights in memory.
     pub(crate) bytes: u64,
 }
@@ -50,9 +52,12 @@ impl ProjectorShape {
         }
         let has = |key| Ok::<_, Error>(gguf.metadata().opt_boolean(key)?.unwrap_or(false));
         let (vision, audio) = (has("clip.has_vision_encoder")?, has("clip.has_audio_encoder")?);
-        let bytes = gguf.tensors().iter().map(weights::bytes_in_memory).sum::<Result<_>>()?;
-        let length = || weights::rows(gguf, PATCH_EMBEDDING);
-        Ok(Self { vision: vision.then(length).transpose()?, audio, bytes })
+        let audio = audio.then(|| AudioShape::of(gguf)).transpose()?;
+        let is_kept = |name: &str| !audio.is_some_and(|audio| audio.is_folded(name));
+        let kept = gguf.tensors().iter().filter(|tensor| is_kept(tensor.name));
+        let bytes = kept.map(weights::bytes_in_memory).sum::<Result<_>>()?;
+        let seen = || VisionShape::of(gguf);
+        Ok(Self { vision: vision.then(seen).transpose()?, audio, bytes })
     }
 }
 
@@ -88,7 +93,7 @@ impl Projector {
     ) -> Result<Self> {
         let source = Source::open(path)?;
         let gguf = source.parse()?;
-        let file = ProjectorFile { gguf: &gguf, pool };
+        let file = ProjectorFile::new(&gguf, pool);
         Self::load(&file, hidden, tokenizer, Origin::new(&source)?)
             .map_err(|source| Error::Projector { path: path.to_owned(), source: Box::new(source) })
     }
@@ -100,7 +105,8 @@ impl Projector {
         tokenizer: &Tokenizer,
         pool: &ThreadPool,
     ) -> Result<Self> {
-        let file = ProjectorFile { gguf: &Gguf::parse(bytes)?, pool };
+        let gguf = Gguf::parse(bytes)?;
+        let file = ProjectorFile::new(&gguf, pool);
         Self::load(&file, hidden, tokenizer, Origin::memory(bytes)).map_err(|source| {
             Error::Projector { path: PathBuf::from("in memory"), source: Box::new(source) }
         })
@@ -121,16 +127,14 @@ impl Projector {
             )),
             false => None,
         };
-        let audio = match shape.audio {
+        let audio = match shape.audio.is_some() {
             true => Some((
                 Audio::load(file, hidden)?,
                 media_tokens(tokenizer, ["<|audio>", "<|audio|>", "<audio|>"])?,
             )),
             false => None,
         };
-        if let Some(t) = file.gguf.tensors().iter().find(|t| !TENSORS.contains(&t.name)) {
-            return Err(ModelFileError::UnknownTensor { name: t.name.to_owned() }.into());
-        }
+        file.check_all_is_read(shape)?;
         Ok(Self { vision, audio, shape, origin })
     }
 }
@@ -162,43 +166,108 @@ fn media_tokens(tokenizer: &Tokenizer, names: [&'static str; 3]) -> Result<Media
     Ok(MediaTokens { begin: id(begin)?, soft: id(soft)?, end: id(end)? })
 }
 
-/// A projector file while it is being read.
-pub(crate) struct ProjectorFile<'a> {
-    gguf: &'a Gguf<'a>,
-    pool: &'a ThreadPool,
+/// How a sense works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Products alone; the decoder does the rest (12B).
+    Unified,
+    /// An encoder of its own (E2B, E4B, 26B-A4B, 31B).
+    Tower,
 }
 
-impl ProjectorFile<'_> {
-    /// The key that says how a sense works, which must be this way.
-    pub(crate) fn expect_kind(&self, key: &str, wanted: &str) -> Result<()> {
-        let found = self.gguf.metadata().string(key)?;
-        // The encoders of E2B, E4B, 26B-A4B and 31B.
-        if matches!(found, "gemma4v" | "gemma4a") {
-            let encoder = ModelFileError::OtherFile {
-                what: format!("a projector with an encoder ({key} is {found})"),
-                problem: "this version does not run".to_owned(),
-                hint: "the projector of Gemma 4 12B has none",
-            };
-            return Err(encoder.into());
+impl Kind {
+    /// How the projector in a file sees.
+    ///
+    /// # Errors
+    /// If the file does not say it, or says something else.
+    pub(crate) fn of_vision(gguf: &Gguf<'_>) -> Result<Self> {
+        Self::of(gguf, "clip.vision.projector_type", ["gemma4uv", "gemma4v"])
+    }
+
+    /// How the projector in a file hears.
+    ///
+    /// # Errors
+    /// As [`Kind::of_vision`].
+    pub(crate) fn of_audio(gguf: &Gguf<'_>) -> Result<Self> {
+        Self::of(gguf, "clip.audio.projector_type", ["gemma4ua", "gemma4a"])
+    }
+
+    fn of(gguf: &Gguf<'_>, key: &str, [unified, tower]: [&str; 2]) -> Result<Self> {
+        let found = gguf.metadata().string(key)?;
+        if found == unified {
+            return Ok(Self::Unified);
         }
-        self.expect(key, found == wanted, format!("{found:?}"), format!("{wanted:?}"))
+        let wanted = || format!("{unified:?} or {tower:?}");
+        expect(key, found == tower, || format!("{found:?}"), wanted)?;
+        Ok(Self::Tower)
+    }
+}
+
+/// Refuses the value of a key or of a bound, with what was wanted instead.
+pub(crate) fn expect(
+    key: &str,
+    ok: bool,
+    found: impl Fn() -> String,
+    wanted: impl Fn() -> String,
+) -> Result<()> {
+    let wrong = || ModelFileError::Value { key: key.to_owned(), found: found(), wanted: wanted() };
+    if ok { Ok(()) } else { Err(wrong().into()) }
+}
+
+/// A key that must be a number of 1 to `most`.
+pub(crate) fn uint(gguf: &Gguf<'_>, key: &str, most: usize) -> Result<usize> {
+    let found = gguf.metadata().uint(key)?;
+    let (is_right, wanted) = ((1..=most as u64).contains(&found), || format!("1 to {most}"));
+    expect(key, is_right, || found.to_string(), wanted)?;
+    Ok(found as usize)
+}
+
+/// A projector file while it is being read.
+pub(crate) struct ProjectorFile<'a> {
+    pub(crate) gguf: &'a Gguf<'a>,
+    pool: &'a ThreadPool,
+    /// The tensors that a sense has asked for.
+    read: RefCell<HashSet<String>>,
+}
+
+impl<'a> ProjectorFile<'a> {
+    /// A file of which nothing is read yet; `pool` repacks its matrices.
+    pub(crate) fn new(gguf: &'a Gguf<'a>, pool: &'a ThreadPool) -> Self {
+        Self { gguf, pool, read: RefCell::default() }
+    }
+
+    /// Refuses a file with a tensor that no sense has asked for. The tensors of a sense that the
+    /// file says it does not have are not looked at.
+    fn check_all_is_read(&self, shape: ProjectorShape) -> Result<()> {
+        let read = self.read.borrow();
+        let is_unknown = |name: &str| {
+            let is_heard = ["a.", "mm.a."].iter().any(|part| name.starts_with(part));
+            let is_seen = !is_heard && ["v.", "mm."].iter().any(|part| name.starts_with(part));
+            let is_left =
+                (is_heard && shape.audio.is_none()) || (is_seen && shape.vision.is_none());
+            !is_left && !read.contains(name)
+        };
+        match self.gguf.tensors().iter().find(|t| is_unknown(t.name)) {
+            Some(t) => Err(ModelFileError::UnknownTensor { name: t.name.to_owned() }.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&self, name: &str) {
+        self.read.borrow_mut().insert(name.to_owned());
     }
 
     /// A key that must have this value.
     pub(crate) fn expect_uint(&self, key: &str, wanted: u64) -> Result<()> {
         let found = self.gguf.metadata().uint(key)?;
-        self.expect(key, found == wanted, found.to_string(), wanted.to_string())
-    }
-
-    fn expect(&self, key: &str, ok: bool, found: String, wanted: String) -> Result<()> {
-        let wrong = || ModelFileError::Value { key: key.to_owned(), found, wanted };
-        if ok { Ok(()) } else { Err(wrong().into()) }
+        expect(key, found == wanted, || found.to_string(), || wanted.to_string())
     }
 
     /// A small positive number.
     pub(crate) fn float(&self, key: &str) -> Result<f32> {
         let found = self.gguf.metadata().float(key)? as f32;
-        self.expect(key, found > 0.0 && found < 1.0, found.to_string(), "0 to 1".to_owned())?;
+        let is_small = found > 0.0 && found < 1.0;
+        expect(key, is_small, || found.to_string(), || "0 to 1".to_owned())?;
         Ok(found)
     }
 
@@ -207,8 +276,14 @@ impl ProjectorFile<'_> {
         weights::rows(self.gguf, name)
     }
 
+    /// Whether the file has a tensor.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
+    }
+
     /// All values of a tensor of this shape, as f32.
     pub(crate) fn vector(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+        self.note(name);
         weights::check_shape(self.gguf, name, weights::shape(dims))?;
         weights::vector(self.gguf, name)
     }
@@ -224,25 +299,41 @@ impl ProjectorFile<'_> {
 
     /// A matrix of `rows` outputs and `cols` inputs.
     pub(crate) fn matrix(&self, name: &str, cols: usize, rows: usize) -> Result<Matrix> {
+        self.note(name);
         weights::check_shape(self.gguf, name, weights::shape(&[cols, rows]))?;
         weights::matrix(self.gguf, name, self.pool)
     }
+
+    /// A tensor of this shape as a matrix of f32: its last dimension are the rows, all others the
+    /// columns.
+    pub(crate) fn flattened(&self, name: &str, dims: &[usize]) -> Result<Matrix> {
+        let cols = dims[..dims.len() - 1].iter().product();
+        weights::of_values(&self.vector(name, dims)?, cols)
+    }
+
+    /// A bound of values: a tensor with one number, `without` where the file has none.
+    ///
+    /// # Errors
+    /// If it is neither finite nor `without`, the infinity that bounds nothing.
+    pub(crate) fn bound(&self, name: &str, without: f32) -> Result<f32> {
+        let Some(tensor) = self.gguf.tensor(name) else { return Ok(without) };
+        self.note(name);
+        weights::check_shape(self.gguf, name, weights::shape(&[1]))?;
+        let found = weights::values(self.gguf, tensor)?[0];
+        let wanted = || format!("a finite number or {without}");
+        expect(name, found.is_finite() || found == without, || found.to_string(), wanted)?;
+        Ok(found)
+    }
 }
 
-/// The matrix whose rows are the values of a patch's embedding.
-const PATCH_EMBEDDING: &str = "v.patch_embd.weight";
-
-/// Everything that a projector of Gemma 4 12B holds.
-const TENSORS: [&str; 11] = [
-    PATCH_EMBEDDING,
-    "v.patch_embd.bias",
-    "v.patch_norm.1.weight",
-    "v.patch_norm.1.bias",
-    "v.patch_norm.2.weight",
-    "v.patch_norm.2.bias",
-    "v.patch_norm.3.weight",
-    "v.patch_norm.3.bias",
-    "v.position_embd.weight",
-    "mm.input_projection.weight",
-    "mm.a.input_projection.weight",
-];
+/// The bounds that values are held to: none where both are infinite.
+///
+/// # Errors
+/// If the lower bound is above the upper one.
+pub(crate) fn bounds(file: &ProjectorFile<'_>, name: &str) -> Result<Option<[f32; 2]>> {
+    let (low, high) = (format!("{name}_min"), format!("{name}_max"));
+    let min = file.bound(&low, f32::NEG_INFINITY)?;
+    let max = file.bound(&high, f32::INFINITY)?;
+    expect(&low, min <= max, || min.to_string(), || format!("at most {high}, {max},"))?;
+    Ok((min > f32::NEG_INFINITY || max < f32::INFINITY).then_some([min, max]))
+}

@@ -258,7 +258,11 @@ impl Session {
             let (start, end) = (at.start, at.end + 1);
             return Err(SessionError::TruncateMedium { wanted: tokens, start, end }.into());
         }
-        if tokens < self.kv.len() {
+        // Where all that stays is evaluated and its last row is gone, the last token is to be
+        // evaluated again, too.
+        let is_lost = tokens < have && tokens == self.kv.len() && cached < tokens;
+        let has_row = self.hidden_at == tokens || self.logits_at == tokens;
+        if tokens < self.kv.len() || is_lost && !has_row {
             self.come_back(tokens, cached)?;
         }
         self.forget(tokens);

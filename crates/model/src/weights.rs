@@ -2,10 +2,12 @@
 //!
 //! First [`check`] compares the tensors of the file with what the metadata promises. Then matrices
 //! are repacked into an [`image`] in the kernels' eight-row container, and small vectors are read
-//! as f32.
+//! as f32. One matrix stays where it is: the [`table`] of the per-layer embeddings.
 
 mod cache;
+mod experts;
 mod image;
+mod table;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -15,14 +17,17 @@ use carat_gguf::{Endian, Gguf, Shape, Tensor};
 use carat_kernels::{Format, dequantize, packed_bytes};
 use rayon::ThreadPool;
 
-use crate::config::{Config, LayerKind};
+use crate::config::{Config, KvSource, LayerConfig, LayerKind};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::model_file::ModelFileError;
 use crate::text::rope;
 pub use cache::CacheError;
-pub(crate) use image::{Matrix, reordered};
+pub(crate) use experts::{ExpertWeights, bytes as expert_bytes};
+use experts::{is_router, stacked};
+pub(crate) use image::{Matrix, of_values, reordered};
 use image::{Plan, Repacking};
+pub(crate) use table::Table;
 
 /// The weights that a forward pass reads.
 #[derive(Debug)]
@@ -33,7 +38,30 @@ pub(crate) struct Weights {
     pub(crate) output_norm: Vec<f32>,
     /// The divisors of the full layers' RoPE frequencies, `head_dim / 2` values.
     pub(crate) rope_divisors: Option<Vec<f32>>,
+    /// What all layers share of the per-layer embeddings, where the architecture has some.
+    pub(crate) per_layer: Option<PerLayer>,
     pub(crate) layers: Vec<Layer>,
+}
+
+/// What makes the vectors that each layer has for a token, `[layers, per_layer]`.
+#[derive(Debug)]
+pub(crate) struct PerLayer {
+    /// A row for each token.
+    pub(crate) table: Table,
+    /// `[layers · per_layer, hidden]`.
+    pub(crate) model_proj: Matrix,
+    /// `[per_layer]`.
+    pub(crate) proj_norm: Vec<f32>,
+}
+
+/// What a layer does with its vector for a token.
+#[derive(Debug)]
+pub(crate) struct PerLayerStep {
+    /// `[per_layer, hidden]`.
+    pub(crate) gate: Matrix,
+    /// `[hidden, per_layer]`.
+    pub(crate) proj: Matrix,
+    pub(crate) post_norm: Vec<f32>,
 }
 
 /// The weights of one layer. Matrices are `[outputs, inputs]`.
@@ -41,11 +69,13 @@ pub(crate) struct Weights {
 pub(crate) struct Layer {
     pub(crate) attn_norm: Vec<f32>,
     pub(crate) q: Matrix,
-    pub(crate) k: Matrix,
-    /// The value projection; `None` where values come from the key projection.
+    /// The key projection; `None` where the layer reads the keys and values of another one.
+    pub(crate) k: Option<Matrix>,
+    /// The value projection; `None` where values come from the key projection, or without keys.
     pub(crate) v: Option<Matrix>,
     pub(crate) attn_output: Matrix,
     pub(crate) q_norm: Vec<f32>,
+    /// Empty where the layer has no keys of its own.
     pub(crate) k_norm: Vec<f32>,
     pub(crate) post_attention_norm: Vec<f32>,
     pub(crate) ffn_norm: Vec<f32>,
@@ -53,14 +83,23 @@ pub(crate) struct Layer {
     pub(crate) up: Matrix,
     pub(crate) down: Matrix,
     pub(crate) post_ffw_norm: Vec<f32>,
+    /// The last step, where the architecture has per-layer embeddings.
+    pub(crate) per_layer: Option<PerLayerStep>,
+    /// What works beside gate, up and down, if the layer has experts.
+    pub(crate) experts: Option<ExpertWeights>,
     /// The factor of the residual stream after the layer; 1 where the architecture has none.
     pub(crate) output_scale: f32,
 }
 
 impl Layer {
-    fn matrices(&self) -> impl Iterator<Item = &Matrix> {
-        let Self { q, k, v, attn_output, gate, up, down, .. } = self;
-        [q, k].into_iter().chain(v).chain([attn_output, gate, up, down])
+    /// What a token reads of layer `i`.
+    fn decoding(&self, i: usize) -> impl Iterator<Item = &[u8]> {
+        let Self { q, k, v, attn_output, gate, up, down, per_layer, .. } = self;
+        let attention = [q].into_iter().chain(k).chain(v).chain([attn_output]);
+        let matrices = attention.chain([gate, up, down]).map(Matrix::bytes);
+        let experts = self.experts.iter().flat_map(move |experts| experts.decoding(i));
+        let step = per_layer.iter().flat_map(|step| [&step.gate, &step.proj]).map(Matrix::bytes);
+        matrices.chain(experts).chain(step)
     }
 }
 
@@ -70,9 +109,13 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
-    /// The matrices that a decoded token is multiplied with, in this order.
-    pub(crate) fn decoding(&self) -> impl Iterator<Item = &Matrix> {
-        self.layers.iter().flat_map(Layer::matrices).chain([self.head()])
+    /// The matrices that a decoded token is multiplied with, in this order. Of experts there are as
+    /// many as a token is sent through, in every layer others: which ones is decided by the token.
+    pub(crate) fn decoding(&self) -> impl Iterator<Item = &[u8]> {
+        let per_layer = self.per_layer.iter().map(|per_layer| per_layer.model_proj.bytes());
+        let layers = self.layers.iter().enumerate();
+        let layers = layers.flat_map(|(i, layer)| layer.decoding(i));
+        per_layer.chain(layers).chain([self.head().bytes()])
     }
 
     /// Loads all tensors of a file.
@@ -82,9 +125,10 @@ impl Weights {
     /// to stop.
     pub(crate) fn load(gguf: &Gguf<'_>, config: &Config, loading: Loading<'_>) -> Result<Loaded> {
         check(gguf, config)?;
-        let matrices = tensors(gguf, config).into_iter().filter(|(_, shape)| shape.len() > 1);
+        let is_packed = |(name, shape): &(String, Shape)| shape.len() > 1 && !is_router(name);
+        let matrices = tensors(gguf, config).into_iter().filter(is_packed);
         let plan = Plan::new(gguf, matrices.map(|(name, _)| name))?;
-        let Loading { pool, progress, cache, verify_cache } = loading;
+        let Loading { pool, progress, cache, verify_cache, memory } = loading;
         let mut repacking = Repacking { pool, progress };
         let (image, identity, cache_refused) = match cache {
             Some(path) => {
@@ -100,6 +144,7 @@ impl Weights {
             output: loader.matrices.remove("output.weight"),
             output_norm: vector(gguf, "output_norm.weight")?,
             rope_divisors: rope_divisors(gguf, config)?,
+            per_layer: loader.per_layer(config, memory)?,
             layers: (0..config.layers.len())
                 .map(|i| loader.layer(i, config))
                 .collect::<Result<_>>()?,
@@ -126,6 +171,8 @@ pub(crate) struct Loading<'a> {
     pub(crate) cache: Option<&'a Path>,
     /// Whether all of it is compared.
     pub(crate) verify_cache: bool,
+    /// The bytes of the model, if it is in memory.
+    pub(crate) memory: Option<&'static [u8]>,
 }
 
 /// Loads the matrix called `name`, whose shape [`check_shape`] has compared.
@@ -138,13 +185,14 @@ pub(crate) fn matrix(gguf: &Gguf<'_>, name: &str, pool: &ThreadPool) -> Result<M
 }
 
 /// Loads the matrices called `names`, whose shapes [`check_shape`] has compared, into one block.
+/// `progress` is told as in [`Loading`].
 pub(crate) fn matrices(
     gguf: &Gguf<'_>,
     names: &[String],
     pool: &ThreadPool,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<HashMap<String, Matrix>> {
     let plan = Plan::new(gguf, names)?;
-    let progress = &mut |_, _| ControlFlow::Continue(());
     let image = plan.load(&mut Repacking { pool, progress })?;
     Ok(plan.matrices(image).map(|(name, matrix)| (name.to_owned(), matrix)).collect())
 }
@@ -155,11 +203,7 @@ pub(crate) fn matrices(
 /// If there is no such tensor, or one of its values is NaN or infinite: norms, scales and biases
 /// would spread it over all that follows.
 pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
-    let tensor = find(gguf, name)?;
-    let mut data = vec![0; tensor.data.len()];
-    gguf.read(tensor, 0, &mut data)?;
-    let mut values = vec![0.0; tensor.shape.elements() as usize];
-    dequantize(format(tensor)?, &data, &mut values);
+    let values = values(gguf, find(gguf, name)?)?;
     match values.iter().position(|value| !value.is_finite()) {
         Some(at) => Err(ModelFileError::Value {
             key: format!("value {at} of tensor {name}"),
@@ -169,6 +213,15 @@ pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
         .into()),
         None => Ok(values),
     }
+}
+
+/// Reads all values of a tensor as f32, numbers or not.
+pub(crate) fn values(gguf: &Gguf<'_>, tensor: &Tensor<'_>) -> Result<Vec<f32>> {
+    let mut data = vec![0; tensor.data.len()];
+    gguf.read(tensor, 0, &mut data)?;
+    let mut values = vec![0.0; tensor.shape.elements() as usize];
+    dequantize(format(tensor)?, &data, &mut values);
+    Ok(values)
 }
 
 /// Compares the tensors of a file with its metadata, and returns the bytes that the weights will
@@ -186,7 +239,13 @@ pub(crate) fn check(gguf: &Gguf<'_>, config: &Config) -> Result<u64> {
     for (name, shape) in &wanted {
         bytes += check_shape(gguf, name, *shape)?;
     }
-    let mut known: HashSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    check_table(gguf, config)?;
+    let unused = unused_tensors(config);
+    let mut known: HashSet<&str> =
+        wanted.iter().map(|(name, _)| name).chain(&unused).map(String::as_str).collect();
+    if config.per_layer > 0 {
+        known.insert(TABLE);
+    }
     if config.is_gemma4() {
         // Without full layers it is there for nothing.
         known.insert(ROPE_DIVISORS);
@@ -196,6 +255,30 @@ pub(crate) fn check(gguf: &Gguf<'_>, config: &Config) -> Result<u64> {
         Some(tensor) => Err(ModelFileError::UnknownTensor { name: tensor.name.to_owned() }.into()),
         None => Ok(bytes),
     }
+}
+
+/// The bytes of the tensor that is read from the file row by row; 0 where there is none.
+pub(crate) fn table_bytes(gguf: &Gguf<'_>, config: &Config) -> u64 {
+    let table = gguf.tensor(TABLE).filter(|_| config.per_layer > 0);
+    table.map_or(0, |table| table.data.len() as u64)
+}
+
+/// Compares the table of the per-layer embeddings with the shape that it must have.
+fn check_table(gguf: &Gguf<'_>, config: &Config) -> Result<()> {
+    if config.per_layer > 0 {
+        check_shape(gguf, TABLE, shape(&[config.per_layer_len(), config.vocab]))?;
+    }
+    Ok(())
+}
+
+/// Tensors that converters write for layers which read the keys and values of others, and which
+/// nothing reads.
+fn unused_tensors(config: &Config) -> Vec<String> {
+    let shared = |(_, layer): &(usize, &LayerConfig)| layer.kv != KvSource::Own;
+    let layers = config.layers.iter().enumerate().filter(shared);
+    layers
+        .flat_map(|(i, _)| ["attn_k", "attn_v", "attn_k_norm"].map(|name| layer_name(i, name)))
+        .collect()
 }
 
 /// How many of the vocabulary's `tokens` the model knows: as many as the embedding has rows. Files
@@ -232,10 +315,13 @@ pub(crate) fn check_shape(gguf: &Gguf<'_>, name: &str, wanted: Shape) -> Result<
 
 /// The bytes that a tensor will take in memory, where matrices are repacked and vectors are f32.
 pub(crate) fn bytes_in_memory(tensor: &Tensor<'_>) -> Result<u64> {
-    let (format, shape) = (format(tensor)?, tensor.shape);
-    let is_matrix = matches!(shape[..], [_, rows] if rows > 1);
-    Ok(match is_matrix {
-        true => packed_bytes(format, shape.rows() as usize, shape.cols() as usize) as u64,
+    let (format, shape, count) = (format(tensor)?, tensor.shape, stacked(tensor));
+    let is_matrix = count > 1 || matches!(shape[..], [_, rows] if rows > 1);
+    Ok(match is_matrix && !is_router(tensor.name) {
+        true => {
+            let rows = shape.rows() as usize / count;
+            (count * packed_bytes(format, rows, shape.cols() as usize)) as u64
+        }
         false => shape.elements() * size_of::<f32>() as u64,
     })
 }
@@ -256,6 +342,10 @@ fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
         all.push(("output.weight".to_owned(), shape(&[hidden, config.vocab])));
     }
     all.extend(rope_divisors_tensor(gguf, config));
+    if config.per_layer > 0 {
+        all.push((MODEL_PROJ.to_owned(), shape(&[hidden, config.per_layer_len()])));
+        all.push((PROJ_NORM.to_owned(), shape(&[config.per_layer])));
+    }
     let share_k = full_layers_share_k(gguf, config);
     let scaled = layers_are_scaled(gguf, config);
     for (i, layer) in config.layers.iter().enumerate() {
@@ -263,21 +353,31 @@ fn tensors(gguf: &Gguf<'_>, config: &Config) -> Vec<(String, Shape)> {
         let mut add = |name, dims: &[usize]| all.push((layer_name(i, name), shape(dims)));
         add("attn_norm", &[hidden]);
         add("attn_q", &[hidden, query]);
-        add("attn_k", &[hidden, key]);
-        if layer.kind == LayerKind::Sliding || !share_k {
-            add("attn_v", &[hidden, key]);
+        if layer.kv == KvSource::Own {
+            add("attn_k", &[hidden, key]);
+            add("attn_k_norm", &[layer.head_dim]);
+            if layer.kind == LayerKind::Sliding || !share_k {
+                add("attn_v", &[hidden, key]);
+            }
         }
         add("attn_output", &[query, hidden]);
         add("attn_q_norm", &[layer.head_dim]);
-        add("attn_k_norm", &[layer.head_dim]);
         add("post_attention_norm", &[hidden]);
         add("ffn_norm", &[hidden]);
         add("ffn_gate", &[hidden, layer.ffn]);
         add("ffn_up", &[hidden, layer.ffn]);
         add("ffn_down", &[layer.ffn, hidden]);
         add("post_ffw_norm", &[hidden]);
+        if config.per_layer > 0 {
+            add("inp_gate", &[hidden, config.per_layer]);
+            add("proj", &[config.per_layer, hidden]);
+            add("post_norm", &[hidden]);
+        }
         if scaled {
             add("layer_output_scale", &[1]);
+        }
+        if let Some(experts) = layer.experts {
+            all.extend(experts::tensors(gguf, i, hidden, experts));
         }
     }
     all
@@ -298,10 +398,11 @@ pub(crate) fn shape(dims: &[usize]) -> Shape {
     Shape::new(&as_u64[..dims.len()]).expect("`Config` has no size of 0 and none above 2^25")
 }
 
-/// Whether full layers have no value projection: in Gemma 4, if none of them has one.
+/// Whether full layers have no value projection: in Gemma 4, if none of them has one that has keys
+/// of its own.
 fn full_layers_share_k(gguf: &Gguf<'_>, config: &Config) -> bool {
     let has_v = |i| gguf.tensor(&layer_name(i, "attn_v")).is_some();
-    let mut layers = config.layers.iter().enumerate();
+    let mut layers = config.own_layers().iter().enumerate();
     config.is_gemma4() && !layers.any(|(i, l)| l.kind == LayerKind::Full && has_v(i))
 }
 
@@ -391,25 +492,59 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&mut self, i: usize, config: &Config) -> Result<Layer> {
         let name = |name| layer_name(i, name);
+        let own = config.layers[i].kv == KvSource::Own;
         Ok(Layer {
             attn_norm: vector(self.gguf, &name("attn_norm"))?,
             q: self.matrix(&name("attn_q"))?,
-            k: self.matrix(&name("attn_k"))?,
+            k: own.then(|| self.matrix(&name("attn_k"))).transpose()?,
             v: self.matrices.remove(&*name("attn_v")),
             attn_output: self.matrix(&name("attn_output"))?,
             q_norm: vector(self.gguf, &name("attn_q_norm"))?,
-            k_norm: vector(self.gguf, &name("attn_k_norm"))?,
+            k_norm: match own {
+                true => vector(self.gguf, &name("attn_k_norm"))?,
+                false => Vec::new(),
+            },
             post_attention_norm: vector(self.gguf, &name("post_attention_norm"))?,
             ffn_norm: vector(self.gguf, &name("ffn_norm"))?,
             gate: self.matrix(&name("ffn_gate"))?,
             up: self.matrix(&name("ffn_up"))?,
             down: self.matrix(&name("ffn_down"))?,
             post_ffw_norm: vector(self.gguf, &name("post_ffw_norm"))?,
+            per_layer: (config.per_layer > 0).then(|| self.per_layer_step(i)).transpose()?,
+            experts: match config.layers[i].experts {
+                Some(experts) => Some(self.experts(i, experts)?),
+                None => None,
+            },
             output_scale: match layers_are_scaled(self.gguf, config) {
                 true => vector(self.gguf, &name("layer_output_scale"))?[0],
                 false => 1.0,
             },
         })
+    }
+
+    fn per_layer_step(&mut self, i: usize) -> Result<PerLayerStep> {
+        let name = |name| layer_name(i, name);
+        Ok(PerLayerStep {
+            gate: self.matrix(&name("inp_gate"))?,
+            proj: self.matrix(&name("proj"))?,
+            post_norm: vector(self.gguf, &name("post_norm"))?,
+        })
+    }
+
+    fn per_layer(
+        &mut self,
+        config: &Config,
+        memory: Option<&'static [u8]>,
+    ) -> Result<Option<PerLayer>> {
+        if config.per_layer == 0 {
+            return Ok(None);
+        }
+        let tensor = find(self.gguf, TABLE)?;
+        Ok(Some(PerLayer {
+            table: Table::new(self.gguf, tensor, format(tensor)?, memory)?,
+            model_proj: self.matrix(MODEL_PROJ)?,
+            proj_norm: vector(self.gguf, PROJ_NORM)?,
+        }))
     }
 
     fn matrix(&mut self, name: &str) -> Result<Matrix> {
@@ -422,6 +557,11 @@ const TOKENS_WITHOUT_ROW_MAX: usize = 64;
 
 /// Factors of proportional RoPE: 1 for pairs that turn, 1e30 for the others.
 pub(crate) const ROPE_DIVISORS: &str = "rope_freqs.weight";
+
+/// What all layers share of the per-layer embeddings.
+const TABLE: &str = "per_layer_token_embd.weight";
+const MODEL_PROJ: &str = "per_layer_model_proj.weight";
+const PROJ_NORM: &str = "per_layer_proj_norm.weight";
 
 /// A pair of a lower frequency stands still: at the last position of the longest context it has
 /// turned by less than any f32 shows.

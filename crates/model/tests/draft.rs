@@ -4,9 +4,11 @@ mod common;
 mod drafting;
 mod saved;
 
+use std::sync::{Arc, Mutex};
+
 use carat::{
-    DRAFT_MAX, DraftConfig, DraftSource, Drafts, Error, Input, KvType, MemoryPlan, SamplerConfig,
-    Session, SessionConfig, SessionError, TokenId,
+    DRAFT_MAX, DraftConfig, DraftSource, Drafts, Error, Input, KvType, MediaPrompt, MemoryPlan,
+    SamplerConfig, Session, SessionConfig, SessionError, TokenId,
 };
 use common::{cases, config, file, model, tokens};
 use drafting::{
@@ -247,6 +249,102 @@ fn drafts_stand_where_they_stand() {
         assert!(drafting.session.draft_stats().drafted == 5, "{what}");
         assert!(plain.bits() == drafting.bits(), "{what}: other logits");
         assert_same(&mut plain, &mut drafting, what);
+    }
+}
+
+/// Drafts that were evaluated are dropped by whatever takes back what stands before them, though
+/// the next token is the first of them then.
+#[test]
+fn going_back_drops_what_was_drafted() {
+    let model = model("q4_0");
+    let config = SessionConfig { rollback: 9, marks: 1, context: 200, ..config() };
+    let sampling = SamplerConfig::default();
+    let ids = tokens(20);
+    let truncate: Change = |session| session.truncate(18);
+    let by_mark: Change = |session| {
+        session.truncate(17)?;
+        session.enqueue(Input::Tokens(&tokens(18)[17..]))
+    };
+    let by_prompt: Change = |session| {
+        let again = MediaPrompt { ids: tokens(18), media: Vec::new() };
+        session.enqueue_prompt(&again).map(drop)
+    };
+    let changes: [(&str, Change, bool); 3] = [
+        ("going back", truncate, false),
+        ("a mark", by_mark, true),
+        ("a prompt", by_prompt, false),
+    ];
+    for (what, change, has_mark) in changes {
+        let mut plain = Talk::new(&model, &config, &sampling);
+        // Token 17 is drafted for place 21, where something else is said.
+        let text = [&ids[..], &[0], &[ids[17]; 4]].concat();
+        let mut drafting =
+            Talk::drafting(&model, &config, &sampling, scripted(text, 1.0, 1), fixed(3));
+        for talk in [&mut plain, &mut drafting] {
+            talk.push(&ids[..17]);
+            if has_mark {
+                talk.session.mark(17).expect("a mark");
+            }
+            talk.push(&ids[17..]);
+            talk.say(2);
+            assert_ne!(talk.session.tokens()[21], ids[17]);
+            change(&mut talk.session).expect(what);
+            assert_eq!((talk.session.len(), talk.session.pending()), (18, 1), "{what}");
+        }
+        assert_eq!(drafting.session.draft_stats().drafted, 3, "{what}");
+        assert!(plain.bits() == drafting.bits(), "{what}: other logits");
+        assert_same(&mut plain, &mut drafting, what);
+    }
+}
+
+/// The lengths of text that a source was asked for, and the most tokens that it was to give.
+struct Asked(Arc<Mutex<Vec<(usize, usize)>>>, Script);
+
+impl DraftSource for Asked {
+    fn draft(&mut self, tokens: &[TokenId], most: usize, out: &mut Vec<TokenId>) {
+        self.0.lock().expect("no panic").push((tokens.len(), most));
+        self.1.draft(tokens, most, out);
+    }
+}
+
+/// A token that may not come any more is not drafted, and neither is the last one that may: it is
+/// chosen from the row before it.
+#[test]
+fn nothing_is_drafted_beyond_the_end() {
+    let model = model("q4_0");
+    let ids = tokens(12);
+    let sampling = SamplerConfig::default();
+    for (right, context) in [(1.0, 100), (0.5, 100), (1.0, 24)] {
+        let config = SessionConfig { context, ..config() };
+        let text = shared(said(&model, &config, &ids, 60));
+        for count in 1..=12 {
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let script = Script::new(&text, right, count as u64);
+            let drafts = Drafts::Source(Box::new(Asked(Arc::clone(&asked), script)));
+            let mut talk = Talk::drafting(&model, &config, &sampling, drafts, fixed(DRAFT_MAX));
+            talk.push(&ids);
+            talk.session.draft_until(12 + count);
+            talk.say(count);
+            let asked = asked.lock().expect("no panic").clone();
+            let what = format!("{right} right, {count} tokens: {asked:?}");
+            for (len, most) in asked {
+                assert!(len + most < 12 + count && len + most <= context, "{what}");
+            }
+            let stats = talk.session.draft_stats();
+            if right == 1.0 && count <= DRAFT_MAX + 2 {
+                // The prompt gives the first token, one pass all others.
+                let passes = usize::from(count > 1);
+                assert_eq!(
+                    (stats.passes, stats.drafted),
+                    (passes, count.saturating_sub(2)),
+                    "{what}"
+                );
+            }
+            // An end that was reached is none of what comes then.
+            talk.say(3);
+            let more = talk.session.draft_stats().since(&stats);
+            assert!(more.drafted > 0 || context == 24, "{what}: {more:?}");
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Drafts under answers: grammars, tools, thoughts, stop strings and log-probabilities give the
 //! same events with drafts and without.
 
+#[path = "drafting/answers.rs"]
+mod answers;
 mod common;
 mod drafting;
 mod saved;
@@ -8,87 +10,15 @@ mod saved;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use answers::{answer, chat, script, ways};
 use carat::{
-    Answer, AnswerOptions, Cancel, Chat, ChatConfig, Done, DraftConfig, DraftStats, Drafts, Event,
-    Finish, Grammar, Message, Model, SamplerConfig, SessionConfig, Thinking, TokenId, Tool,
-    ToolChoice,
+    Answer, AnswerOptions, Cancel, Chat, DraftConfig, DraftStats, Drafts, Event, Finish, Grammar,
+    SamplerConfig,
 };
-use common::{config, model};
+use common::model;
 use drafting::Script;
 use saved::bytes;
 use serde_json::{Value, json};
-
-fn settings(draft: DraftConfig, tools: &[Tool]) -> ChatConfig {
-    let session = SessionConfig { context: 1024, prefill_chunk: 64, marks: 2, draft, ..config() };
-    ChatConfig { session, tools: tools.to_vec(), ..ChatConfig::default() }
-}
-
-fn weather() -> Tool {
-    let parameters = json!({
-        "type": "object",
-        "properties": { "city": { "enum": ["Rome", "Paris"] }, "days": { "enum": [1, 2, 30] } },
-        "required": ["city", "days"],
-        "additionalProperties": false,
-    });
-    let tool = json!({ "name": "weather", "description": "d", "parameters": parameters });
-    serde_json::from_value(tool).expect("a tool")
-}
-
-/// The different ways to answer.
-fn ways(model: &Model, seed: u64) -> Vec<(&'static str, AnswerOptions, Vec<Tool>)> {
-    let schema = json!({
-        "type": "object",
-        "properties": {
-            "whether": { "type": "boolean" },
-            "list": { "type": "array", "items": { "enum": ["one", "two"] }, "maxItems": 4 },
-        },
-        "required": ["whether", "list"], "additionalProperties": false,
-    });
-    let env = model.grammar_env().expect("a trie");
-    let format = Arc::new(Grammar::json_schema_value(env, &schema).expect("a schema"));
-    let sampling = SamplerConfig { temperature: 1.0, top_k: 60, seed, ..Default::default() };
-    let base = AnswerOptions { sampling, max_tokens: Some(80), ..AnswerOptions::default() };
-    let with = |change: &dyn Fn(&mut AnswerOptions)| {
-        let mut options = base.clone();
-        change(&mut options);
-        options
-    };
-    vec![
-        ("plain", base.clone(), Vec::new()),
-        ("greedy", with(&|o| o.sampling.temperature = 0.0), Vec::new()),
-        ("format", with(&|o| o.format = Some(Arc::clone(&format))), Vec::new()),
-        ("tools", with(&|o| o.tool_choice = ToolChoice::Required), vec![weather()]),
-        ("may call", with(&|o| o.tool_choice = ToolChoice::Auto), vec![weather()]),
-        (
-            "thought and format",
-            with(&|o| {
-                o.thinking = Thinking::Budget(9);
-                o.format = Some(Arc::clone(&format));
-                o.sampling.logit_bias = vec![(100, 9.0)];
-            }),
-            Vec::new(),
-        ),
-        ("stop", with(&|o| o.stop = vec!["e".to_owned(), "th".to_owned()]), Vec::new()),
-        ("likely", with(&|o| o.log_probabilities = Some(3)), Vec::new()),
-    ]
-}
-
-fn chat(model: &Model, draft: DraftConfig, tools: &[Tool]) -> Chat {
-    let mut chat = Chat::new(model, settings(draft, tools)).expect("a chat");
-    chat.push(Message::user("the quick brown fox"));
-    chat
-}
-
-fn answer(chat: &mut Chat, options: &AnswerOptions) -> (Vec<Event>, Done) {
-    let events = chat.reply(options.clone()).expect("an answer");
-    let mut events: Vec<_> = events.map(|event| event.expect("an event")).collect();
-    let Some(Event::Done(done)) = events.pop() else { panic!("the last event ends the answer") };
-    (events, done)
-}
-
-fn script(text: &[TokenId], right: f64, seed: u64) -> Drafts {
-    Drafts::Source(Box::new(Script::new(&Arc::new(Mutex::new(text.to_vec())), right, seed)))
-}
 
 #[test]
 fn answers_are_the_same_with_drafts() {
@@ -166,6 +96,27 @@ fn forced_tokens_cost_no_pass_and_forbidden_drafts_none_either() {
             assert!(passes < chosen, "{:?} for {chosen} of them chosen", done.drafts);
             assert!(chosen * 2 < done.usage.completion_tokens, "{:?}", done.usage);
         }
+    }
+}
+
+/// An answer drafts nothing that it could not say any more.
+#[test]
+fn answers_draft_up_to_their_last_token() {
+    let model = model("q4_0");
+    let mut plain = chat(&model, DraftConfig::default(), &[]);
+    let options = |max_tokens| {
+        let sampling = SamplerConfig { temperature: 0.0, ..Default::default() };
+        AnswerOptions { sampling, max_tokens: Some(max_tokens), ..AnswerOptions::default() }
+    };
+    answer(&mut plain, &options(20));
+    let text = plain.session().tokens().to_vec();
+    for max_tokens in 1..=8 {
+        let mut chat = chat(&model, DraftConfig { most: 7, adaptive: false }, &[]);
+        chat.session_mut().set_drafts(script(&text, 1.0, 1)).expect("room");
+        let (_, done) = answer(&mut chat, &options(max_tokens));
+        assert_eq!(done.usage.completion_tokens, max_tokens);
+        let DraftStats { drafted, passes, .. } = chat.session().draft_stats();
+        assert_eq!((passes, drafted), (usize::from(max_tokens > 1), max_tokens.saturating_sub(2)));
     }
 }
 

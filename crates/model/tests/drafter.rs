@@ -247,6 +247,7 @@ fn odd_shapes() -> Vec<(Shape, DraftShape)> {
     let narrow = Shape { window: 1, ..tiny_s.clone() };
     vec![
         (tiny_s, small.clone()),
+        (Shape::eseries(), small.clone()),
         (odd, six.clone()),
         (own_values, six),
         (only_full, one(false)),

@@ -4,10 +4,12 @@
 mod common;
 mod naive;
 
+use std::collections::HashSet;
 use std::error::Error as _;
+use std::ops::ControlFlow;
 
 use carat::{
-    DrafterConfig, Error, Input, MemoryPlan, Model, OpenOptions, Session, SessionConfig,
+    Cancel, DrafterConfig, Error, Input, MemoryPlan, Model, OpenOptions, Session, SessionConfig,
     drafters_beside, projectors_beside,
 };
 use carat_gguf::{Endian, Gguf, OwnedValue, TensorType, Writer};
@@ -368,6 +370,46 @@ fn drafters_are_in_the_plan_of_memory() {
         let most = memory.weights + memory.drafter;
         assert!(matches!(open(Some(most)), Err(Error::MaxMemory { .. })), "without vocabulary");
     }
+}
+
+/// Loading a drafter is heard of and can be broken off: that is no fault of its file.
+#[test]
+fn a_drafter_that_loads_can_be_cancelled() {
+    let file = &*bytes(&plain(), &Shape::tiny_s()).leak();
+    let open = |progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>, cancel: &Cancel| {
+        let options = OpenOptions {
+            drafter_bytes: Some(file),
+            progress: Some(progress),
+            cancel: Some(cancel),
+            ..Default::default()
+        };
+        Model::open_with(common::file("q4_0"), options)
+    };
+    let mut heard = Vec::new();
+    let mut listen = |done, total| {
+        heard.push((done, total));
+        ControlFlow::Continue(())
+    };
+    open(&mut listen, &Cancel::new()).expect("a model");
+    let totals: HashSet<u64> = heard.iter().map(|(_, total)| *total).collect();
+    let whole = heard.iter().filter(|(done, total)| done == total).count();
+    assert_eq!((totals.len(), whole), (2, 2), "the drafter and the model: {heard:?}");
+    let (first, of_drafter) = (heard[0], heard.iter().take_while(|h| h.1 == heard[0].1).count());
+    // At the first word, and at the last one of the drafter.
+    for at in [1, of_drafter] {
+        let mut calls = 0;
+        let mut stop = |_, total| {
+            calls += 1;
+            assert_eq!(total, first.1, "the model is not read any more");
+            if calls == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let stopped = open(&mut stop, &Cancel::new());
+        assert!(matches!(stopped, Err(Error::Cancelled { .. })), "{stopped:?}");
+    }
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let stopped = open(&mut |_, _| panic!("it is over"), &cancel);
+    assert!(matches!(stopped, Err(Error::Cancelled { .. })), "{stopped:?}");
 }
 
 /// The drafter among the data of these tests is the one that is made here. Where it is to be made

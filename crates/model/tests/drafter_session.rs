@@ -261,6 +261,110 @@ fn batches_have_the_bits_of_each_alone() {
     }
 }
 
+/// Tokens that follow one another in any case are gone through as if they had been drafted, and
+/// what is known to follow the last of them is drafted behind them.
+#[test]
+fn a_drafter_goes_through_what_is_certain() {
+    let ids = tokens(12);
+    let mut plain = Talk::new(&model("f32", None), config(), &SamplerConfig::default());
+    plain.push(&ids);
+    plain.say(30);
+    let text = plain.session.tokens().to_vec();
+    let knowing = model("f32", Some(knowing_drafter(&text)));
+    for certain in 1..=6 {
+        let mut talk = Talk::new(&knowing, drafting(2), &SamplerConfig::default());
+        talk.session.set_drafts(Drafts::Drafter).expect("a drafter");
+        talk.push(&ids);
+        talk.session.enqueue(Input::Tokens(&text[12..12 + certain])).expect("room");
+        talk.session.logits().expect("logits");
+        let drafted = talk.session.draft_stats().drafted;
+        assert_eq!(drafted, if certain <= 4 { 2 } else { 0 }, "behind {certain}");
+        talk.say(18 - certain);
+        let stats = talk.session.draft_stats();
+        assert!(stats.accepted > 0, "behind {certain}: {stats:?}");
+        let [a, b] = [&plain, &talk].map(|talk| talk.session.tokens()[..30].to_vec());
+        assert_eq!(a, b);
+    }
+    // Where nothing is evaluated, a drafter has nothing to go on from.
+    let mut talk = Talk::new(&knowing, drafting(2), &SamplerConfig::default());
+    talk.session.set_drafts(Drafts::Drafter).expect("a drafter");
+    talk.session.enqueue(Input::Tokens(&ids[..2])).expect("room");
+    talk.session.logits().expect("logits");
+    assert_eq!(talk.session.draft_stats().drafted, 0);
+}
+
+/// To go through the tokens that it drafts itself is to draft them.
+#[test]
+fn going_through_drafts_is_drafting() {
+    for clusters in [None, Some((32, 3))] {
+        let model = model("q8_0", Some(random_drafter(clusters)));
+        let (ids, mut compared) = (tokens(20), 0);
+        for first in 300..320 {
+            let mut talk = Talk::new(&model, drafting(2), &SamplerConfig::default());
+            talk.session.set_drafts(Drafts::Drafter).expect("a drafter");
+            talk.push(&ids);
+            let drafts = talk.session.eval_draft(first, 5, |_, _| ()).expect("drafts");
+            let cannot_be_said = |id: &TokenId| {
+                let tokenizer = model.tokenizer();
+                // Those of pictures and sound are not what they stand for.
+                let is_soft = ["<|image|>", "<|audio|>"].map(|name| tokenizer.special(name));
+                let is_soft = is_soft.contains(&Some(*id));
+                tokenizer.is_eog(*id) || tokenizer.suppressed().contains(id) || is_soft
+            };
+            if drafts.iter().any(cannot_be_said) {
+                continue;
+            }
+            for certain in 1..=3 {
+                talk.session.truncate(20).expect("back");
+                talk.session.logits().expect("logits");
+                let before = talk.session.draft_stats();
+                let next = [&[first], &drafts[..certain]].concat();
+                talk.session.enqueue(Input::Tokens(&next)).expect("room");
+                talk.session.logits().expect("logits");
+                let (drafted, more) =
+                    (talk.session.draft_stats().since(&before), &drafts[certain..]);
+                talk.session.enqueue(Input::Tokens(&more[..2])).expect("room");
+                talk.session.logits().expect("logits");
+                let stats = talk.session.draft_stats().since(&before);
+                assert_eq!((drafted.drafted, stats.accepted), (2, 2), "{first}, {certain}");
+                compared += 1;
+            }
+        }
+        assert!(compared > 10, "{compared}");
+    }
+}
+
+/// The text is looked into where much of it repeats, and where the drafter cannot go on; everywhere
+/// else the drafter works.
+#[test]
+fn both_guess_where_they_are_good_at_it() {
+    let ids = tokens(40);
+    let with = model("q8_0", Some(random_drafter(None)));
+    // So many tokens stand at the end that stood at the beginning, and others that are certain.
+    let accepted = |repeated: usize, certain: usize| {
+        let mut talk = Talk::new(&with, drafting(3), &SamplerConfig::default());
+        let end = 1 + repeated - certain;
+        talk.push(&[&ids[..25], &[470], &ids[1..end]].concat());
+        talk.session.enqueue(Input::Tokens(&ids[end..end + certain])).expect("room");
+        talk.session.logits().expect("logits");
+        assert_eq!(talk.session.draft_stats().drafted, 3, "{repeated} {certain}");
+        // What followed before, said again.
+        talk.session.enqueue(Input::Tokens(&ids[end + certain..end + certain + 3])).expect("room");
+        talk.session.logits().expect("logits");
+        talk.session.draft_stats().accepted
+    };
+    assert_eq!((accepted(8, 1), accepted(12, 3)), (3, 3));
+    assert_eq!((accepted(7, 1), accepted(3, 1), accepted(7, 4)), (0, 0, 0));
+    assert_eq!(accepted(7, 5), 3);
+    // Without a drafter it is the text alone.
+    let mut talk = Talk::new(&model("q8_0", None), drafting(3), &SamplerConfig::default());
+    talk.session.set_drafts(Drafts::Auto).expect("room");
+    talk.push(&[&ids[..25], &[470], &ids[1..3]].concat());
+    talk.session.enqueue(Input::Tokens(&ids[3..4])).expect("room");
+    talk.session.logits().expect("logits");
+    assert_eq!(talk.session.draft_stats().drafted, 3);
+}
+
 /// Drafts may come from somewhere else, and from a drafter only where there is one.
 #[test]
 fn sources_are_chosen() {

@@ -57,6 +57,41 @@ fn rollback_is_exact_or_refused() {
     }
 }
 
+/// One token after the other is taken back: each time it goes on as a new session would, or it is
+/// refused and stays as it was.
+#[test]
+fn going_back_step_by_step_is_exact_or_refused() {
+    let model = model("q4_0");
+    let ids = tokens(40);
+    for rollback in [0, 1, 3] {
+        let config = SessionConfig { rollback, ..config() };
+        let fresh = |n: usize| bits(&push(&mut session(&model, config.clone()), &ids[..n]));
+        for asks in [false, true] {
+            let mut session = session(&model, config.clone());
+            push(&mut session, &ids[..30]);
+            for n in (20..30).rev() {
+                let result = session.truncate(n);
+                // What is asked for is evaluated again, which the rings then hold.
+                let possible = 30 - n <= rollback;
+                let is_refused = matches!(
+                    result,
+                    Err(Error::Session(SessionError::Rollback { wanted, least }))
+                        if wanted == n && least == 30 - rollback
+                );
+                assert!(result.is_ok() == possible && is_refused != possible, "{rollback}, to {n}");
+                if asks || !possible {
+                    let len = session.len();
+                    assert_eq!(len, if possible { n } else { 30 - rollback });
+                    assert!(
+                        bits(session.logits().expect("logits")) == fresh(len),
+                        "{rollback}, {n}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// A second step back counts from the greatest length, not from the present one.
 #[test]
 fn rollback_twice_does_not_reach_further() {

@@ -3,6 +3,7 @@
 //! What runs on one thread is measured before any other thread was started.
 
 mod common;
+mod naive;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +15,7 @@ use carat::{
     TokenMask,
 };
 use common::{cases, config, file, tokens};
+use naive::{Shape, made};
 
 struct Counting;
 
@@ -66,6 +68,17 @@ fn decoding_allocates_nothing_and_uses_the_declared_scratch() {
     for threads in [1, 2] {
         let draft = DraftConfig { most: 4, adaptive: false };
         assert_eq!(decode(&model, threads, draft, 100), 0, "with a drafter, {threads} threads");
+    }
+    // Rows of the per-layer embeddings are read without a buffer of their own.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("e.gguf");
+    std::fs::write(&path, made::bytes(&Shape::eseries_in_blocks())).expect("a file");
+    let options = OpenOptions { threads: 1, ..Default::default() };
+    let model = Model::open_with(&path, options).expect("a model");
+    std::thread::sleep(Duration::from_millis(300));
+    for threads in [1, 2] {
+        let draft = DraftConfig { most: 4, adaptive: false };
+        assert_eq!(decode(&model, threads, draft, 100), 0, "E series, {threads} threads");
     }
     for (_, model) in &models {
         let mut session = Session::new(model, SessionConfig { prefill_chunk: 13, ..config() })

@@ -94,10 +94,10 @@ fn wrong_files_are_refused_with_the_evidence() {
         (set("gemma4.attention.sliding_window", 0u32), "attention.sliding_window is 0"),
         (
             set("gemma4.attention.shared_kv_layers", 2u32),
-            "(gemma4.attention.shared_kv_layers is 2)",
+            "shared_kv_layers is 2, a full layer with keys of its own before layer 2",
         ),
-        (set("gemma4.embedding_length_per_layer_input", 8u32), "such as E2B or E4B"),
-        (set("gemma4.expert_count", 8u32), "mixture of experts"),
+        (set("gemma4.embedding_length_per_layer_input", 8u32), "per_layer_model_proj.weight is"),
+        (set("gemma4.expert_count", 8u32), "gemma4.expert_used_count"),
         (set("gemma4.rope.dimension_count", 128u32), "rope.dimension_count is 128, 1 to 64"),
         (set("gemma4.rope.freq_base", f32::NAN), "rope.freq_base is NaN"),
         (set("gemma4.attention.layer_norm_rms_epsilon", -1f32), "rms_epsilon is -1"),

@@ -59,6 +59,9 @@ fn other_shapes_are_computed_as_the_naive_pass_does() {
         scaling: 8.0,
         cap: 0.0,
         format: Format::F32,
+        shared: 0,
+        per_layer: 0,
+        experts: None,
     };
     for shape in [full_first, only_sliding, only_full, bf16, gemma3] {
         let (naive, model) = made(&shape);
@@ -89,6 +92,9 @@ fn gemma3_27b_as_ollama_writes_it_is_computed_as_the_naive_pass_does() {
         scaling: 8.0,
         cap: 0.0,
         format: Format::F32,
+        shared: 0,
+        per_layer: 0,
+        experts: None,
     };
     let ids = tokens(40);
     for dialect in [Dialect::LlamaCpp, Dialect::Ollama] {

@@ -17,6 +17,12 @@ pub(crate) struct Args {
     /// A file with the repacked weights: written once, mapped from then on
     #[arg(long, value_name = "FILE")]
     pub(crate) cache: Option<PathBuf>,
+    /// Guess the next tokens and verify several in one pass, which changes no answer: `lookup`
+    /// guesses what followed in the text before, FILE is the model's drafter (gemma4-assistant),
+    /// which guesses where the text before says little, `off` does not guess [default: the drafter
+    /// beside the model, or off]
+    #[arg(long, value_name = "FILE|off|lookup", value_parser = draft)]
+    pub(crate) draft: Option<Draft>,
     /// What clients call the model [default: the name of its file]
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -52,10 +58,28 @@ pub(crate) struct Args {
     pub(crate) api_key: Option<String>,
 }
 
+/// Where drafts come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Draft {
+    Off,
+    Lookup,
+    File(PathBuf),
+}
+
+fn draft(text: &str) -> Result<Draft, String> {
+    match text {
+        "off" => Ok(Draft::Off),
+        "lookup" => Ok(Draft::Lookup),
+        "" => Err("it must be off, lookup or the name of a drafter file".to_owned()),
+        file => Ok(Draft::File(PathBuf::from(file))),
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   carat-serve gemma-4-12b-it-q4_0.gguf
   carat-serve gemma.gguf --slots 2 --ctx 32768 --port 9000
+  carat-serve gemma.gguf --draft gemma-assistant.gguf
   CARAT_API_KEY=secret carat-serve gemma.gguf --host 0.0.0.0
 
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\

@@ -8,6 +8,7 @@
 //! `chat_reply`, `completion_reply` or `transcription`.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -19,9 +20,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, oneshot};
 
-use carat::{Model, OpenOptions, SessionConfig};
+use carat::{DRAFT_MAX, DraftConfig, Error, Model, OpenOptions, SessionConfig};
 
-use crate::args::Args;
+use crate::args::{Args, Draft};
 use crate::body::Limits;
 use crate::desk::Desk;
 use crate::metrics::Metrics;
@@ -83,7 +84,10 @@ fn run(args: Args) -> anyhow::Result<()> {
     let desk = Arc::new(Desk::new(args.queue, slots, Arc::clone(&metrics)));
     // With one mark a conversation goes on from where its last answer began, whatever the template
     // has dropped since.
-    let config = SessionConfig { context, threads: args.threads, marks: 1, ..Default::default() };
+    let is_drafting = model.drafts() || matches!(args.draft, Some(Draft::Lookup));
+    let draft = DraftConfig { most: if is_drafting { DRAFT_MAX } else { 0 }, adaptive: true };
+    let threads = args.threads;
+    let config = SessionConfig { context, threads, marks: 1, draft, ..Default::default() };
     let (for_it, counts) = (Arc::clone(&desk), Arc::clone(&metrics));
     let scheduler = Scheduler::new(model, config, slots, for_it, counts)?;
     let memory = scheduler.bytes() >> 20;
@@ -147,13 +151,26 @@ fn open(args: &Args) -> anyhow::Result<Model> {
             found.pop()
         }
     };
-    let options = OpenOptions {
-        projector: projector.as_deref(),
-        cache: args.cache.as_deref(),
-        ..Default::default()
+    let drafter = match &args.draft {
+        Some(Draft::File(path)) => Some(path.clone()),
+        Some(Draft::Off | Draft::Lookup) => None,
+        None => carat::drafters_beside(&args.model).unwrap_or_default().into_iter().next(),
     };
-    Model::open_with(&args.model, options)
-        .with_context(|| format!("cannot open {}", args.model.display()))
+    let open = |drafter: Option<&Path>| {
+        let projector = projector.as_deref();
+        let cache = args.cache.as_deref();
+        let options = OpenOptions { projector, cache, drafter, ..Default::default() };
+        Model::open_with(&args.model, options)
+    };
+    let opened = match open(drafter.as_deref()) {
+        // It was not asked for, and answers are the same without it.
+        Err(error @ Error::Drafter { .. }) if args.draft.is_none() => {
+            say!("carat-serve: {error}, going on without it");
+            open(None)
+        }
+        opened => opened,
+    };
+    opened.with_context(|| format!("cannot open {}", args.model.display()))
 }
 
 /// Tokens of a slot, unless the command line says otherwise: the keys and values of four such slots

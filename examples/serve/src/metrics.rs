@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use carat::Usage;
+use carat::{Done, Finish};
 
 /// What is counted since the server began.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ struct Counts {
     prompt: u64,
     cached: u64,
     completion: u64,
+    drafted: u64,
+    accepted: u64,
     answers: u64,
     cancelled: u64,
     answer_seconds: f64,
@@ -36,22 +38,19 @@ impl Metrics {
         *self.counts().requests.entry((path.to_owned(), status)).or_default() += 1;
     }
 
-    /// An answer ended that took so long in its slot, and so long to read its prompt.
-    pub(crate) fn answer(
-        &self,
-        usage: Usage,
-        whole: Duration,
-        prompt: Duration,
-        is_cancelled: bool,
-    ) {
+    /// An answer ended that took so long in its slot.
+    pub(crate) fn answer(&self, done: &Done, whole: Duration) {
+        let Done { reason, usage, timings, drafts, .. } = done;
         let mut counts = self.counts();
         counts.prompt += usage.prompt_tokens as u64;
         counts.cached += usage.cached_tokens as u64;
         counts.completion += usage.completion_tokens as u64;
+        counts.drafted += drafts.drafted as u64;
+        counts.accepted += drafts.accepted as u64;
         counts.answers += 1;
-        counts.cancelled += u64::from(is_cancelled);
+        counts.cancelled += u64::from(*reason == Finish::Cancelled);
         counts.answer_seconds += whole.as_secs_f64();
-        counts.prompt_seconds += prompt.as_secs_f64();
+        counts.prompt_seconds += timings.prompt.as_secs_f64();
     }
 
     /// So many requests wait now, and so many are being answered.
@@ -100,6 +99,18 @@ impl Metrics {
                 "counter",
                 "Tokens of answers.",
                 counts.completion.to_string(),
+            ),
+            (
+                "drafted_tokens_total",
+                "counter",
+                "Tokens that were guessed ahead and verified.",
+                counts.drafted.to_string(),
+            ),
+            (
+                "accepted_tokens_total",
+                "counter",
+                "Guessed tokens that became text.",
+                counts.accepted.to_string(),
             ),
             ("answers_total", "counter", "Answers that were begun.", counts.answers.to_string()),
             (

@@ -145,8 +145,7 @@ impl Slot {
     fn free(&mut self, done: Option<&Done>, desk: &Desk, metrics: &Metrics) {
         let Some(busy) = self.busy.take() else { return };
         if let Some(done) = done {
-            let is_cancelled = done.reason == Finish::Cancelled;
-            metrics.answer(done.usage, busy.begun.elapsed(), done.timings.prompt, is_cancelled);
+            metrics.answer(done, busy.begun.elapsed());
         }
         desk.done(busy.id);
         self.session = Some(busy.chat.into_session());

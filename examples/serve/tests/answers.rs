@@ -330,3 +330,86 @@ fn a_conversation_goes_on_where_it_was() {
         }
     }
 }
+
+/// What is said does not depend on drafts, alone or together, plainly or by a grammar.
+#[test]
+fn drafts_change_no_answer() {
+    let drafter = kit().join("../tiny-s-drafter/drafter-q8_0.gguf");
+    let drafter = drafter.to_str().expect("a path");
+    let servers = ["off", "lookup", drafter].map(|draft| Server::start(&["--draft", draft]));
+    let choice = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": {
+        "type": "object", "properties": { "list": { "type": "array", "items": { "enum": ["a", "b"] } } },
+        "required": ["list"], "additionalProperties": false,
+    } } });
+    let ways = [
+        json!({ "temperature": 0, "max_tokens": 60 }),
+        json!({ "seed": 3, "logprobs": true, "top_logprobs": 2, "max_tokens": 60 }),
+        json!({ "seed": 4, "frequency_penalty": 0.5, "stop": ["e"] }),
+        json!({ "seed": 5, "response_format": choice, "max_tokens": 40 }),
+        json!({ "seed": 6, "tools": weather(), "tool_choice": "required", "max_tokens": 40 }),
+    ];
+    let said = |server: &Server, fields: &Value| {
+        let mut answer = server.chat(fields).json();
+        for key in ["id", "created"] {
+            answer.as_object_mut().expect("an object").remove(key);
+        }
+        // What a slot holds already depends on which one it is.
+        answer["usage"]["prompt_tokens_details"] = Value::Null;
+        answer
+    };
+    let all = |server: &Server| -> Vec<Value> {
+        let one_by_one: Vec<_> = ways.iter().map(|fields| said(server, fields)).collect();
+        let together = std::thread::scope(|scope| {
+            let asked = ways.iter().map(|fields| scope.spawn(|| said(server, fields)));
+            let asked: Vec<_> = asked.collect();
+            asked.into_iter().map(|said| said.join().expect("an answer")).collect::<Vec<_>>()
+        });
+        assert_eq!(one_by_one, together);
+        one_by_one
+    };
+    let [off, lookup, drafting] = servers.each_ref().map(all);
+    assert_eq!(off, lookup);
+    assert_eq!(off, drafting);
+    let drafted = servers.each_ref().map(|server| server.metric("carat_drafted_tokens_total"));
+    assert!(drafted[0] == 0.0 && drafted[2] > 0.0, "{drafted:?}");
+    let accepted = servers[2].metric("carat_accepted_tokens_total");
+    assert!(accepted <= drafted[2], "{accepted} of {drafted:?}");
+}
+
+/// A drafter that is named must be one; one that lies beside the model is used if it can be.
+#[test]
+fn a_drafter_that_is_none_is_told() {
+    let start = |model: &std::path::Path, draft: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_carat-serve"));
+        // The port is none that can be listened at, so that the program ends by itself.
+        command.arg(model).args(["--host", "192.0.2.1", "--ctx", "64", "--slots", "1"]).args(draft);
+        let out = command.output().expect("the program runs");
+        assert!(!out.status.success());
+        String::from_utf8(out.stderr).expect("text")
+    };
+    let model = kit().join("text-q4_0.gguf");
+    let said = start(&model, &["--draft", model.to_str().expect("a path")]);
+    assert!(said.contains("no drafter") && !said.contains("listen"), "{said}");
+    let said = start(&model, &["--draft", "none.gguf"]);
+    assert!(said.contains("none.gguf") && !said.contains("listen"), "{said}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let beside = folder.path().join("model.gguf");
+    std::fs::copy(&model, &beside).expect("a copy");
+    let drafter = folder.path().join("model-assistant.gguf");
+    let mut bytes = std::fs::read(kit().join("../tiny-s-drafter/drafter-q8_0.gguf")).expect("it");
+    std::fs::write(&drafter, &bytes).expect("a copy");
+    let said = start(&beside, &[]);
+    assert!(said.contains("cannot listen") && !said.contains("without it"), "{said}");
+    // It fits by its shape and holds what is no number.
+    let whole = bytes.clone();
+    let gguf = carat_gguf::Gguf::parse(&whole).expect("a drafter");
+    let norm = gguf.tensor("output_norm.weight").expect("a norm").data;
+    let at = norm.as_ptr() as usize - whole.as_ptr() as usize;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&drafter, &bytes).expect("a copy");
+    let said = start(&beside, &[]);
+    assert!(said.contains("going on without it") && said.contains("cannot listen"), "{said}");
+    let said = start(&beside, &["--draft", drafter.to_str().expect("a path")]);
+    assert!(said.contains("output_norm") && !said.contains("listen"), "{said}");
+}

@@ -117,6 +117,12 @@ pub(super) enum Output {
 pub(super) enum SizeArg {
     #[value(name = "12b")]
     B12,
+    #[value(name = "26b")]
+    A26,
+    #[value(name = "e4b")]
+    E4B,
+    #[value(name = "e2b")]
+    E2B,
     #[value(name = "1b")]
     B1,
 }
@@ -167,6 +173,9 @@ impl From<SizeArg> for Size {
     fn from(size: SizeArg) -> Self {
         match size {
             SizeArg::B12 => Self::B12,
+            SizeArg::A26 => Self::A26,
+            SizeArg::E4B => Self::E4B,
+            SizeArg::E2B => Self::E2B,
             SizeArg::B1 => Self::B1,
         }
     }

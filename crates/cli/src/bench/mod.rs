@@ -213,7 +213,7 @@ impl ModelFile {
         if let Some(size) = args.synthetic {
             let size = Size::from(size);
             let mut file = Self::synthetic(args, size, Mix::from(args.mix), machine)?;
-            if options.media {
+            if options.media && size.has_projector() {
                 file.add_projector(size)?;
             }
             if args.draft {

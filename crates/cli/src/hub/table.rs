@@ -18,8 +18,6 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// The model in a few words.
     pub(crate) about: &'static str,
-    /// Whether this engine runs it; what it does not run is not fetched by name.
-    pub(crate) runs: bool,
     pub(crate) model: Entry,
     pub(crate) projector: Option<Entry>,
     pub(crate) drafter: Option<Entry>,
@@ -46,7 +44,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "12b",
         about: "Gemma 4 12B, Google's QAT in Q4_0",
-        runs: true,
         model: Entry {
             repo: "google/gemma-4-12B-it-qat-q4_0-gguf",
             file: "gemma-4-12b-it-qat-q4_0.gguf",
@@ -62,7 +59,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "12b-q8",
         about: "Gemma 4 12B in Q8_0",
-        runs: true,
         model: Entry {
             repo: "ggml-org/gemma-4-12B-it-GGUF",
             file: "gemma-4-12B-it-Q8_0.gguf",
@@ -78,7 +74,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "26b",
         about: "Gemma 4 26B-A4B, Google's QAT in Q4_0",
-        runs: false,
         model: Entry {
             repo: "google/gemma-4-26B-A4B-it-qat-q4_0-gguf",
             file: "gemma-4-26B_q4_0-it.gguf",
@@ -98,7 +93,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "e4b",
         about: "Gemma 4 E4B, Google's QAT in Q4_0",
-        runs: false,
         model: Entry {
             repo: "google/gemma-4-E4B-it-qat-q4_0-gguf",
             file: "gemma-4-E4B_q4_0-it.gguf",
@@ -114,7 +108,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "e2b",
         about: "Gemma 4 E2B, Google's QAT in Q4_0",
-        runs: false,
         model: Entry {
             repo: "google/gemma-4-E2B-it-qat-q4_0-gguf",
             file: "gemma-4-E2B_q4_0-it.gguf",

@@ -54,6 +54,7 @@ fn sum(sum: Sum) -> Value {
 }
 
 fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
+    let paged = machine.and_then(|machine| machine.paging(&needs.text));
     let fits = |total| {
         machine.map(|machine| match machine.fit(total) {
             Fit::Now => "now",
@@ -61,7 +62,8 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
             Fit::Never(_) => "never",
         })
     };
-    let Memory { weights, tokenizer, kv, scratch, .. } = needs.text;
+    let Memory { weights, experts, experts_of_token, tokenizer, kv, scratch, on_disk, .. } =
+        needs.text;
     let media = needs.media.as_ref().map(|media| match media {
         Ok(memory) => json!({
             "projector_bytes": memory.projector,
@@ -82,15 +84,23 @@ fn session(needs: &SessionNeeds, machine: Option<&Machine>) -> Value {
     });
     json!({
         "possible": true,
+        "model": needs.model,
         "context": needs.context,
         "kv": needs.kv,
         "weights_bytes": weights,
+        "experts_bytes": experts,
+        "experts_of_token_bytes": experts_of_token,
+        "on_disk_bytes": on_disk,
         "tokenizer_bytes": tokenizer,
         "kv_bytes": kv,
         "scratch_bytes": scratch,
         "program_bytes": PROGRAM_BYTES,
         "total_bytes": SessionNeeds::total(&needs.text),
         "fits": fits(SessionNeeds::total(&needs.text)),
+        "paged_experts": paged.map(|paging| json!({
+            "kept_bytes": paging.kept,
+            "bytes_from_disk_of_token": paging.from_disk,
+        })),
         "with_media": media,
         "with_drafts": drafts,
         "ignored_keys": needs.ignored_keys,

@@ -4,23 +4,25 @@
 //! that this engine does not run. Where no session is possible the report says why, and the exit
 //! code is 1 unless the file is a projector or a drafter, of which nobody wants a session.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use carat::{Config, DRAFT_MAX, DraftConfig, Memory, MemoryPlan, SessionConfig};
+use carat::{Config, DRAFT_MAX, DraftConfig, Experts, Memory, MemoryPlan, SessionConfig};
 use carat_gguf::{Gguf, Source, Tensor, TensorType};
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::args::InspectArgs;
 use crate::load::about;
 use crate::text::bytes;
 use drafter::Drafting;
+use machine::{Fit, Machine};
 use senses::Senses;
 
 mod drafter;
 mod json;
+mod machine;
 mod senses;
 mod show;
 
@@ -51,6 +53,7 @@ struct TypeSum {
 }
 
 struct SessionNeeds {
+    experts: Option<Experts>,
     context: usize,
     kv: &'static str,
     /// Of a session with text alone.
@@ -59,27 +62,12 @@ struct SessionNeeds {
     media: Option<Result<Memory, carat::Error>>,
     /// Of one that drafts with the smallest drafter beside the model.
     drafts: Option<Result<Memory, carat::Error>>,
+    /// What people call the model.
+    model: Cow<'static, str>,
     /// Keys of the architecture that nothing is known of.
     ignored_keys: Vec<String>,
     /// Bytes of tensors for pictures and sound in the model's own file, which are not read.
     unread: u64,
-}
-
-/// Memory of this machine or of the container that the program runs in, in bytes.
-struct Machine {
-    total: u64,
-    available: u64,
-}
-
-/// Whether a session can run here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
-    /// There is enough free memory.
-    Now,
-    /// There would be with other programs closed; so many bytes are missing now.
-    NotNow(u64),
-    /// The machine is too small by so many bytes.
-    Never(u64),
 }
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
@@ -124,8 +112,9 @@ impl<'a> Report<'a> {
             Err(_) if self.senses.is_projector() || self.drafting.is_drafter() => return Ok(()),
             Err(e) => return Err(anyhow!(crate::sentence(e))),
         };
-        match self.machine.as_ref().map(|machine| machine.fit(SessionNeeds::total(&needs.text))) {
-            Some(Fit::Never(missing)) => Err(anyhow!(
+        let Some(machine) = &self.machine else { return Ok(()) };
+        match machine.fit(SessionNeeds::total(&needs.text)) {
+            Fit::Never(missing) if machine.paging(&needs.text).is_none() => Err(anyhow!(
                 "this machine lacks {} of memory for a session of {} tokens",
                 bytes(missing),
                 needs.context
@@ -177,41 +166,16 @@ impl SessionNeeds {
         };
         let for_media = gguf.tensors().iter().filter(|tensor| Senses::has(tensor));
         Ok(Self {
+            experts: model.experts(),
             context,
             kv: args.kv.name(),
             text,
             media: projector.map(with),
             drafts: drafter.map(with_drafts),
+            model: model.name(),
             ignored_keys: model.ignored_keys,
             unread: for_media.map(|tensor| tensor.data.len() as u64).sum(),
         })
-    }
-}
-
-impl Machine {
-    /// `None` where the system does not say.
-    fn this() -> Option<Self> {
-        let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-        let system = System::new_with_specifics(ram).ok()?;
-        let (total, available) = (system.total_memory(), system.available_memory());
-        Some(match system.cgroup_limits() {
-            // What a container has cached of files counts as used there, and is free when wanted.
-            Some(limits) if limits.total_memory > 0 => Self {
-                total: total.min(limits.total_memory),
-                available: available.min(limits.total_memory.saturating_sub(limits.rss)),
-            },
-            _ => Self { total, available },
-        })
-    }
-
-    fn fit(&self, needed: u64) -> Fit {
-        if needed <= self.available {
-            Fit::Now
-        } else if needed <= self.total {
-            Fit::NotNow(needed - self.available)
-        } else {
-            Fit::Never(needed - self.total)
-        }
     }
 }
 
@@ -220,22 +184,3 @@ const PROGRAM_BYTES: u64 = 8 << 20;
 
 /// What a chat of some length takes; the same as the default of `carat run`.
 const CONTEXT_SHOWN: usize = 8192;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_fits_now_or_later_or_never() {
-        let machine = Machine { total: 16, available: 10 };
-        let fits = [0, 10, 11, 16, 17].map(|needed| machine.fit(needed));
-        let wanted = [Fit::Now, Fit::Now, Fit::NotNow(1), Fit::NotNow(6), Fit::Never(1)];
-        assert_eq!(fits, wanted);
-    }
-
-    #[test]
-    fn this_machine_has_memory() {
-        let machine = Machine::this().expect("this system says");
-        assert!(machine.available > 0 && machine.available <= machine.total);
-    }
-}

@@ -109,13 +109,21 @@ impl Sense {
             // A token is three by three of the patches that the key means.
             ("patch side", patch_side(gguf)),
             ("positions", side("v.position_embd.weight", 1)),
-            ("embedding length", side("v.patch_embd.weight", 1)),
+            ("embedding length", side("mm.input_projection.weight", 0)),
+            // An encoder's; the unified projector has none.
+            ("layers", layers(gguf)),
             ("row length", side("mm.input_projection.weight", 1)),
         ];
-        let audio = [
-            ("frame length", side("mm.a.input_projection.weight", 0)),
-            ("row length", side("mm.a.input_projection.weight", 1)),
-        ];
+        let row = ("row length", side("mm.a.input_projection.weight", 1));
+        let audio = match gguf.metadata().opt_string("clip.audio.projector_type") {
+            Ok(Some("gemma4a")) => {
+                let key = |key| gguf.metadata().uint(&format!("clip.audio.{key}")).ok();
+                let (bins, layers) = (key("num_mel_bins"), key("block_count"));
+                let width = key("embedding_length");
+                [("mel bins", bins), ("layers", layers), ("embedding length", width), row]
+            }
+            _ => [("frame length", side("mm.a.input_projection.weight", 0)), row, NONE, NONE],
+        };
         let sense = |name, key: &str, sizes: &[(&'static str, Option<u64>)]| {
             let metadata = gguf.metadata();
             let has = metadata.opt_boolean(&format!("clip.has_{key}_encoder"));
@@ -131,6 +139,15 @@ impl Sense {
     }
 }
 
+/// A size that is left out.
+const NONE: (&str, Option<u64>) = ("", None);
+
 fn patch_side(gguf: &Gguf<'_>) -> Option<u64> {
-    gguf.metadata().uint("clip.vision.patch_size").ok()?.checked_mul(3)
+    let patches = gguf.metadata().opt_uint("clip.vision.projector.scale_factor").ok()?;
+    gguf.metadata().uint("clip.vision.patch_size").ok()?.checked_mul(patches.unwrap_or(3))
+}
+
+fn layers(gguf: &Gguf<'_>) -> Option<u64> {
+    let layers = gguf.metadata().opt_uint("clip.vision.block_count").ok()??;
+    (layers > 0).then_some(layers)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use carat::Memory;
 use carat_gguf::{Array, Endian, Gguf, Value};
 
-use super::{Fit, Machine, PROGRAM_BYTES, Report, SessionNeeds, Sum};
+use super::{Experts, Fit, Machine, PROGRAM_BYTES, Report, SessionNeeds, Sum};
 use crate::text::{bytes, count, shortened};
 
 pub(super) fn report(
@@ -132,34 +132,20 @@ fn session(
     needs: &SessionNeeds,
     machine: Option<&Machine>,
 ) -> io::Result<()> {
-    let Memory { weights, tokenizer, kv, scratch, .. } = needs.text;
-    let total = SessionNeeds::total(&needs.text);
-    writeln!(out, "\nMemory of a session of {} tokens", needs.context)?;
-    let kv_name = format!("keys and values, {}", needs.kv);
-    for (what, size) in [
-        ("weights", weights),
-        ("tokenizer and template", tokenizer),
-        (&kv_name, kv),
-        ("work space", scratch),
-        ("program", PROGRAM_BYTES),
-        ("together", total),
-    ] {
-        writeln!(out, "  {what:24}{:>12}", bytes(size))?;
+    write!(out, "\nModel: {}", needs.model)?;
+    if let Some(Experts { count, used, .. }) = needs.experts {
+        let read = bytes(needs.text.experts_of_token);
+        write!(out, "; {used} of {count} experts work for a token, {read} of weights")?;
     }
-    match &needs.media {
-        Some(Ok(media)) => {
-            writeln!(
-                out,
-                "  {:24}{:>12}",
-                "with pictures and sound",
-                bytes(SessionNeeds::total(media))
-            )?;
-        }
-        Some(Err(e)) => writeln!(out, "  no pictures and sound: {}", crate::sentence(e))?,
-        None => {}
-    }
-    if let Some(Ok(drafts)) = &needs.drafts {
-        writeln!(out, "  {:24}{:>12}", "with drafts", bytes(SessionNeeds::total(drafts)))?;
+    writeln!(out)?;
+    memory(out, needs)?;
+    if needs.text.on_disk > 0 {
+        let on_disk = bytes(needs.text.on_disk);
+        writeln!(
+            out,
+            "Of the file, {on_disk} stay on the disk: the per-layer embeddings, of which every \
+             token reads one row"
+        )?;
     }
     if needs.unread > 0 {
         let unread = bytes(needs.unread);
@@ -179,16 +165,62 @@ fn session(
     };
     let (have, free) = (bytes(machine.total), bytes(machine.available));
     write!(out, "This machine has {have}, {free} of it free: ")?;
-    match machine.fit(total) {
+    let paging = machine.paging(&needs.text);
+    match machine.fit(SessionNeeds::total(&needs.text)) {
         Fit::Now => writeln!(out, "the session fits"),
         Fit::NotNow(missing) => {
-            writeln!(out, "close other programs, {} more must be free", bytes(missing))
+            write!(out, "close other programs, {} more must be free", bytes(missing))?;
+            match paging {
+                Some(paging) => writeln!(out, "; now {}", paging.sentence()),
+                None => writeln!(out),
+            }
         }
-        Fit::Never(missing) => {
-            let hint = "choose a smaller file, --kv q8 or a shorter --ctx";
-            writeln!(out, "the session does not fit, it needs {} more: {hint}", bytes(missing))
-        }
+        Fit::Never(missing) => match paging {
+            Some(paging) => writeln!(out, "{}", paging.sentence()),
+            None => {
+                let hint = "choose a smaller file, --kv q8 or a shorter --ctx";
+                writeln!(out, "the session does not fit, it needs {} more: {hint}", bytes(missing))
+            }
+        },
     }
+}
+
+/// The memory of a session, part by part.
+fn memory(out: &mut impl Write, needs: &SessionNeeds) -> io::Result<()> {
+    let Memory { weights, tokenizer, kv, scratch, .. } = needs.text;
+    let total = SessionNeeds::total(&needs.text);
+    writeln!(out, "\nMemory of a session of {} tokens", needs.context)?;
+    let kv_name = format!("keys and values, {}", needs.kv);
+    for (what, size) in [
+        ("weights", weights),
+        ("  of these experts", needs.text.experts),
+        ("tokenizer and template", tokenizer),
+        (&kv_name, kv),
+        ("work space", scratch),
+        ("program", PROGRAM_BYTES),
+        ("together", total),
+    ] {
+        if what.starts_with(' ') && size == 0 {
+            continue; // a model without experts
+        }
+        writeln!(out, "  {what:24}{:>12}", bytes(size))?;
+    }
+    match &needs.media {
+        Some(Ok(media)) => {
+            writeln!(
+                out,
+                "  {:24}{:>12}",
+                "with pictures and sound",
+                bytes(SessionNeeds::total(media))
+            )?;
+        }
+        Some(Err(e)) => writeln!(out, "  no pictures and sound: {}", crate::sentence(e))?,
+        None => {}
+    }
+    if let Some(Ok(drafts)) = &needs.drafts {
+        writeln!(out, "  {:24}{:>12}", "with drafts", bytes(SessionNeeds::total(drafts)))?;
+    }
+    Ok(())
 }
 
 /// Longer keys break the column.

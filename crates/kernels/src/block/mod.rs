@@ -4,12 +4,17 @@
 //! a file casts to blocks and only its length can be wrong. `Block::sub32` is the one reader of a
 //! layout; dequantisation, the scalar kernels and the tests of the others stand on it.
 
+pub(crate) mod codebook;
+mod fp4;
+mod iq;
 mod iq4;
 mod k;
 mod simple;
 
 use bytemuck::{Pod, Zeroable};
 
+pub(crate) use self::fp4::{BlockMXFP4, BlockNVFP4, FP4_VALUES};
+pub(crate) use self::iq::{BlockIQ2_S, BlockIQ2_XS, BlockIQ2_XXS, BlockIQ3_S, BlockIQ3_XXS};
 pub(crate) use self::iq4::{BlockIQ4_NL, BlockIQ4_XS, IQ4_VALUES};
 pub(crate) use self::k::{BlockQ2_K, BlockQ3_K, BlockQ4_K, BlockQ5_K, BlockQ6_K, pack_scale_mins};
 pub(crate) use self::simple::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
@@ -32,7 +37,8 @@ impl Sub32 {
 
     /// The weights as f32. `x − 0` is `x` for every `x` (also −0), hence one formula for all. Scale
     /// and product are exact in every format (11 bits of the f16, 7 and 6 of the integers at most,
-    /// make 24), so only the subtraction rounds, with or without a fused multiply-add.
+    /// make 24; the scales of FP4 have 4 bits at most), so only the subtraction rounds, with or
+    /// without a fused multiply-add.
     pub(crate) fn to_f32(self) -> [f32; 32] {
         std::array::from_fn(|i| self.scale[i / 16] * f32::from(self.q[i]) - self.min[i / 16])
     }
@@ -42,13 +48,14 @@ impl Sub32 {
 pub(crate) trait Block: Pod {
     const FORMAT: Format;
 
-    /// Weights in a block: 32 or 256.
+    /// Weights in a block: 32, 64 or 256.
     const WEIGHTS: usize = Self::FORMAT.block_weights();
 
     /// The fields in file order: how the eight-row container interleaves them.
     const FIELDS: &'static [Field];
 
-    /// True when each 16 weights have a scale of their own (Q2_K, Q3_K, Q6_K).
+    /// True when each 16 weights have a scale of their own (Q2_K, Q3_K, Q6_K, IQ2_XS, IQ2_S,
+    /// NVFP4).
     const SCALES_OF_16: bool = false;
 
     /// True when the format has an offset; otherwise `Sub32::min` is zero.
@@ -61,13 +68,17 @@ pub(crate) trait Block: Pod {
 /// A run of equal units in a block: the unit is what the eight-row container keeps together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
-    /// Bytes of a unit: 2 for f16 headers (and IQ4_XS' `scales_h`), 4 for everything else.
+    /// Bytes of a unit: 1 for MXFP4's scale, 2 for f16 headers (and IQ4_XS' `scales_h`), 4 for
+    /// everything else.
     pub(crate) unit: usize,
     /// Number of units.
     pub(crate) count: usize,
 }
 
 impl Field {
+    /// One byte of header.
+    const BYTE: Self = Self { unit: 1, count: 1 };
+
     /// One two-byte header.
     const HALF: Self = Self { unit: 2, count: 1 };
 
@@ -101,7 +112,9 @@ macro_rules! with_block {
         $crate::block::with_block!(@match $format, $block, $body, $plain;
             Q4_0 BlockQ4_0, Q4_1 BlockQ4_1, Q5_0 BlockQ5_0, Q5_1 BlockQ5_1, Q8_0 BlockQ8_0,
             Q2_K BlockQ2_K, Q3_K BlockQ3_K, Q4_K BlockQ4_K, Q5_K BlockQ5_K, Q6_K BlockQ6_K,
-            IQ4_NL BlockIQ4_NL, IQ4_XS BlockIQ4_XS)
+            IQ2_XXS BlockIQ2_XXS, IQ2_XS BlockIQ2_XS, IQ2_S BlockIQ2_S,
+            IQ3_XXS BlockIQ3_XXS, IQ3_S BlockIQ3_S, IQ4_NL BlockIQ4_NL, IQ4_XS BlockIQ4_XS,
+            MXFP4 BlockMXFP4, NVFP4 BlockNVFP4)
     };
     (@match $format:expr, $block:ident, $body:expr, $plain:expr; $($name:ident $ty:ident),+) => {
         match $format {
@@ -146,4 +159,5 @@ macro_rules! assert_consistent {
             assert!(with_block!(Format::$name, B => is_consistent::<B>(), else false));)+
     };
 }
-assert_consistent!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS);
+assert_consistent!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ2_S IQ3_XXS
+    IQ3_S IQ4_NL IQ4_XS MXFP4 NVFP4);

@@ -16,6 +16,7 @@
 //! | 4 bits  | 15  | 8                       | 30480        |
 //! | 5 bits  | 31  | 4                       | 31496        |
 //! | 6 bits  | 63  | 2                       | 32004        |
+//! | 7 bits  | 107 | 1                       | 27178        |
 //! | 8 bits  | 128 | 1                       | 32512        |
 //!
 //! 8-bit weights come with 128 added. They are made signed again and their sign moves to the
@@ -35,7 +36,7 @@ const VECTORS: usize = 1;
 const TILE_COLUMNS: usize = GROUP_COLUMNS;
 /// The greatest unsigned weight of panels: larger ones are made signed for each product, of which
 /// nothing is left to be done beforehand.
-const PANEL_WEIGHT_MAX: usize = 63;
+const PANEL_WEIGHT_MAX: usize = 127;
 
 macro_rules! kernels {
     ($($function:item)+) => { $(#[target_feature(enable = "avx2,fma,f16c")] $function)+ };
@@ -63,7 +64,7 @@ fn products<'x, const MAX: usize, const LEN: usize, const N: usize>(
     four: impl Fn(usize) -> (V, &'x [u32; N]),
     mut done: impl FnMut(usize, V),
 ) {
-    if MAX > 63 {
+    if MAX > 127 {
         return signed::<LEN, N>(four, done);
     }
     let mut w = [splat(0); LEN];
@@ -116,7 +117,8 @@ const fn fits_i16(max: usize) -> usize {
     match max {
         0..=15 => 8,
         16..=31 => 4,
-        _ => 2,
+        32..=63 => 2,
+        _ => 1,
     }
 }
 

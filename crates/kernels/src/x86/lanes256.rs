@@ -29,6 +29,41 @@ pub(crate) fn load_u16([bytes]: [&[u8; 16]; GROUPS]) -> V {
     _mm256_cvtepu16_epi32(bytemuck::must_cast(*bytes))
 }
 
+/// u8 to u32.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn load_u8([bytes]: [&[u8; 8]; GROUPS]) -> V {
+    _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*bytes)))
+}
+
+/// The words of each group.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn words(a: V) -> [[u16; 16]; GROUPS] {
+    [bytemuck::must_cast(a)]
+}
+
+/// Row `r` of group `g` is the dword `row(g, r)`.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn collect(row: impl Fn(usize, usize) -> u32) -> V {
+    let row = |r| row(0, r) as i32;
+    _mm256_set_epi32(row(7), row(6), row(5), row(4), row(3), row(2), row(1), row(0))
+}
+
+/// The lower dwords of quadwords, row `r` of group `g` being `row(g, r)`, and the upper ones.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn split(row: impl Fn(usize, usize) -> u64) -> [V; 2] {
+    // Each half of a vector has its rows in order once both are shuffled.
+    let pair = |r| _mm_set_epi64x(row(0, r + 1) as i64, row(0, r) as i64);
+    let outer = _mm256_castsi256_ps(_mm256_set_m128i(pair(4), pair(0)));
+    let inner = _mm256_castsi256_ps(_mm256_set_m128i(pair(6), pair(2)));
+    let lower = _mm256_shuffle_ps::<0x88>(outer, inner);
+    let upper = _mm256_shuffle_ps::<0xDD>(outer, inner);
+    [_mm256_castps_si256(lower), _mm256_castps_si256(upper)]
+}
+
 /// Writes the values of eight rows.
 #[target_feature(enable = "avx2")]
 #[inline]
@@ -138,6 +173,15 @@ pub(crate) fn shuffle(table: V, index: V) -> V {
     _mm256_shuffle_epi8(table, index)
 }
 
+/// `2 · CENTRE` minus the byte, in each byte whose one bit of `pick` is set in `bytes`.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn reflect_where<const CENTRE: u8>(a: V, bytes: V, pick: V) -> V {
+    let is_set = _mm256_cmpeq_epi8(and(bytes, pick), pick);
+    // All bits turned over are −1 − a.
+    _mm256_add_epi8(xor(a, is_set), and(is_set, splat_byte((2 * CENTRE).wrapping_add(1))))
+}
+
 /// 16 in each byte that has the one bit of `pick`.
 #[target_feature(enable = "avx2")]
 #[inline]
@@ -149,6 +193,20 @@ pub(crate) fn sixteen_where(bytes: V, pick: V) -> V {
 #[inline]
 pub(crate) fn to_f32(a: V) -> F {
     _mm256_cvtepi32_ps(a)
+}
+
+/// The f32 with these bits.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn as_f32(a: V) -> F {
+    _mm256_castsi256_ps(a)
+}
+
+/// The greater of two i32.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(crate) fn max32(a: V, b: V) -> V {
+    _mm256_max_epi32(a, b)
 }
 
 #[target_feature(enable = "avx2")]

@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::*;
 
+use super::lanes256;
+
 /// Sixty-four bytes or sixteen i32.
 pub(crate) type V = __m512i;
 /// Sixteen f32, one of each row.
@@ -34,6 +36,37 @@ pub(crate) fn load_f16([low, high]: [&[u8; 16]; GROUPS]) -> F {
 pub(crate) fn load_u16([low, high]: [&[u8; 16]; GROUPS]) -> V {
     let both = _mm256_set_m128i(bytemuck::must_cast(*high), bytemuck::must_cast(*low));
     _mm512_cvtepu16_epi32(both)
+}
+
+/// u8 to u32.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
+pub(crate) fn load_u8(bytes: [&[u8; 8]; GROUPS]) -> V {
+    let [low, high] = bytes.map(|bytes| i64::from_le_bytes(*bytes));
+    _mm512_cvtepu8_epi32(_mm_set_epi64x(high, low))
+}
+
+/// The words of each group.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
+pub(crate) fn words(a: V) -> [[u16; 16]; GROUPS] {
+    let (low, high) = (_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64::<1>(a));
+    [bytemuck::must_cast(low), bytemuck::must_cast(high)]
+}
+
+/// Row `r` of group `g` is the dword `row(g, r)`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
+pub(crate) fn collect(row: impl Fn(usize, usize) -> u32) -> V {
+    join(lanes256::collect(|_, r| row(0, r)), lanes256::collect(|_, r| row(1, r)))
+}
+
+/// The lower dwords of quadwords, row `r` of group `g` being `row(g, r)`, and the upper ones.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
+pub(crate) fn split(row: impl Fn(usize, usize) -> u64) -> [V; 2] {
+    let (low, high) = (lanes256::split(|_, r| row(0, r)), lanes256::split(|_, r| row(1, r)));
+    [join(low[0], high[0]), join(low[1], high[1])]
 }
 
 /// Writes as many values as `out` has room for: eight where the last group stands alone.
@@ -156,6 +189,13 @@ pub(crate) fn shuffle(table: V, index: V) -> V {
     _mm512_shuffle_epi8(table, index)
 }
 
+/// `2 · CENTRE` minus the byte, in each byte whose one bit of `pick` is set in `bytes`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
+pub(crate) fn reflect_where<const CENTRE: u8>(a: V, bytes: V, pick: V) -> V {
+    _mm512_mask_sub_epi8(a, _mm512_test_epi8_mask(bytes, pick), splat_byte(2 * CENTRE), a)
+}
+
 /// 16 in each byte that has the one bit of `pick`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
 #[inline]
@@ -167,6 +207,20 @@ pub(crate) fn sixteen_where(bytes: V, pick: V) -> V {
 #[inline]
 pub(crate) fn to_f32(a: V) -> F {
     _mm512_cvtepi32_ps(a)
+}
+
+/// The f32 with these bits.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
+pub(crate) fn as_f32(a: V) -> F {
+    _mm512_castsi512_ps(a)
+}
+
+/// The greater of two i32.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
+pub(crate) fn max32(a: V, b: V) -> V {
+    _mm512_max_epi32(a, b)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]

@@ -4,6 +4,9 @@
 dequantize/NAME.bin  blocks of the format, then the f32 weights that gguf dequantises them to
 quantize/NAME.bin    f32 weights, then the blocks that gguf quantises them to
 
+It also writes the codebooks of the IQ2 and IQ3 formats, ../../src/block/codebooks.bin: facts of
+those formats, which ggml has in ggml-common.h and gguf in the grids of its classes.
+
 With the path of a built `libggml-base` as argument, prints instead the errors of ggml's own Q4_K
 and Q6_K, which gguf cannot quantise to; they stand in the tests of src/quantize.rs.
 
@@ -28,7 +31,12 @@ SPECIAL_F16 = np.array(
 F16_FIELDS = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "IQ4_NL": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_XS": [0],
+    "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0],
 }
+# Formats whose scales are bytes of their own, of which every value is tried.
+BYTE_SCALES = {"MXFP4": [0], "NVFP4": [0, 1, 2, 3]}
+# Entries of the codebooks, in the order of codebooks.bin.
+CODEBOOKS = {"IQ2_XXS": 256, "IQ2_XS": 512, "IQ2_S": 1024, "IQ3_XXS": 256, "IQ3_S": 512}
 PATTERNS = [0x00, 0xFF, 0x0F, 0x80]
 
 
@@ -51,6 +59,61 @@ def blocks(name):
         values = np.concatenate([special, random_f16(n - scales)]).astype("<u2")
         out[:, at : at + 2] = values.view(np.uint8).reshape(n, 2)
     return out
+
+
+def all_entries(name):
+    """Blocks that name every entry of the codebook once, and every one of 128 signs."""
+    entries = CODEBOOKS[name]
+    in_block = 32 if name.startswith("IQ2") else 64
+    index = np.arange(entries).reshape(-1, in_block)
+    n, sign = len(index), np.arange(32 * len(index)).reshape(-1, 32) % 128
+    scale = rng.integers(0, 256, (n, 8)).astype(np.uint8)
+    d = random_f16(n).view(np.uint8).reshape(n, 2)
+    low = (index & 255).astype(np.uint8)
+    signs = (sign * 2 + rng.integers(0, 2, sign.shape)).astype(np.uint8)
+    shifts = np.array([0, 7, 14, 21])
+    # Four signs of seven bits and a scale of four in a dword.
+    dword = (sign.reshape(n, 8, 4) << shifts).sum(axis=-1) | (scale.astype(np.int64) >> 4 << 28)
+    dword = dword.astype("<u4")
+    if name == "IQ2_XXS":
+        quads = low.view("<u4").reshape(n, 8)
+        fields = [np.stack([quads, dword], axis=-1).view(np.uint8)]
+    elif name == "IQ2_XS":
+        fields = [(index | sign << 9).astype("<u2").view(np.uint8), scale]
+    elif name == "IQ2_S":
+        high = ((index >> 8).reshape(n, 8, 4) << np.arange(0, 8, 2)).sum(axis=-1)
+        fields = [low, signs, high.astype(np.uint8), scale]
+    elif name == "IQ3_XXS":
+        fields = [low, dword.view(np.uint8)]
+    else:
+        high = ((index >> 8).reshape(n, 8, 8) << np.arange(8)).sum(axis=-1)
+        fields = [low, high.astype(np.uint8), signs, scale[:, :4]]
+    return np.concatenate([d, *(field.reshape(n, -1) for field in fields)], axis=1)
+
+
+def scale_bytes(name):
+    """Random integers under every scale."""
+    weights, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]]
+    fields = BYTE_SCALES[name]
+    n = 256 // len(fields)
+    out = rng.integers(0, 256, (n, size)).astype(np.uint8)
+    out[:, fields] = np.arange(256).reshape(n, len(fields))
+    return out
+
+
+def write_codebooks():
+    """Little-endian u16, one an entry: the places of its weights among the format's levels, two
+    bits each (IQ2, eight weights) or three (IQ3, four weights), the first weight lowest."""
+    out = []
+    for name, entries in CODEBOOKS.items():
+        kind = getattr(gguf.quants, name)
+        kind.init_grid()
+        grid = kind.grid.reshape(kind.grid_shape)
+        bits, levels = (2 if name.startswith("IQ2") else 3), np.array(kind.grid_map)
+        places = np.searchsorted(levels, grid)
+        assert grid.shape[0] == entries and (levels[places] == grid).all()
+        out.append((places << (bits * np.arange(grid.shape[1]))).sum(axis=1).astype("<u2"))
+    (HERE / "../../src/block/codebooks.bin").write_bytes(np.concatenate(out).tobytes())
 
 
 def plain(name):
@@ -111,18 +174,33 @@ def write(folder, name, first, second):
     (HERE / folder / f"{name}.bin").write_bytes(first.tobytes() + second.tobytes())
 
 
+def write_blocks(name):
+    kind = gguf.GGMLQuantizationType[name]
+    if name in BYTE_SCALES:
+        data = scale_bytes(name)
+    else:
+        data = blocks(name) if name in F16_FIELDS else plain(name)
+    if name in CODEBOOKS:
+        data = np.concatenate([data, all_entries(name)])
+    floats = gguf.quants.dequantize(data, kind).astype("<f4")
+    assert np.isfinite(floats).all() or name not in F16_FIELDS, name
+    write("dequantize", name, data, floats)
+
+
 def main():
     np.seterr(all="ignore")
+    write_codebooks()
+    late = [*CODEBOOKS, *BYTE_SCALES]
     for name in ["F32", "F16", "BF16", *F16_FIELDS]:
-        kind = gguf.GGMLQuantizationType[name]
-        data = blocks(name) if name in F16_FIELDS else plain(name)
-        floats = gguf.quants.dequantize(data, kind).astype("<f4")
-        assert np.isfinite(floats).all() or name not in F16_FIELDS, name
-        write("dequantize", name, data, floats)
+        if name not in late:
+            write_blocks(name)
     for name in ["F16", "BF16", "Q4_0", "Q8_0"]:
         kind = gguf.GGMLQuantizationType[name]
         x = weights_of_32() if name.startswith("Q") else weights_of_1(name)
         write("quantize", name, x, gguf.quants.quantize(x, kind))
+    # What is drawn for one file depends on the files before it: the newest formats come last.
+    for name in late:
+        write_blocks(name)
 
 
 def bell_shaped(n):

@@ -43,7 +43,8 @@ impl Clip {
     }
 
     /// Tokens that it takes in the prompt, without those that begin and end it and its segments:
-    /// one for each 40 ms begun.
+    /// one for each 40 ms begun. With a projector that has an encoder (E2B, E4B) it is one less
+    /// where no more than 10 ms of the last 40 ms have begun.
     #[must_use]
     pub fn tokens(&self) -> usize {
         segment::frames(self.samples.len())

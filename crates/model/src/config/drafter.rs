@@ -123,6 +123,7 @@ impl DrafterConfig {
             rope_sliding: self.rope_sliding,
             rope_full: self.rope_full,
             layers: self.layers.iter().enumerate().map(layer).collect::<Result<_>>()?,
+            per_layer: 0,
             ignored_keys: Vec::new(),
         })
     }

@@ -6,7 +6,8 @@ use std::collections::HashSet;
 use carat_gguf::{Metadata, Value};
 
 use super::{
-    GROUP_MAX, HEAD_DIM_MAX, HEADS_MAX, LAYERS_MAX, LayerConfig, LayerKind, Result, Rope, WIDTH_MAX,
+    GROUP_MAX, HEAD_DIM_MAX, HEADS_MAX, KvSource, LAYERS_MAX, LayerConfig, LayerKind,
+    PER_LAYER_MAX, Result, Rope, WIDTH_MAX,
 };
 use crate::model_file::ModelFileError;
 
@@ -95,7 +96,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn opt_float(&self, name: &str) -> Result<Option<f32>> {
+    pub(super) fn opt_float(&self, name: &str) -> Result<Option<f32>> {
         Ok(self.metadata.opt_float(&self.key(name))?.map(|x| x as f32))
     }
 
@@ -252,16 +253,33 @@ impl<'a> Keys<'a> {
 
     /// One number for all layers or an array with one for each.
     fn per_layer(&self, name: &str, count: usize, max: usize) -> Result<Vec<usize>> {
+        let numbers = self.numbers(name, count)?.into_iter();
+        numbers.map(|found| self.in_range(name, found, max)).collect()
+    }
+
+    /// [`Self::per_layer`] where 0 says that a layer has no such thing.
+    pub(super) fn per_layer_or_none(
+        &self,
+        name: &str,
+        count: usize,
+        max: usize,
+    ) -> Result<Vec<usize>> {
+        let number = |found| if found == 0 { Ok(0) } else { self.in_range(name, found, max) };
+        self.numbers(name, count)?.into_iter().map(number).collect()
+    }
+
+    /// One number as often as there are layers, or an array of as many.
+    fn numbers(&self, name: &str, count: usize) -> Result<Vec<u64>> {
         let key = self.key(name);
         if !matches!(self.metadata.get(&key), Some(Value::Array(_))) {
-            return Ok(vec![self.uint(name, max)?; count]);
+            return Ok(vec![self.metadata.uint(&key)?; count]);
         }
         let values = self.metadata.uints(&key)?;
         if values.len() != count {
             let found = format!("an array of {}", values.len());
             return self.wrong(name, found, format!("one number or {count} of them"));
         }
-        values.map(|found| self.in_range(name, found, max)).collect()
+        Ok(values.collect())
     }
 
     pub(super) fn layers(
@@ -283,9 +301,51 @@ impl<'a> Keys<'a> {
                 let wanted = format!("at most {most} for head_count_kv {kv_heads} in layer {i}");
                 return self.wrong(name, heads, wanted);
             }
-            Ok(LayerConfig { kind, heads, kv_heads, head_dim: head_dim(kind), ffn: ffn[i] })
+            let (head_dim, ffn) = (head_dim(kind), ffn[i]);
+            let (kv, experts) = (KvSource::Own, None);
+            Ok(LayerConfig { kind, heads, kv_heads, head_dim, ffn, experts, kv })
         };
         (0..kinds.len()).map(layer).collect()
+    }
+
+    /// The layers, of which so many at the end as the file says read the keys and values of the
+    /// last one of their kind before them.
+    pub(super) fn shared_kv(&self, mut layers: Vec<LayerConfig>) -> Result<Vec<LayerConfig>> {
+        let (name, count) = ("attention.shared_kv_layers", layers.len());
+        let shared = self.opt_uint(name)?.unwrap_or(0);
+        let Some(own) = usize::try_from(shared).ok().and_then(|shared| count.checked_sub(shared))
+        else {
+            return self.wrong(name, shared, format!("at most {count}, the number of layers,"));
+        };
+        let (own, others) = layers.split_at_mut(own);
+        for (i, layer) in others.iter_mut().enumerate() {
+            let at = own.len() + i;
+            let Some(source) = own.iter().rposition(|own| own.kind == layer.kind) else {
+                let kind = match layer.kind {
+                    LayerKind::Sliding => "sliding",
+                    LayerKind::Full => "full",
+                };
+                let wanted = format!("a {kind} layer with keys of its own before layer {at}");
+                return self.wrong(name, shared, wanted);
+            };
+            let heads = own[source].kv_heads;
+            if layer.kv_heads != heads {
+                let found = format!("{} in layer {at}", layer.kv_heads);
+                let wanted = format!("{heads}, as in layer {source} whose keys it reads,");
+                return self.wrong("attention.head_count_kv", found, wanted);
+            }
+            layer.kv = KvSource::Of(source);
+        }
+        Ok(layers)
+    }
+
+    /// The length of the vector that each layer has for a token; 0 for none.
+    pub(super) fn per_layer_input(&self) -> Result<usize> {
+        let name = "embedding_length_per_layer_input";
+        match self.opt_uint(name)? {
+            None | Some(0) => Ok(0),
+            Some(found) => self.in_range(name, found, PER_LAYER_MAX),
+        }
     }
 
     /// The keys that were not read and that nothing is known of.

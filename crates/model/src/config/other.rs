@@ -22,7 +22,7 @@ pub(super) fn architecture<'a>(metadata: &Metadata<'a>) -> Result<&'a str> {
 pub(super) fn refused(architecture: &str) -> ModelFileError {
     let not_run = |name: &str| {
         let problem = "this version does not run";
-        file(name, problem, "use a file of Gemma 3 or of Gemma 4 12B")
+        file(name, problem, "use a file of Gemma 3 or of Gemma 4")
     };
     match architecture {
         "clip" | "mmproj" => file(
@@ -72,20 +72,6 @@ fn drafter_of_another_kind(architecture: &str) -> ModelFileError {
 fn drafts_otherwise(architecture: &str) -> bool {
     let name = architecture.to_lowercase();
     ["dflash", "dspark", "eagle"].iter().any(|kind| name.contains(kind))
-}
-
-/// The error for a Gemma 4 whose layers have what the 12B's do not: `key`, which is `found`.
-pub(super) fn gemma4_of_another_kind(layers: usize, key: &str, found: u64) -> ModelFileError {
-    // Known by their number of layers, as in llama.cpp (`LLM_ARCH_GEMMA4`).
-    let name = match (layers, key) {
-        (35, _) => "Gemma 4 E2B",
-        (42, _) => "Gemma 4 E4B",
-        (30, _) => "Gemma 4 26B-A4B",
-        (_, "expert_count") => "a Gemma 4 with a mixture of experts, such as the 26B-A4B",
-        _ => "a Gemma 4 of the E series, such as E2B or E4B",
-    };
-    let problem = format!("this version does not run (gemma4.{key} is {found})");
-    file(name, &problem, "use a dense Gemma 4, such as the 12B")
 }
 
 /// What drafters of Gemma 4 call their architecture: in llama.cpp, in ik_llama.cpp, and the same

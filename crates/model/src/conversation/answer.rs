@@ -118,6 +118,8 @@ impl<'t> Answer<'t> {
         let forced =
             budget.as_mut().and_then(|budget| budget.begin(&prompt.ids).map(<[_]>::to_vec));
         let reused = session.enqueue_prompt(&prompt)?;
+        let most = options.max_tokens.unwrap_or(usize::MAX);
+        session.draft_until(prompt.ids.len().saturating_add(most));
         let system = asked.system_messages();
         if dropped > 0 {
             events.push_back(Event::Dropped(dropped));

@@ -5,6 +5,7 @@
 //! same shape is merely of no use.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use carat_gguf::{Gguf, Source};
@@ -25,7 +26,7 @@ pub(crate) struct Drafter {
     /// RoPE frequencies, `head_dim / 2` each.
     frequencies_sliding: Vec<f32>,
     frequencies_full: Vec<f32>,
-    /// The model's last sliding and last full layer.
+    /// The model's last sliding and last full layer of those with keys of their own.
     source_sliding: usize,
     source_full: usize,
     pub(crate) shape: DrafterShape,
@@ -82,16 +83,18 @@ impl Drafter {
     /// Opens a drafter file for the model in the file `target`, whose shape is `config`.
     ///
     /// # Errors
-    /// If the file cannot be read, is no drafter, or belongs to another model.
+    /// If the file cannot be read, is no drafter, or belongs to another model, or if `progress`
+    /// breaks off, which hears how many bytes of how many have been read.
     pub(crate) fn open(
         path: &Path,
         target: &Gguf<'_>,
         config: &Config,
         pool: &ThreadPool,
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<Self> {
         let source = Source::open(path)?;
-        Self::load(&source.parse()?, target, config, pool)
-            .map_err(|source| Error::Drafter { path: path.to_owned(), source: Box::new(source) })
+        Self::load(&source.parse()?, target, config, pool, progress)
+            .map_err(|source| about(path, source))
     }
 
     /// [`Drafter::open`] of a file in memory.
@@ -100,11 +103,10 @@ impl Drafter {
         target: &Gguf<'_>,
         config: &Config,
         pool: &ThreadPool,
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<Self> {
-        Self::load(&Gguf::parse(bytes)?, target, config, pool).map_err(|source| Error::Drafter {
-            path: PathBuf::from("in memory"),
-            source: Box::new(source),
-        })
+        Self::load(&Gguf::parse(bytes)?, target, config, pool, progress)
+            .map_err(|source| about(Path::new("in memory"), source))
     }
 
     fn load(
@@ -112,17 +114,19 @@ impl Drafter {
         target: &Gguf<'_>,
         target_config: &Config,
         pool: &ThreadPool,
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<Self> {
         let (shape, order) = DrafterShape::with_order(gguf, target_config)?;
         same_tokens(gguf, target)?;
         let config = &shape.config;
-        let weights = DrafterWeights::load(gguf, config, order, pool)?;
+        let weights = DrafterWeights::load(gguf, config, order, pool, progress)?;
         let frequencies = |kind, divisors| {
             let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
             rope::frequencies(config.rope(kind), dim, divisors)
         };
         // A kind that the model does not have is none that a layer of a fitting drafter has.
-        let last = |kind| target_config.layers.iter().rposition(|l| l.kind == kind).unwrap_or(0);
+        let own = target_config.own_layers();
+        let last = |kind| own.iter().rposition(|l| l.kind == kind).unwrap_or(0);
         Ok(Self {
             frequencies_sliding: frequencies(LayerKind::Sliding, None),
             frequencies_full: frequencies(LayerKind::Full, weights.rope_divisors.as_deref()),
@@ -146,6 +150,14 @@ impl Drafter {
             LayerKind::Sliding => self.source_sliding,
             LayerKind::Full => self.source_full,
         }
+    }
+}
+
+/// The error of a drafter file, unless it is none of the file's.
+fn about(path: &Path, source: Error) -> Error {
+    match source {
+        Error::Cancelled { .. } => source,
+        source => Error::Drafter { path: path.to_owned(), source: Box::new(source) },
     }
 }
 

@@ -24,13 +24,14 @@ use super::{Drafter, DrafterShape};
 /// What a round of drafting begins with.
 pub(crate) struct Start<'a> {
     pub(crate) model: &'a Model,
-    /// Keys and values of the tokens so far, `token` not among them.
+    /// Keys and values of the tokens so far, `tokens` not among them.
     pub(crate) kv: &'a KvCache,
     /// The model's residual row after its last layer, before the last norm, of the last token in
-    /// the cache: the row whose logits `token` was chosen from.
+    /// the cache: the row whose logits the first of `tokens` was chosen from.
     pub(crate) row: &'a [f32],
-    /// The token to go on from.
-    pub(crate) token: TokenId,
+    /// The tokens to go on from: the one after the cache and those that follow it in any case. The
+    /// drafter goes through these as if it had drafted them.
+    pub(crate) tokens: &'a [TokenId],
     /// Whether to go on past an end of generation.
     pub(crate) past_end: bool,
 }
@@ -60,9 +61,9 @@ pub(crate) fn need(shape: &DrafterShape, context: usize) -> Need {
 }
 
 /// Drafts up to `out.len()` tokens and says how many: fewer where the next one would end the
-/// generation or the logits are no numbers, none where the model has no drafter or nothing was
-/// evaluated yet. `each` sees the logits of every step, `[vocab]`, and the hidden row for the next
-/// one, `[the model's width]`, before a token is chosen.
+/// generation or the logits are no numbers, none where the model has no drafter, or there is
+/// nothing to go on from. `each` sees the logits of every step, `[vocab]`, and the hidden row for
+/// the next one, `[the model's width]`, before a token is chosen.
 ///
 /// # Errors
 /// If the work of `pool` was cancelled; what stands in `out` is then arbitrary.
@@ -73,16 +74,23 @@ pub(crate) fn draft(
     mut frame: Frame<'_>,
     each: &mut dyn FnMut(&[f32], &[f32]),
 ) -> Result<usize, Cancelled> {
-    let Start { model, kv, row, past_end, .. } = *start;
+    let Start { model, kv, row, tokens, past_end } = *start;
     let Some(drafter) = model.drafter().filter(|_| kv.len() > 0) else { return Ok(0) };
+    let Some((last, certain)) = tokens.split_last() else { return Ok(0) };
     let (config, tokenizer) = (model.config(), model.tokenizer());
     let hidden = frame.take(config.hidden); // the model's width
     let logits = frame.take(config.vocab);
     let round = Round::new(model, drafter, pool, kv, &mut frame);
     pool.isa().rms_norm(hidden, row, Some(&model.weights().output_norm), config.norm_eps);
-    let mut token = start.token;
+    for token in certain {
+        round.step(*token, hidden, None, frame.nested());
+        if pool.is_stopped() {
+            return Err(Cancelled);
+        }
+    }
+    let mut token = *last;
     for drafted in 0..out.len() {
-        round.step(token, hidden, logits, frame.nested());
+        round.step(token, hidden, Some(&mut *logits), frame.nested());
         if pool.is_stopped() {
             return Err(Cancelled);
         }
@@ -133,8 +141,15 @@ impl<'a> Round<'a> {
         Self { model, drafter, pool, kv, sliding, full }
     }
 
-    /// Fills `logits` with those after `token`, and replaces `hidden` by the row of the next step.
-    fn step(&self, token: TokenId, hidden: &mut [f32], logits: &mut [f32], mut frame: Frame<'_>) {
+    /// Fills `logits`, if they are wanted, with those after `token`, and replaces `hidden` by the
+    /// row of the next step.
+    fn step(
+        &self,
+        token: TokenId,
+        hidden: &mut [f32],
+        logits: Option<&mut [f32]>,
+        mut frame: Frame<'_>,
+    ) {
         let (isa, weights) = (self.pool.isa(), &self.drafter.weights);
         let config = &self.drafter.shape.config;
         let u = frame.take(config.hidden);
@@ -146,6 +161,7 @@ impl<'a> Round<'a> {
         isa.rms_norm(y, u, Some(&weights.output_norm), config.norm_eps);
         let y = Activations::new(self.pool, y, config.hidden, &mut frame);
         let post = Product { weights: weights.post.view(), out: hidden };
+        let Some(logits) = logits else { return self.pool.matmul(&y, [post]) };
         match &weights.ordered {
             None => {
                 self.pool.matmul(&y, [post, Product { weights: weights.head.view(), out: logits }]);

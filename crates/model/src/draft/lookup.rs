@@ -21,6 +21,15 @@ pub(crate) struct Lookup {
     opaque: Vec<TokenId>,
 }
 
+/// An earlier text that ends like the whole one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// The position after it.
+    end: usize,
+    /// Tokens in common, at most [`LENGTH_MAX`].
+    pub(crate) len: usize,
+}
+
 impl Lookup {
     /// For texts of up to `context` tokens.
     pub(crate) fn new(context: usize, opaque: Vec<TokenId>) -> Self {
@@ -33,15 +42,25 @@ impl Lookup {
         ((table(context) + context) * size_of::<u32>()) as u64
     }
 
-    /// Appends up to `most` tokens that may follow `text`, of which all that was seen before is as
-    /// it was.
-    pub(crate) fn draft(&mut self, text: &[TokenId], most: usize, out: &mut Vec<TokenId>) {
+    /// Where the longest earlier text ends that ends like `text`, of which all that was seen before
+    /// is as it was.
+    pub(crate) fn find(&mut self, text: &[TokenId]) -> Option<Found> {
         self.read(text);
-        let Some(from) = self.longest(text) else { return };
+        self.longest(text)
+    }
+
+    /// Appends up to `most` tokens that followed what was found for `text`.
+    pub(crate) fn follow(
+        &self,
+        found: Found,
+        text: &[TokenId],
+        most: usize,
+        out: &mut Vec<TokenId>,
+    ) {
         // Text that repeats itself goes on into what is drafted.
-        let period = text.len() - from;
+        let period = text.len() - found.end;
         let opaque = |id: &TokenId| self.opaque.contains(id);
-        let next = (0..most).map(|i| text[from + i % period]).take_while(|id| !opaque(id));
+        let next = (0..most).map(|i| text[found.end + i % period]).take_while(|id| !opaque(id));
         out.extend(next);
     }
 
@@ -67,8 +86,8 @@ impl Lookup {
         }
     }
 
-    /// The position after the longest earlier text that ends like `text`.
-    fn longest(&self, text: &[TokenId]) -> Option<usize> {
+    /// The longest earlier text that ends like `text`.
+    fn longest(&self, text: &[TokenId]) -> Option<Found> {
         let last = text.len().checked_sub(1)?;
         let (mut best, mut longest) = (None, KEY - 1);
         let mut at = self.before[last];
@@ -81,7 +100,7 @@ impl Lookup {
             let is_same = |(a, b): &(&TokenId, &TokenId)| a == b && !self.opaque.contains(a);
             let len = pairs.take(LENGTH_MAX).take_while(is_same).count();
             if len > longest {
-                (best, longest) = (Some(end), len);
+                (best, longest) = (Some(Found { end, len }), len);
                 if len == LENGTH_MAX {
                     break;
                 }
@@ -147,7 +166,9 @@ mod tests {
 
     fn drafted(lookup: &mut Lookup, text: &[TokenId], most: usize) -> Vec<TokenId> {
         let mut out = Vec::new();
-        lookup.draft(text, most, &mut out);
+        if let Some(found) = lookup.find(text) {
+            lookup.follow(found, text, most, &mut out);
+        }
         out
     }
 
@@ -202,6 +223,15 @@ mod tests {
         let text = [9, 1, 2, 3, 4, 8, 1, 2, 3, 5, 7, 1, 2, 3, 6, 9, 1, 2, 3];
         assert_eq!(drafted(&mut Lookup::new(32, Vec::new()), &text, 1), [4]);
         assert_eq!(drafted(&mut Lookup::new(32, Vec::new()), &text[1..], 1), [6]);
+    }
+
+    /// How much is in common with an earlier text.
+    #[test]
+    fn the_length_in_common_is_told() {
+        let text = [9, 1, 2, 3, 4, 8, 1, 2, 3, 5, 9, 1, 2, 3, 4];
+        let found = |text: &[TokenId]| Lookup::new(32, Vec::new()).find(text).map(|f| f.len);
+        assert_eq!((found(&text), found(&text[..9]), found(&text[..10])), (Some(5), Some(3), None));
+        assert_eq!(found(&[7; 200]), Some(LENGTH_MAX));
     }
 
     /// Soft tokens of a picture are alike, and none is ever drafted or matched.

@@ -40,10 +40,19 @@ use crate::TokenId;
 pub use drafter::drafters_beside;
 pub(crate) use drafter::{Drafter, DrafterShape};
 pub(crate) use forward::{Start, draft, need};
-pub(crate) use length::Length;
-pub(crate) use lookup::Lookup;
+pub(crate) use length::{By, Length, Pass};
+pub(crate) use lookup::{Found, Lookup};
 
 /// How a session drafts.
+///
+/// A draft is kept if it is the token that is chosen anyway, also with sampling, where the random
+/// number of a token depends on its position alone. Rejection sampling (Leviathan, Kalman and
+/// Matias, 2023) would keep a few more: a draft of probability `q` for the drafter and `p` for the
+/// model with probability `min(1, p / q)`, not `p`. But its text is another one with drafts than
+/// without and merely distributed alike, which statistics alone can show; it needs probabilities
+/// of every draft, which lookups, forced tokens and scripts do not have; and masks, penalties and
+/// bias would have to be applied to both sides. Here the text is equal bit for bit, with drafts and
+/// without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
@@ -89,6 +98,10 @@ pub enum Drafts {
     /// The model's drafter ([`OpenOptions::drafter`](crate::OpenOptions::drafter)): a small network
     /// that was trained to guess what the model says next, in any text.
     Drafter,
+    /// Both: the session's own text where much of what was said last stood there before, or the
+    /// drafter has nothing to go on from; the drafter everywhere else. Each has its own share of
+    /// right guesses, and so its own number of drafts. Without a drafter it is the text alone.
+    Auto,
     /// Something else.
     Source(Box<dyn DraftSource>),
     /// The model's drafter works, and what something else says takes the place of its drafts: so
@@ -102,6 +115,7 @@ impl fmt::Debug for Drafts {
             Self::Off => "Off",
             Self::Lookup => "Lookup",
             Self::Drafter => "Drafter",
+            Self::Auto => "Auto",
             Self::Source(_) => "Source",
             Self::Rehearsal(_) => "Rehearsal",
         })

@@ -1,6 +1,7 @@
 //! The tensors of a drafter file. This is the only place that knows their names.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use carat_gguf::{Gguf, Shape, Tensor, TensorType};
 use carat_kernels::Format;
@@ -202,12 +203,14 @@ impl DrafterWeights {
     /// Loads all tensors of a file that [`check`] has seen.
     ///
     /// # Errors
-    /// If the file cannot be read, a norm holds what is no number, or there is no memory.
+    /// If the file cannot be read, a norm holds what is no number, there is no memory, or
+    /// `progress` breaks off.
     pub(super) fn load(
         gguf: &Gguf<'_>,
         config: &Config,
         order: Option<Order>,
         pool: &ThreadPool,
+        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<Self> {
         let [pre, post] = [&PRE_PROJECTION, &POST_PROJECTION].map(|names| present(gguf, names));
         let mut names = vec![pre.to_owned(), post.to_owned()];
@@ -215,7 +218,7 @@ impl DrafterWeights {
             names.extend(LAYER_MATRICES.map(|name| layer_name(i, name)));
         }
         names.push(order.as_ref().map_or(HEAD, |order| order.centroids).to_owned());
-        let mut matrices = weights::matrices(gguf, &names, pool)?;
+        let mut matrices = weights::matrices(gguf, &names, pool, progress)?;
         let layers = (0..config.layers.len()).map(|i| layer(gguf, i, &mut matrices));
         let layers = layers.collect::<Result<_>>()?;
         let mut matrix = |name| take(&mut matrices, name);

@@ -15,7 +15,8 @@ use crate::TokenId;
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::draft::{
-    self, DRAFT_MAX, DraftConfig, DraftSource, DraftStats, Drafts, Length, Lookup, Start,
+    self, By, DRAFT_MAX, DraftConfig, DraftSource, DraftStats, Drafts, Found, Length, Lookup, Pass,
+    Start,
 };
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -32,7 +33,11 @@ pub(super) struct Ahead {
     stats: DraftStats,
     /// Sessions of a pass that say one token at a time.
     talks: usize,
+    /// The length of the text at which it ends at the latest.
+    until: usize,
     ids: Vec<TokenId>,
+    /// Who guessed them.
+    by: By,
     /// The length of the text that they were proposed for, though there may be none; [`NEVER`] once
     /// they took part in a pass.
     proposed_at: usize,
@@ -50,11 +55,21 @@ pub(super) struct Ahead {
     staged: Pages,
 }
 
+/// Who guesses next, and the most tokens.
+struct Turn {
+    by: By,
+    /// What the lookup found.
+    found: Option<Found>,
+    most: usize,
+}
+
 /// Where drafts come from, ready to be asked.
 enum Source {
     Off,
     Lookup(Lookup),
     Drafter,
+    /// The lookup where it finds much, else the drafter.
+    Both(Lookup),
     Other(Box<dyn DraftSource>),
     /// The drafter works first, and its drafts are dropped.
     Rehearsal(Box<dyn DraftSource>),
@@ -68,19 +83,15 @@ impl Ahead {
             return Ok(None);
         }
         let (of_model, limits) = (session.model.config(), session.limits);
-        Ok(Some(Box::new(Self {
+        let mut ahead = Self {
             config,
-            source: Source::new(
-                session,
-                match session.model.drafts() {
-                    true => Drafts::Drafter,
-                    false => Drafts::Lookup,
-                },
-            ),
+            source: Source::Off,
             length: Length::default(),
             stats: DraftStats::default(),
             ids: Vec::with_capacity(DRAFT_MAX),
+            by: By::Other,
             talks: 1,
+            until: usize::MAX,
             proposed_at: NEVER,
             evaluated: 0,
             taken: 0,
@@ -88,7 +99,20 @@ impl Ahead {
             logits: zeros(most * of_model.vocab)?,
             are_finite: [false; DRAFT_MAX],
             staged: Pages::zeroed("drafts", most * ring_bytes(of_model, limits))?,
-        })))
+        };
+        ahead.begin(Source::new(session, Drafts::Auto), &session.model);
+        Ok(Some(Box::new(ahead)))
+    }
+
+    /// Lets drafts come from `source` from now on.
+    fn begin(&mut self, source: Source, model: &Model) {
+        let has_drafter =
+            matches!(source, Source::Drafter | Source::Both(_) | Source::Rehearsal(_));
+        let bytes =
+            model.drafter_shape().filter(|_| has_drafter).map_or(0, |drafter| drafter.bytes);
+        // A step reads the drafter's weights once, as a pass does the model's.
+        self.length.begin(bytes as f64 / model.text_bytes().max(1) as f64);
+        self.source = source;
     }
 
     /// The bytes of one.
@@ -102,7 +126,7 @@ impl Ahead {
     /// Forgets what comes after the first `tokens` tokens of `text`.
     pub(super) fn forget(&mut self, text: &[TokenId], tokens: usize) {
         self.proposed_at = NEVER;
-        if let Source::Lookup(lookup) = &mut self.source {
+        if let Source::Lookup(lookup) | Source::Both(lookup) = &mut self.source {
             lookup.truncate(text, tokens);
         }
     }
@@ -130,6 +154,45 @@ impl Ahead {
         self.proposed_at == len
     }
 
+    /// The most drafts behind a text of `len` tokens: the last token that may come is chosen from
+    /// the row before it. A limit that was reached is one of an earlier text.
+    fn room(&self, len: usize) -> usize {
+        if self.until > len { self.until - len - 1 } else { usize::MAX }
+    }
+
+    /// Who guesses what follows `text`, whose last `pending` tokens are not evaluated, and how many
+    /// of up to `room` tokens. `has_row` tells whether a drafter has something to go on from.
+    fn turn(&mut self, text: &[TokenId], pending: usize, room: usize, has_row: bool) -> Turn {
+        let Self { config, source, length, talks, .. } = self;
+        let mut turn = |by, found| {
+            let most = match config.adaptive {
+                true => length.choose(by, *talks, pending, room),
+                false => room,
+            };
+            Turn { by, found, most }
+        };
+        let none = Turn { by: By::Other, found: None, most: 0 };
+        match source {
+            Source::Lookup(lookup) => {
+                let found = lookup.find(text);
+                found.map_or(none, |found| turn(By::Lookup, Some(found)))
+            }
+            Source::Both(lookup) => {
+                let found = lookup.find(text).filter(|found| !has_row || found.len >= MUCH);
+                let by_lookup = found.map(|found| turn(By::Lookup, Some(found)));
+                let by_lookup = by_lookup.filter(|turn| turn.most > 0);
+                match by_lookup {
+                    Some(by_lookup) => by_lookup,
+                    None if has_row => turn(By::Other, None),
+                    None => none,
+                }
+            }
+            Source::Drafter if has_row => turn(By::Other, None),
+            Source::Off | Source::Drafter => none,
+            Source::Other(_) | Source::Rehearsal(_) => turn(By::Other, None),
+        }
+    }
+
     /// The drafts that are evaluated and no text yet.
     fn rest(&self) -> &[TokenId] {
         self.ids.get(self.taken..).filter(|_| self.evaluated > 0).unwrap_or(&[])
@@ -147,7 +210,7 @@ impl Ahead {
 
     /// The next draft is the token that was chosen, or is not.
     fn decided(&mut self, is_right: bool) {
-        self.length.decided(self.taken, is_right);
+        self.length.decided(self.by, self.taken, is_right);
         self.stats.accepted += usize::from(is_right);
         self.stats.tokens += usize::from(is_right);
     }
@@ -155,12 +218,14 @@ impl Ahead {
 
 impl Source {
     fn new(session: &Session, drafts: Drafts) -> Self {
+        let lookup = || {
+            let opaque = media::soft_tokens(&session.model).collect();
+            Lookup::new(session.limits.context, opaque)
+        };
         match drafts {
             Drafts::Off => Self::Off,
-            Drafts::Lookup => {
-                let opaque = media::soft_tokens(&session.model).collect();
-                Self::Lookup(Lookup::new(session.limits.context, opaque))
-            }
+            Drafts::Auto if session.model.drafts() => Self::Both(lookup()),
+            Drafts::Auto | Drafts::Lookup => Self::Lookup(lookup()),
             Drafts::Drafter => Self::Drafter,
             Drafts::Source(source) => Self::Other(source),
             Drafts::Rehearsal(source) => Self::Rehearsal(source),
@@ -181,8 +246,7 @@ impl fmt::Debug for Ahead {
 }
 
 impl Session {
-    /// Lets drafts come from somewhere else from now on; at first they come from
-    /// [`Drafts::Drafter`] if the model has one, and from [`Drafts::Lookup`] if not.
+    /// Lets drafts come from somewhere else from now on; at first they come from [`Drafts::Auto`].
     ///
     /// # Errors
     /// [`SessionError::Setting`] if the session was made without room for drafts
@@ -195,8 +259,7 @@ impl Session {
         let source = Source::new(self, drafts);
         match &mut self.ahead {
             Some(ahead) => {
-                ahead.source = source;
-                ahead.length.begin();
+                ahead.begin(source, &self.model);
                 Ok(())
             }
             None if matches!(source, Source::Off) => Ok(()),
@@ -204,6 +267,15 @@ impl Session {
                 let (setting, wanted) = ("draft.most", "1 to 7 in SessionConfig");
                 Err(SessionError::Setting { setting, found: 0, wanted }.into())
             }
+        }
+    }
+
+    /// Says that the text will end after so many tokens at the latest, prompt and earlier turns
+    /// among them: what could only come later is not drafted. Once the session holds as many, it
+    /// drafts as ever. An answer of a conversation says it for the most tokens that it may have.
+    pub fn draft_until(&mut self, tokens: usize) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.until = tokens;
         }
     }
 
@@ -275,31 +347,36 @@ impl Session {
         ahead.drop_all();
         ahead.proposed_at = len;
         let room = (DRAFT_MAX + 1).saturating_sub(pending).min(self.limits.context - len);
-        let room = room.min(ahead.config.most);
+        let room = room.min(ahead.config.most).min(ahead.room(len));
         if room == 0 || has_media {
             return;
         }
-        let most = match ahead.config.adaptive {
-            true => ahead.length.choose(ahead.talks, pending, room),
-            false => room,
-        };
+        let mut begun = Instant::now();
+        let is_begun = self.kv.len() > 0 && self.hidden_at == self.kv.len();
+        let has_row = is_begun && pending <= GONE_THROUGH_MAX;
+        let Turn { by, found, most } = ahead.turn(&self.tokens, pending, room, has_row);
         if most == 0 {
             return;
         }
-        let mut begun = Instant::now();
-        // The row that a drafter goes on from is that of the token before the pending one.
-        let works = matches!(ahead.source, Source::Drafter | Source::Rehearsal(_))
-            && pending == 1
-            && self.hidden_at == self.kv.len();
-        if works {
+        ahead.by = by;
+        let has_drafter =
+            matches!(ahead.source, Source::Drafter | Source::Both(_) | Source::Rehearsal(_));
+        let mut steps = 0;
+        if has_drafter && has_row && by == By::Other {
             let (model, kv, row) = (&self.model, &self.kv, &self.hidden);
-            let start = Start { model, kv, row, token: self.tokens[len - 1], past_end: false };
+            let tokens = &self.tokens[len - pending..];
+            let start = Start { model, kv, row, tokens, past_end: false };
             let begins = || begun = Instant::now();
             by_drafter(&self.engine, &self.cancel, &start, most, &mut ahead.ids, begins);
+            steps = pending - 1 + ahead.ids.len().max(1);
         }
         match &mut ahead.source {
+            Source::Lookup(lookup) | Source::Both(lookup) => {
+                if let Some(found) = found {
+                    lookup.follow(found, &self.tokens, most, &mut ahead.ids);
+                }
+            }
             Source::Off | Source::Drafter => {}
-            Source::Lookup(lookup) => lookup.draft(&self.tokens, most, &mut ahead.ids),
             Source::Other(source) => source.draft(&self.tokens, most, &mut ahead.ids),
             Source::Rehearsal(source) => {
                 ahead.ids.clear();
@@ -311,11 +388,11 @@ impl Session {
             edit(&mut ahead.ids, most);
             cut(&self.model, most, &mut ahead.ids);
         }
-        if works && ahead.ids.is_empty() {
+        if steps > 0 && ahead.ids.is_empty() {
             ahead.decided(false); // it would end the text, or say what a grammar forbids
         }
-        let drafted = ahead.ids.len().max(usize::from(works));
-        ahead.length.drafted(drafted, begun.elapsed().as_secs_f64());
+        let steps = if steps > 0 { steps } else { ahead.ids.len() };
+        ahead.length.drafted(by, steps, begun.elapsed().as_secs_f64());
     }
 
     /// The drafts that take part in a pass over the next `tokens` tokens whose logits are wanted.
@@ -325,22 +402,16 @@ impl Session {
         ahead.map_or(0, |ahead| ahead.ids.len())
     }
 
-    /// Takes note of a pass of this session over `tokens` tokens whose logits were wanted, and over
-    /// `guessed` drafts, `columns` tokens of all its sessions in all.
-    pub(super) fn passed_ahead(
-        &mut self,
-        tokens: usize,
-        guessed: usize,
-        columns: usize,
-        seconds: f64,
-    ) {
+    /// Takes note of a pass in which this session had `tokens` tokens beside its drafts, and whose
+    /// last logits were wanted.
+    pub(super) fn passed_ahead(&mut self, tokens: usize, pass: Pass, seconds: f64) {
         let Some(ahead) = self.ahead.as_deref_mut() else { return };
-        ahead.evaluated(guessed);
+        ahead.evaluated(pass.own);
         if tokens <= DRAFT_MAX {
-            ahead.length.passed(columns, seconds);
+            ahead.length.passed(pass, seconds);
             ahead.stats.passes += 1;
             ahead.stats.tokens += tokens;
-            ahead.stats.drafted += guessed;
+            ahead.stats.drafted += pass.own;
         }
     }
 
@@ -390,6 +461,12 @@ fn zeros(count: usize) -> Result<Vec<f32>, MemoryError> {
     values.resize(count, 0.0);
     Ok(values)
 }
+
+/// So much in common with an earlier text makes the lookup's guess better than a drafter's.
+const MUCH: usize = 8;
+
+/// The most pending tokens that a drafter goes through: each makes its row a worse one.
+const GONE_THROUGH_MAX: usize = 4;
 
 /// No length of a text.
 const NEVER: usize = usize::MAX;

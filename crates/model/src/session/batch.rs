@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Progress, Session, SessionError, Stop};
 use crate::cancel::Cancel;
-use crate::draft::DRAFT_MAX;
+use crate::draft::{DRAFT_MAX, Pass};
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::sampler::not_finite;
@@ -103,8 +103,9 @@ pub fn step(seats: &mut [Seat<'_>], cancel: &Cancel) -> Result<Vec<Result<Step>>
 ///
 /// # Errors
 /// For all: [`Error::Cancelled`] once `cancel` is set (handles of the sessions are not looked at),
-/// [`SessionError::OtherEngine`] if they do not share their threads, or no memory. All sessions are
-/// then as they were. For one, in its place: logits that are no numbers; it is as it was, too.
+/// [`SessionError::OtherEngine`] if they do not share their threads, no memory, or a model file of
+/// which rows are read and that was changed. All sessions are then as they were. For one, in its
+/// place: logits that are no numbers; it is as it was, too.
 pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Result<Progress>>> {
     let Some(first) = sessions.first() else { return Ok(Vec::new()) };
     let (engine, model) = (Arc::clone(&first.engine), first.model.clone());
@@ -123,6 +124,7 @@ pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Re
     draft(sessions, &shares);
     let parts: Vec<Share> = parts(sessions, &shares);
     let columns = parts.iter().map(|part| part.tokens).sum();
+    let guessed = parts.iter().map(|part| part.guessed).sum();
     let (mut are_kept, mut seconds) = (Vec::new(), 0.0); // of those that take part
     if total > 0 {
         engine.reserve(text::pass_need(model.config(), &parts))?;
@@ -133,7 +135,8 @@ pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Re
         let mut streams: Vec<_> = streams
             .map(|(session, share)| session.stream(*share, None, *share == session.pending()))
             .collect();
-        text::forward(&model, pool, &mut streams, frame).map_err(cancelled)?;
+        let passed = text::forward(&model, pool, &mut streams, frame);
+        passed.map_err(|stopped| stopped.after(0, total))?;
         seconds = begun.elapsed().as_secs_f64();
         are_kept.extend(streams.iter().map(Stream::is_kept));
     }
@@ -149,7 +152,8 @@ pub fn evaluate(sessions: &mut [&mut Session], cancel: &Cancel) -> Result<Vec<Re
             return Err(not_finite(&session.logits, session.logits.len()).into());
         }
         if done == total {
-            session.passed_ahead(done, part.guessed, columns, seconds);
+            let pass = Pass { tokens: columns, guessed, own: part.guessed };
+            session.passed_ahead(done, pass, seconds);
         }
         Ok(Progress { done, total })
     });

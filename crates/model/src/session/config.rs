@@ -4,7 +4,7 @@ use carat_gguf::Gguf;
 
 use super::{Ahead, SessionError};
 use crate::arena::Need;
-use crate::audio::Audio;
+use crate::audio::AudioShape;
 use crate::config::Config;
 use crate::draft::{self, DRAFT_MAX, DraftConfig, DrafterShape};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::model::{Model, template_bytes};
 use crate::projector::ProjectorShape;
 use crate::text::kv_cache::{KvCache, KvLimits, KvType, Snapshot};
 use crate::tokenizer::Tokenizer;
-use crate::vision::{PATCH_SIDE, TOKENS_MAX, Vision};
+use crate::vision::{PATCH_SIDE, TOKENS_MAX};
 use crate::{Isa, TokenId, text, weights};
 
 /// How a session runs.
@@ -72,6 +72,12 @@ impl Default for SessionConfig {
 pub struct Memory {
     /// The text model's weights, shared by all its sessions.
     pub weights: u64,
+    /// Those of them that are experts; 0 without some. With a [cache
+    /// file](crate::OpenOptions::cache) the system reads them from there as they are needed, and
+    /// takes their memory back where it is short.
+    pub experts: u64,
+    /// Those of the experts that one token is sent through.
+    pub experts_of_token: u64,
     /// The weights of the projector, shared as well; 0 without one.
     pub projector: u64,
     /// The weights of the drafter, shared as well; 0 without one.
@@ -83,6 +89,9 @@ pub struct Memory {
     /// Scratch memory, logits, tokens and drafts; with a projector that sees, for the longest
     /// picture, which is counted too.
     pub scratch: u64,
+    /// Weights that stay in the model's file, of which each token reads one row: the per-layer
+    /// embeddings of Gemma 4 E2B and E4B. They take no memory and are no part of the total.
+    pub on_disk: u64,
 }
 
 impl Memory {
@@ -104,11 +113,15 @@ impl Memory {
         draft: DraftConfig,
     ) -> Self {
         let projector = model.projector_shape();
+        let [experts, experts_of_token] = model.expert_bytes();
         Self {
             weights: model.text_bytes(),
+            experts,
+            experts_of_token,
             projector: projector.map_or(0, |projector| projector.bytes),
             drafter: model.drafter_shape().map_or(0, |drafter| drafter.bytes),
             tokenizer: (model.tokenizer().bytes() + model.template_bytes()) as u64,
+            on_disk: model.bytes_on_disk(),
             kv: kv_bytes(model.config(), limits, marks),
             scratch: work_space(
                 model.config(),
@@ -117,6 +130,12 @@ impl Memory {
                 chunk,
             ),
         }
+    }
+
+    /// What must be there for a session to go on at all where experts are read from a cache file as
+    /// they are needed: all of it but the experts that a token does not use.
+    pub fn least(&self) -> u64 {
+        self.total() - self.experts + self.experts_of_token
     }
 
     /// All of it.
@@ -131,6 +150,8 @@ impl Memory {
 pub struct MemoryPlan {
     config: Config,
     weights: u64,
+    on_disk: u64,
+    experts: [u64; 2],
     tokenizer: u64,
     turning_pairs: Option<usize>,
     projector: Option<ProjectorShape>,
@@ -147,6 +168,8 @@ impl MemoryPlan {
         let template = template_bytes(gguf)?;
         Ok(Self {
             weights: weights::check(gguf, &config)?,
+            on_disk: weights::table_bytes(gguf, &config),
+            experts: weights::expert_bytes(gguf, &config)?,
             turning_pairs: weights::turning_pairs(gguf, &config)?,
             tokenizer: (Tokenizer::from_gguf(gguf)?.bytes() + template) as u64,
             projector: None,
@@ -179,11 +202,15 @@ impl MemoryPlan {
         let (limits, chunk) = limits(&self.config, self.turning_pairs, session)?;
         let drafter = self.drafter.as_ref();
         let parts = Parts { projector: self.projector, drafter, draft: session.draft };
+        let [experts, experts_of_token] = self.experts;
         Ok(Memory {
             weights: self.weights,
+            experts,
+            experts_of_token,
             projector: self.projector.map_or(0, |projector| projector.bytes),
             drafter: self.drafter.as_ref().map_or(0, |drafter| drafter.bytes),
             tokenizer: self.tokenizer,
+            on_disk: self.on_disk,
             kv: kv_bytes(&self.config, limits, session.marks),
             scratch: work_space(&self.config, parts, limits, chunk),
         })
@@ -226,12 +253,15 @@ pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize, draft: Draf
 
 fn scratch_of(config: &Config, parts: Parts<'_>, limits: KvLimits, chunk: usize) -> Need {
     let Parts { projector, drafter, draft } = parts;
-    // A picture is one pass, however long it is.
-    let image = longest_picture(projector, limits);
+    // A picture whose tokens see each other is one pass, however long it is.
+    let image = match config.pictures_see_themselves() {
+        true => longest_picture(projector, limits),
+        false => 0,
+    };
     let projector = projector.unwrap_or_default();
     let text = text::need(config, limits, chunk.max(image), draft.most);
-    let seen = projector.vision.map_or(Need::default(), Vision::need);
-    let heard = if projector.audio { Audio::need() } else { Need::default() };
+    let seen = projector.vision.map_or(Need::default(), |shape| shape.need(image));
+    let heard = projector.audio.map_or(Need::default(), AudioShape::need);
     let drafted = drafter.map(|drafter| draft::need(drafter, limits.context));
     text.or(seen).or(heard).or(drafted.unwrap_or_default())
 }

@@ -19,7 +19,7 @@
 //! 136  u32        W, the window of sliding layers
 //! 140  u32        pairs of a full layer's key that turn, where the others are not stored; 0 where
 //!                 keys are whole
-//! 144  u32        number of layers
+//! 144  u32        number of layers with keys and values of their own
 //! 148  zeros
 //! 152  u64        bytes of the caller's own section; 0 where there is none
 //! 160  u64 × 5    bytes of the five sections without their hashes
@@ -29,7 +29,8 @@
 //! The sections follow, each with a hash at its end. A hash is the BLAKE3 hash of *all* bytes
 //! before it, so no section can come from another file. All numbers are little-endian.
 //!
-//! 1. *Layers*, for each `u32` 0 sliding or 1 full, `u32` key heads, `u32` values of a head.
+//! 1. *Layers*, for each of these `u32` 0 sliding or 1 full, `u32` key heads, `u32` values of a
+//!    head.
 //! 2. *Tokens*, `u32` each.
 //! 3. *Media*, for each `u32` 0 picture or 1 sound, `u32` 1 if its rows follow, `u64` position of
 //!    its first token and `u64` of the one after its last, 32 bytes of its key; then its rows,
@@ -338,8 +339,10 @@ impl Session {
         }
         let at = start as usize..end as usize;
         let is_pending = at.end > cached;
-        // A picture is evaluated as a whole, and in memory that was reserved for the longest one.
-        let is_possible = !is_image || !is_pending || at.start >= cached && at.len() <= TOKENS_MAX;
+        // A picture whose tokens see each other is evaluated as a whole, and in memory that was
+        // reserved for the longest one.
+        let is_whole = is_image && self.model.config().pictures_see_themselves();
+        let is_possible = !is_whole || !is_pending || at.start >= cached && at.len() <= TOKENS_MAX;
         let soft = self.soft(is_image).ok_or_else(|| input.damaged())?;
         let is_soft = self.tokens[at.clone()].iter().all(|id| *id == soft);
         if !is_possible || !is_soft || is_pending != (has_rows == 1) {

@@ -42,7 +42,7 @@ impl Session {
         let mut turn = engine.turn(&self.cancel).map_err(cancelled)?;
         let (pool, frame) = turn.parts();
         let (kv, row) = (&self.kv, &self.hidden);
-        let start = Start { model: &model, kv, row, token: first, past_end: true };
+        let start = Start { model: &model, kv, row, tokens: &[first], past_end: true };
         let drafted = draft::draft(&start, pool, &mut tokens, frame, &mut each);
         if drafted.map_err(cancelled)? < steps {
             return Err(Error::DraftNotFinite);

@@ -14,10 +14,11 @@ use carat_kernels::GROUP_COLUMNS;
 
 use super::{Embedding, Placed, Progress, Session, SessionError};
 use crate::TokenId;
+use crate::draft::Pass;
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::sampler::not_finite;
-use crate::text::{self, Stream};
+use crate::text::{self, PassError, Stream};
 
 /// Why an evaluation ended before all tokens were evaluated.
 enum Ended {
@@ -73,7 +74,7 @@ impl Session {
             self.pass(tokens, Some(&mut x), false).map_err(&cancelled)?;
             for x in x.chunks(GROUP_COLUMNS * hidden) {
                 let rows = &mut rows[..x.len() / hidden * vocab];
-                if !self.logits_of(x, rows).map_err(&cancelled)? {
+                if !self.logits_of(x, rows).map_err(|stopped| cancelled(stopped.into()))? {
                     return Err(Ended::Error(not_finite(rows, vocab).into()));
                 }
                 for row in rows.chunks_exact(vocab) {
@@ -179,10 +180,10 @@ impl Session {
         Ok(())
     }
 
-    /// The error of an evaluation of `total` tokens that is cancelled now.
-    fn cancelled(&self, first: usize, total: usize) -> impl Fn(Cancelled) -> Ended + use<> {
+    /// The error of an evaluation of `total` tokens that is cancelled now, or fails.
+    fn cancelled(&self, first: usize, total: usize) -> impl Fn(PassError) -> Ended + use<> {
         let (done, total) = ((self.kv.len() - first) as u64, total as u64);
-        move |Cancelled| Ended::Error(Error::Cancelled { done, total })
+        move |stopped| Ended::Error(stopped.after(done, total))
     }
 
     /// Ends an evaluation of tokens that were appended to `before` others: what was not evaluated
@@ -196,11 +197,14 @@ impl Session {
         }
     }
 
-    /// Tokens of the next pass, if it may have `most`: never a part of a picture, whose tokens see
+    /// Tokens of the next pass, if it may have `most`: never a part of a picture whose tokens see
     /// each other, so that a picture may make them more.
     pub(super) fn pass_tokens(&self, most: usize) -> usize {
         let start = self.kv.len();
         let end = (start + most).min(self.tokens.len());
+        if !self.model.config().pictures_see_themselves() {
+            return end - start;
+        }
         let cut =
             |placed: &&Placed| placed.is_image && placed.at.start < end && end < placed.at.end;
         match self.media.iter().find(cut) {
@@ -217,7 +221,7 @@ impl Session {
         tokens: usize,
         mut rows: Option<&mut [f32]>,
         with_logits: bool,
-    ) -> Result<bool, Cancelled> {
+    ) -> Result<bool, PassError> {
         let (engine, model) = (Arc::clone(&self.engine), self.model.clone());
         let mut turn = engine.turn(&self.cancel)?;
         let (pool, frame) = turn.parts();
@@ -229,7 +233,8 @@ impl Session {
         let is_kept = stream.is_kept();
         drop(turn);
         if let Some(begun) = begun.filter(|_| is_kept && with_logits) {
-            self.passed_ahead(tokens, guessed, tokens + guessed, begun.elapsed().as_secs_f64());
+            let pass = Pass { tokens: tokens + guessed, guessed, own: guessed };
+            self.passed_ahead(tokens, pass, begun.elapsed().as_secs_f64());
         }
         if let Some(rows) = rows.filter(|_| is_kept) {
             let last = rows.len() - self.hidden.len();
@@ -292,10 +297,13 @@ fn call<R>(callback: impl FnOnce() -> R) -> Result<R, Ended> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+
+    use safetensors::SafeTensors;
 
     use super::*;
-    use crate::{Input, Model, SessionConfig};
+    use crate::text::MediaKey;
+    use crate::{Input, KvType, Model, SessionConfig};
 
     /// A panic in the middle of a pass: the session holds what it held, and goes on with the same
     /// bits.
@@ -325,5 +333,50 @@ mod tests {
         let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         let found = bits(session.logits().expect("logits"));
         assert!(found == bits(whole.logits().expect("logits")));
+    }
+
+    /// tiny-e's media cases, where that kit is: the rows are those of the reference, in place of a
+    /// projector's. Its soft tokens are 1019 for pictures and 1020 for sound.
+    #[test]
+    fn media_in_the_e_series_are_those_of_the_reference() {
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
+        let reference = std::env::var_os("CARAT_REFERENCE").map_or_else(beside, PathBuf::from);
+        let kit = reference.join("tiny-e");
+        if !kit.is_dir() {
+            return eprintln!("left out, {} is not there", kit.display());
+        }
+        let bytes = std::fs::read(kit.join("reference.safetensors")).expect("a file");
+        let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let words = |name: &str| -> Vec<u32> {
+            let data = tensors.tensor(name).expect("a tensor").data().to_vec();
+            data.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+        };
+        let floats = |name: &str| words(name).into_iter().map(f32::from_bits).collect::<Vec<_>>();
+        let model = Model::open(kit.join("text-f32.gguf")).expect("tiny-e");
+        let rows = [floats("image_embeddings"), floats("audio_embeddings")];
+        for (case, chunk) in [("image", 7), ("image", 256), ("audio", 256), ("mixed", 11)] {
+            let (kv, ids) = (KvType::F32, words(&format!("{case}.ids")));
+            let config =
+                SessionConfig { context: 200, prefill_chunk: chunk, kv, ..Default::default() };
+            let mut session = Session::new(&model, config).expect("a session");
+            for (soft, rows) in [1019, 1020].into_iter().zip(&rows) {
+                let Some(start) = ids.iter().position(|id| *id == soft) else { continue };
+                let at = start..start + rows.len() / 128;
+                assert!(ids[at.clone()].iter().all(|id| *id == soft), "{case}");
+                let (key, rows) = (MediaKey([0; 32]), rows.as_slice().into());
+                session.media.push(Placed { at, is_image: soft == 1019, key, rows });
+            }
+            session.media.sort_by_key(|placed| placed.at.start);
+            session.tokens.extend(&ids);
+            let mut found = Vec::new();
+            let result = session.evaluate_rows(&mut |_, row| found.extend_from_slice(row));
+            assert!(result.is_ok(), "{case}");
+            let wanted = floats(&format!("{case}.logits.f32"));
+            assert_eq!(found.len(), wanted.len(), "{case}");
+            let difference = |(a, b): (&f32, &f32)| (a - b).abs();
+            let most = found.iter().zip(&wanted).map(difference).fold(0.0, f32::max);
+            println!("{case} in chunks of {chunk}: {most:e}");
+            assert!(most <= 2e-3 && found.iter().all(|x| x.is_finite()), "{case}: {most}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::{Embedding, Session, SessionError};
 use crate::TokenId;
-use crate::audio::{FRAME, LongClip, Stream, segment};
+use crate::audio::{FRAME, History, LongClip, Stream, segment};
 use crate::error::Result;
 use crate::text::MediaKey;
 
@@ -23,7 +23,9 @@ pub struct Listen<'s> {
     splitter: segment::Splitter,
     /// Mono samples of the segment that is growing.
     samples: Vec<f32>,
-    /// Position of the segment's first frame; `None` before its begin token.
+    /// What the projector remembers of it.
+    history: History,
+    /// Position of the segment's first token; `None` before its begin token.
     first: Option<usize>,
     /// Samples of the segments before.
     closed: usize,
@@ -36,7 +38,7 @@ impl Session {
     ///
     /// A sound of more than 30 s is cut at a quiet point in its past. The session then goes back
     /// there, and as it can only go back [`SessionConfig::rollback`](crate::SessionConfig)
-    /// tokens, frames from second 20 on wait for that decision beyond as many: with a rollback of
+    /// tokens, sound from second 20 on waits for that decision beyond as many: with a rollback of
     /// 250 none does.
     ///
     /// ```no_run
@@ -64,13 +66,14 @@ impl Session {
     /// If the model was opened without a projector that hears, the rate is outside 1 to 768 kHz
     /// (without the crate's feature `sound`: is not 16 kHz), or there are not 1 to 64 channels.
     pub fn listen(&mut self, rate: u32, channels: usize, long: LongClip) -> Result<Listen<'_>> {
-        self.model.audio()?;
+        let history = self.model.audio()?.0.history();
         Ok(Listen {
             session: self,
             long,
             stream: Stream::new(rate, channels)?,
             splitter: segment::Splitter::default(),
             samples: Vec::new(),
+            history,
             first: None,
             closed: 0,
         })
@@ -90,9 +93,9 @@ impl Listen<'_> {
     pub fn push(&mut self, interleaved: &[f32]) -> Result<()> {
         self.stream.push(interleaved, &mut self.samples)?;
         self.split(false)?;
-        let ready = self.ready();
+        let ready = self.ready()?;
         match ready >= self.heard() + BLOCK {
-            true => self.hear(ready, false),
+            true => self.hear(ready, self.samples.len(), false),
             false => Ok(()),
         }
     }
@@ -112,9 +115,10 @@ impl Listen<'_> {
             return Err(crate::audio::SamplesError::NoSamples.into());
         }
         self.split(true)?;
-        match self.samples.is_empty() {
-            true => Ok(()),
-            false => self.hear(segment::frames(self.samples.len()), true),
+        let end = self.samples.len();
+        match end {
+            0 => Ok(()),
+            _ => self.hear(self.session.model.audio()?.0.tokens(end)?, end, true),
         }
     }
 
@@ -132,33 +136,39 @@ impl Listen<'_> {
             if self.long == LongClip::Refuse {
                 return Err(segment::too_long(self.closed + end).into());
             }
-            self.back(cut)?;
-            self.hear(cut, true)?;
-            self.samples.drain(..cut * FRAME);
+            let end = cut * FRAME;
+            let (audio, _) = self.session.model.audio()?;
+            let (tokens, settled) = (audio.tokens(end)?, audio.settled(end));
+            self.back(settled)?;
+            self.hear(tokens, end, true)?;
+            self.samples.drain(..end);
             self.splitter.forget(cut);
-            self.closed += cut * FRAME;
+            self.closed += end;
             self.first = None;
         }
     }
 
-    /// Complete frames that can be evaluated: no more than can be taken back to a cut.
-    fn ready(&self) -> usize {
-        let rollback = self.session.limits.rollback;
-        (self.samples.len() / FRAME).min(segment::CUT_FRAME_MIN.saturating_add(rollback))
+    /// Tokens that can be evaluated: no more than can be taken back to a cut.
+    fn ready(&self) -> Result<usize> {
+        let (audio, _) = self.session.model.audio()?;
+        let first_cut = audio.settled(segment::CUT_FRAME_MIN * FRAME);
+        let most = first_cut.saturating_add(self.session.limits.rollback);
+        Ok(audio.settled(self.samples.len()).min(most))
     }
 
-    /// Takes back what the session heard of the segment beyond `frames`.
-    fn back(&mut self, frames: usize) -> Result<()> {
-        let Some(first) = self.first.filter(|_| self.heard() > frames) else { return Ok(()) };
-        let wanted = first + frames;
+    /// Takes back what the session heard of the segment beyond `tokens`.
+    fn back(&mut self, tokens: usize) -> Result<()> {
+        let Some(first) = self.first.filter(|_| self.heard() > tokens) else { return Ok(()) };
+        let wanted = first + tokens;
         let session = &mut *self.session;
         session.rewind(wanted).map_err(|least| SessionError::Rollback { wanted, least })?;
         session.forget(wanted);
         Ok(())
     }
 
-    /// Evaluates the segment up to frame `to`, and its end if it `ends` there.
-    fn hear(&mut self, to: usize, ends: bool) -> Result<()> {
+    /// Evaluates the segment, of which there are so many `samples`, up to token `to`, and its end
+    /// if it `ends` there.
+    fn hear(&mut self, to: usize, samples: usize, ends: bool) -> Result<()> {
         let tokens = self.session.model.audio()?.1;
         let mut ids: Vec<TokenId> = Vec::new();
         if self.first.is_none() {
@@ -166,9 +176,13 @@ impl Listen<'_> {
             ids.push(tokens.begin);
         }
         let from = self.heard();
-        let samples = self.samples.len().min(to * FRAME);
+        let samples = &self.samples[..samples];
+        let key = |is_closed| MediaKey::sound(if is_closed { samples } else { &[] });
         let media: Vec<Embedding> = match from < to {
-            true => vec![self.session.samples(&self.samples[from * FRAME..samples])?],
+            true => {
+                let rows = self.session.sound(samples, from..to, &mut self.history)?;
+                vec![Embedding::audio(rows, to - from, key(false))]
+            }
             false => Vec::new(),
         };
         let first = self.first.unwrap_or(self.session.tokens.len() + ids.len());
@@ -179,16 +193,14 @@ impl Listen<'_> {
             self.first = Some(first); // of what was cancelled the first chunks were heard
         }
         // What is not closed has no key of its own: it is not known what it will be.
-        let is_closed = ends && result.is_ok();
-        let key = MediaKey::sound(if is_closed { &self.samples[..samples] } else { &[] });
-        self.session.join_sound(first, key);
+        self.session.join_sound(first, key(ends && result.is_ok()));
         result
     }
 }
 
 impl Session {
     /// Makes one medium of the last two, where the second goes on with the sound of the first, and
-    /// gives it its key. Its first frame is at `first`.
+    /// gives it its key. Its first token is at `first`.
     fn join_sound(&mut self, first: usize, key: MediaKey) {
         if let [.., last, next] = &mut self.media[..]
             && !last.is_image

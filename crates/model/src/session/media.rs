@@ -1,12 +1,12 @@
 //! Pictures, sound and video in a session: from media to rows of the residual stream, and from
 //! prompts with placeholders to tokens with rows.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Weak};
 
-use super::SessionError;
+use super::{Progress, SessionError};
 use crate::TokenId;
-use crate::audio::{Clip, FRAME, LongClip, check_finite};
+use crate::audio::{Clip, History, LongClip, check_finite};
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -39,7 +39,7 @@ impl Embedding {
         Self { kind: Kind::Image, rows: rows.into(), tokens, key }
     }
 
-    fn audio(rows: Vec<f32>, tokens: usize, key: MediaKey) -> Self {
+    pub(super) fn audio(rows: Vec<f32>, tokens: usize, key: MediaKey) -> Self {
         Self { kind: Kind::Audio, rows: rows.into(), tokens, key }
     }
 
@@ -355,49 +355,86 @@ impl super::Session {
     /// If the model was opened without a projector that sees, the picture has more columns or rows
     /// than the model has positions, or there is no memory.
     pub fn embed_picture(&mut self, picture: &Picture) -> Result<Medium> {
-        self.picture(picture).map(Medium::from)
+        self.embed_picture_with(picture, &mut |_| ControlFlow::Continue(()))
     }
 
-    fn picture(&mut self, picture: &Picture) -> Result<Embedding> {
+    /// [`Session::embed_picture`](Self::embed_picture) with a callback that hears what is done and
+    /// may break off. An encoder has all tokens done in the end only: what is told is the share of
+    /// its layers. Without an encoder nothing is told.
+    ///
+    /// # Errors
+    /// As [`Session::embed_picture`](Self::embed_picture), and
+    /// [`Error::Cancelled`](crate::Error::Cancelled) if the callback breaks off.
+    pub fn embed_picture_with(
+        &mut self,
+        picture: &Picture,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Medium> {
+        self.picture(picture, progress).map(Medium::from)
+    }
+
+    fn picture(
+        &mut self,
+        picture: &Picture,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Embedding> {
         let (vision, _) = self.model.vision()?;
         let key = MediaKey::picture(picture);
         if let Some(rows) = self.embedded.find(key) {
             return Ok(Embedding { kind: Kind::Image, rows, tokens: picture.tokens(), key });
         }
         let mut rows = self.rows(picture.tokens())?;
+        if let Some(shape) = self.model.projector_shape().and_then(|shape| shape.vision) {
+            self.engine.reserve(shape.need(picture.tokens()))?; // longer than the context, perhaps
+        }
         let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(picture.tokens()))?;
         let (pool, frame) = turn.parts();
-        vision.embed(pool, picture, &mut rows, frame)?;
-        turn.is_whole().map_err(cancelled(picture.tokens()))?;
+        let total = picture.tokens();
+        let tell = &mut |done, of| progress(Progress { done: total * done / of, total });
+        let embedded = vision.embed(pool, picture, &mut rows, tell, frame)?;
+        turn.is_whole().map_err(cancelled(total))?;
+        if embedded.is_break() {
+            return Err(cancelled(total)(Cancelled));
+        }
         drop(turn);
         let embedding = Embedding::image(rows, picture.tokens(), key);
         self.embedded.remember(key, &embedding.rows);
         Ok(embedding)
     }
 
-    /// Turns mono samples at 16 kHz into rows of the decoder, one for each 40 ms begun, in one
-    /// segment however long it is. A [`Clip`] may have come from other samples, and is split.
+    /// Turns mono samples at 16 kHz into rows of the decoder, as many as [`Clip::tokens`] says, in
+    /// one segment however long it is. A [`Clip`] may have come from other samples, and is split.
     ///
     /// # Errors
-    /// If the model was opened without a projector that hears, there are no samples, one of them is
-    /// not finite, or there is no memory.
+    /// If the model was opened without a projector that hears, there are no samples, or too few for
+    /// a token, one of them is not finite, or there is no memory.
     pub fn embed_samples(&mut self, samples: &[f32]) -> Result<Medium> {
         self.samples(samples).map(Medium::from)
     }
 
-    pub(super) fn samples(&mut self, samples: &[f32]) -> Result<Embedding> {
+    fn samples(&mut self, samples: &[f32]) -> Result<Embedding> {
         let (audio, _) = self.model.audio()?;
-        if samples.is_empty() {
-            return Err(crate::audio::SamplesError::NoSamples.into());
-        }
+        let (tokens, mut history) = (audio.tokens(samples.len())?, audio.history());
         check_finite(samples, 0)?;
-        let tokens = samples.len().div_ceil(FRAME);
-        let mut rows = self.rows(tokens)?;
-        let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(tokens))?;
-        let (pool, frame) = turn.parts();
-        audio.embed(pool, samples, &mut rows, frame);
-        turn.is_whole().map_err(cancelled(tokens))?;
+        let rows = self.sound(samples, 0..tokens, &mut history)?;
         Ok(Embedding::audio(rows, tokens, MediaKey::sound(samples)))
+    }
+
+    /// The rows of some tokens of the sound that begins with `samples`, as
+    /// [`Audio::embed`](crate::audio::Audio::embed) has them.
+    pub(super) fn sound(
+        &mut self,
+        samples: &[f32],
+        tokens: Range<usize>,
+        history: &mut History,
+    ) -> Result<Vec<f32>> {
+        let (audio, _) = self.model.audio()?;
+        let mut rows = self.rows(tokens.len())?;
+        let mut turn = self.engine.turn(&self.cancel).map_err(cancelled(tokens.len()))?;
+        let (pool, frame) = turn.parts();
+        audio.embed(pool, samples, tokens.clone(), history, &mut rows, frame);
+        turn.is_whole().map_err(cancelled(tokens.len()))?;
+        Ok(rows)
     }
 
     /// Turns sound into segments of at most 30 s, or refuses what is longer.
@@ -418,7 +455,8 @@ impl super::Session {
     pub fn embed_video(&mut self, video: &Video, sound: Option<&Clip>) -> Result<Medium> {
         let mut frames: Vec<(f64, Embedding)> = Vec::with_capacity(video.frames.len());
         for frame in &video.frames {
-            frames.push((frame.seconds, self.picture(&frame.picture)?));
+            let go_on = &mut |_| ControlFlow::Continue(());
+            frames.push((frame.seconds, self.picture(&frame.picture, go_on)?));
         }
         let sound = sound.map(|clip| self.embed_clip(clip, LongClip::Split)).transpose()?;
         let sound = sound.map_or_else(Vec::new, Medium::into_embeddings);

@@ -1,24 +1,37 @@
-//! The feed-forward network of one layer: `h = Wdown · (gelu(Wgate h) · (Wup h))`.
+//! The feed-forward network of one layer: `h = Wdown · (gelu(Wgate h) · (Wup h))`, and beside it,
+//! where the layer has some, its [experts].
 
 use crate::arena::{Frame, Need};
 use crate::config::{Config, LayerConfig};
 use crate::pool::{Activations, Pool, Product};
 use crate::weights::{Layer, Matrix};
 
-use super::Pass;
+use super::{Pass, experts};
 
 /// Scratch of [`feed_forward`] and [`network`].
 pub(crate) fn need(config: &Config, layer: &LayerConfig, tokens: usize) -> Need {
-    let tokens = tokens.min(BATCH);
-    let inputs = Activations::need(config.hidden, tokens);
-    inputs.and(Activations::gated_need(layer.ffn, tokens))
+    let batch = tokens.min(BATCH);
+    let inputs = Activations::need(config.hidden, batch);
+    let dense = inputs.and(Activations::gated_need(layer.ffn, batch));
+    dense.or(experts::need(config, layer, tokens))
 }
 
-/// Replaces normed rows `h`, `[tokens, hidden]`, by the network's output, a batch at a time.
-pub(super) fn feed_forward(pass: &Pass<'_>, weights: &Layer, h: &mut [f32], mut frame: Frame<'_>) {
+/// Replaces normed rows `h`, `[tokens, hidden]`, by the network's output, a batch at a time, and
+/// puts that of the experts of layer `i` for the residual rows `x` beside it.
+pub(super) fn feed_forward(
+    pass: &Pass<'_>,
+    weights: &Layer,
+    i: usize,
+    x: &[f32],
+    h: &mut [f32],
+    mut frame: Frame<'_>,
+) {
     let matrices = [&weights.gate, &weights.up, &weights.down];
     for h in h.chunks_mut(BATCH * pass.config.hidden) {
         network(pass.pool, pass.config.hidden, matrices, h, frame.nested());
+    }
+    if let Some(weights) = &weights.experts {
+        experts::add_experts(pass, &pass.config.layers[i], weights, x, h, frame);
     }
 }
 

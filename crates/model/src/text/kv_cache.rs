@@ -95,7 +95,7 @@ impl KvType {
     }
 }
 
-/// Keys and values of all layers.
+/// Keys and values of all layers that have their own.
 #[derive(Debug)]
 pub(crate) struct KvCache {
     layers: Vec<LayerKv>,
@@ -126,9 +126,10 @@ pub(crate) struct KvLimits {
 impl KvCache {
     /// Makes an empty cache: reserves the rings, and address space for the full layers.
     pub(crate) fn new(config: &Config, limits: KvLimits) -> Result<Self, MemoryError> {
-        let mut layers = Vec::with_capacity(config.layers.len());
+        let own = config.own_layers();
+        let mut layers = Vec::with_capacity(own.len());
         let mut ring_bytes = 0;
-        for layer in &config.layers {
+        for layer in own {
             layers.push(LayerKv::new(config, layer, limits, ring_bytes)?);
             if layer.kind == LayerKind::Sliding {
                 ring_bytes += position_bytes(layer, limits);
@@ -142,7 +143,7 @@ impl KvCache {
             oldest: 0,
             window: config.window,
             ring: ring_positions(config, limits),
-            has_rings: config.layers.iter().any(|l| l.kind == LayerKind::Sliding),
+            has_rings: own.iter().any(|l| l.kind == LayerKind::Sliding),
         })
     }
 
@@ -150,7 +151,7 @@ impl KvCache {
     pub(crate) fn bytes(config: &Config, limits: KvLimits) -> u64 {
         let layer =
             |l: &LayerConfig| (positions(config, l, limits) * position_bytes(l, limits)) as u64;
-        config.layers.iter().map(layer).sum()
+        config.own_layers().iter().map(layer).sum()
     }
 
     /// The number of positions that the cache holds.
@@ -457,7 +458,7 @@ fn positions(config: &Config, layer: &LayerConfig, limits: KvLimits) -> usize {
 
 /// The bytes of one position in all rings.
 pub(crate) fn ring_bytes(config: &Config, limits: KvLimits) -> usize {
-    let rings = config.layers.iter().filter(|layer| layer.kind == LayerKind::Sliding);
+    let rings = config.own_layers().iter().filter(|layer| layer.kind == LayerKind::Sliding);
     rings.map(|layer| position_bytes(layer, limits)).sum()
 }
 

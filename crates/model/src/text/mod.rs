@@ -1,11 +1,18 @@
 //! The text decoder: embed, run the layers, and turn the rows that matter into logits.
 //!
-//! Everything here is infallible and allocates nothing: shapes were checked when the model was
-//! opened, memory comes from the caller's frame, and room in the cache was reserved before.
+//! Everything here allocates nothing, and nothing fails but reading the per-layer embeddings of a
+//! file that is no longer what it was: shapes were checked when the model was opened, memory comes
+//! from the caller's frame, and room in the cache was reserved before.
+//!
+//! In models whose last layers read keys and values of earlier ones, only the rows that somebody
+//! wants go on once the last keys are made: those that logits are made of, and those that the
+//! caller asked for. Rows do not depend on each other from there on, so their bits are the same.
 
 mod attention;
+mod experts;
 pub(crate) mod feed_forward;
 pub(crate) mod kv_cache;
+mod per_layer;
 pub(crate) mod rope;
 mod stream;
 
@@ -16,8 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use carat_kernels::GROUP_COLUMNS;
 
 use crate::arena::{Frame, Need};
-use crate::config::{Config, LayerConfig, LayerKind};
+use crate::config::{Config, KvSource, LayerConfig, LayerKind};
 use crate::engine::Cancelled;
+use crate::error::Error;
 use crate::model::Model;
 use crate::pool::{Activations, Pool, Product};
 use crate::weights::{Layer, Weights};
@@ -36,6 +44,30 @@ pub(crate) struct Share {
     pub(crate) guessed: usize,
 }
 
+/// Why a pass was not run to its end. Nothing is kept of it.
+pub(crate) enum PassError {
+    /// It was cancelled.
+    Cancelled,
+    /// The per-layer embeddings cannot be read.
+    Table(Error),
+}
+
+impl From<Cancelled> for PassError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl PassError {
+    /// The error of work of which `done` of `total` tokens were evaluated.
+    pub(crate) fn after(self, done: u64, total: u64) -> Error {
+        match self {
+            Self::Cancelled => Error::Cancelled { done, total },
+            Self::Table(error) => error,
+        }
+    }
+}
+
 /// Scratch for passes of one stream of at most `tokens` tokens, or of [`GROUP_COLUMNS`] with at
 /// most `guessed` guessed ones.
 ///
@@ -51,10 +83,21 @@ pub(crate) fn need(config: &Config, limits: KvLimits, tokens: usize, guessed: us
 /// Scratch for a pass of streams.
 pub(crate) fn pass_need(config: &Config, shares: &[Share]) -> Need {
     let tokens: usize = shares.iter().map(|share| share.tokens).sum();
-    let layer = |l: &LayerConfig| {
-        attention::need(config, l, shares).or(feed_forward::need(config, l, tokens))
+    let of_rows = |l: &LayerConfig, own, shares: &[Share]| {
+        let rows = shares.iter().map(|share| share.tokens).sum();
+        let attention = attention::need(config, l, own, shares);
+        attention.or(feed_forward::need(config, l, rows)).or(per_layer::need(config, rows))
     };
-    let layers = config.layers.iter().map(layer).fold(Need::default(), Need::or);
+    // What is left once rows were dropped, at least.
+    let left: Vec<Share> =
+        shares.iter().map(|share| Share { tokens: 1 + share.guessed, ..*share }).collect();
+    let own = config.own_layers().len();
+    let layer = |(i, l): (usize, &LayerConfig)| {
+        let all = of_rows(l, i < own, shares);
+        let drops = own < config.layers.len() && i + 1 >= own;
+        if drops { all.or(of_rows(l, false, &left)) } else { all }
+    };
+    let layers = config.layers.iter().enumerate().map(layer).fold(Need::default(), Need::or);
     let tables = [LayerKind::Sliding, LayerKind::Full].map(|kind| {
         let dim = config.layers.iter().find(|l| l.kind == kind).map_or(0, |l| l.head_dim);
         let table = Need::of::<f32>(tokens * dim / 2);
@@ -67,7 +110,10 @@ pub(crate) fn pass_need(config: &Config, shares: &[Share]) -> Need {
     let many = if wanted > 1 { GROUP_COLUMNS.min(wanted) } else { 0 };
     let logits = logits_need(config, many.max(1)).and(Need::of::<f32>(many * config.hidden));
     let logits = logits.and(Need::of::<f32>(many * config.vocab));
-    hidden.and(tables[0]).and(tables[1]).and(staged).and(hidden.and(layers).or(logits))
+    let per_layer = Need::of::<f32>(tokens * config.per_layer_len());
+    let inputs = per_layer::inputs_need(config, tokens);
+    let held = hidden.and(tables[0]).and(tables[1]).and(staged).and(per_layer);
+    held.and(hidden.and(layers).or(logits).or(inputs))
 }
 
 /// Fills `x` with the embeddings of a stream's tokens: those of words are scaled by the square root
@@ -87,15 +133,16 @@ fn embed(model: &Model, pool: &Pool, stream: &Stream<'_>, x: &mut [f32]) {
 /// values to their caches. Those of guessed tokens are set aside instead: full layers hold them
 /// beyond the end of the cache, until the next pass.
 ///
-/// Nothing is kept of a pass that was stopped: what it did to the caches lies beyond their ends,
-/// and rows are as they were. So it is for a stream whose logits are no numbers, but for these.
+/// Nothing is kept of a pass that was stopped or that failed: what it did to the caches lies beyond
+/// their ends, and rows are as they were. So it is for a stream whose logits are no numbers, but
+/// for these.
 pub(crate) fn forward(
     model: &Model,
     pool: &Pool,
     streams: &mut [Stream<'_>],
     mut frame: Frame<'_>,
-) -> Result<(), Cancelled> {
-    let config = model.config();
+) -> Result<(), PassError> {
+    let (config, layers) = (model.config(), &model.weights().layers);
     let (tokens, staged) = place(streams);
     let x = frame.take(tokens * config.hidden); // [tokens, hidden]
     for stream in &*streams {
@@ -104,13 +151,29 @@ pub(crate) fn forward(
     let mut tables = |kind| Tables::new(model, kind, streams, tokens, &mut frame);
     let (sliding, full) = (tables(LayerKind::Sliding), tables(LayerKind::Full));
     let staged = frame.take(staged);
-    let pass = Pass { config, pool, sliding, full };
-    for i in 0..config.layers.len() {
-        layer(&pass, &model.weights().layers[i], i, streams, staged, x, frame.nested());
+    let per_layer = frame.take(tokens * config.per_layer_len()); // [tokens, layers, per_layer]
+    per_layer::inputs(model, pool, streams, x, per_layer, frame.nested())?;
+    let mut pass = Pass { config, pool, sliding, full, per_layer, has_keys: false };
+    let own = config.own_layers().len();
+    let has_unwanted = |stream: &Stream<'_>| stream.has_unwanted(config.hidden);
+    let drops = own < layers.len() && streams.iter().any(has_unwanted);
+    let whole = if drops { own - 1 } else { layers.len() };
+    for i in 0..whole {
+        layer(&pass, layers, i, streams, staged, x, frame.nested());
+    }
+    let x = match drops {
+        true => {
+            keys(&pass, &layers[whole], whole, streams, staged, x, frame.nested());
+            pass.keep_wanted(streams, x)
+        }
+        false => x,
+    };
+    for i in whole..layers.len() {
+        layer(&pass, layers, i, streams, staged, x, frame.nested());
     }
     last_logits(model, pool, streams, x, frame);
     if pool.is_stopped() {
-        return Err(Cancelled);
+        return Err(PassError::Cancelled);
     }
     streams.iter_mut().filter(|stream| stream.is_finite).for_each(|stream| {
         let (end, tokens, kept) = (stream.end() * config.hidden, stream.tokens(), stream.ids.len());
@@ -217,13 +280,18 @@ struct Pass<'a> {
     pool: &'a Pool,
     sliding: Tables<'a>,
     full: Tables<'a>,
+    /// The vectors that each layer has for a token, `[tokens, layers, per_layer]`; empty where the
+    /// architecture has none.
+    per_layer: &'a mut [f32],
+    /// Whether all keys and values are made, and layers attend to those that are there.
+    has_keys: bool,
 }
 
 /// Cosines and sines of RoPE, `[tokens][half]`.
 #[derive(Default)]
 struct Tables<'a> {
-    cos: &'a [f32],
-    sin: &'a [f32],
+    cos: &'a mut [f32],
+    sin: &'a mut [f32],
     half: usize,
 }
 
@@ -255,23 +323,73 @@ impl<'a> Tables<'a> {
 
 fn layer(
     pass: &Pass<'_>,
-    weights: &Layer,
+    layers: &[Layer],
     i: usize,
     streams: &mut [Stream<'_>],
     staged: &mut [u8],
     x: &mut [f32], // [tokens, hidden]
     mut frame: Frame<'_>,
 ) {
+    let weights = &layers[i];
     let h = frame.take(x.len()); // [tokens, hidden]
     pass.norm(h, x, &weights.attn_norm);
-    attention::attention(pass, weights, i, streams, staged, h, frame.nested()); // h := attention(h)
+    attention::attention(pass, layers, i, streams, staged, h, frame.nested()); // h := attention(h)
     pass.add_normed(x, h, &weights.post_attention_norm, 1.0);
     pass.norm(h, x, &weights.ffn_norm);
-    feed_forward::feed_forward(pass, weights, h, frame.nested()); // h := ffn(h)
-    pass.add_normed(x, h, &weights.post_ffw_norm, weights.output_scale);
+    feed_forward::feed_forward(pass, weights, i, x, h, frame.nested()); // h := ffn(h)
+    match &weights.per_layer {
+        None => pass.add_normed(x, h, &weights.post_ffw_norm, weights.output_scale),
+        Some(step) => {
+            pass.add_normed(x, h, &weights.post_ffw_norm, 1.0);
+            per_layer::step(pass, step, i, x, h, frame.nested()); // h := step(x)
+            pass.add_normed(x, h, &step.post_norm, weights.output_scale);
+        }
+    }
+}
+
+/// Makes the keys and values of layer `i` and leaves the rest of the layer for later.
+fn keys(
+    pass: &Pass<'_>,
+    weights: &Layer,
+    i: usize,
+    streams: &mut [Stream<'_>],
+    staged: &mut [u8],
+    x: &[f32], // [tokens, hidden]
+    mut frame: Frame<'_>,
+) {
+    let h = frame.take(x.len()); // [tokens, hidden]
+    pass.norm(h, x, &weights.attn_norm);
+    attention::keys(pass, weights, i, streams, staged, h, frame);
 }
 
 impl Pass<'_> {
+    /// Whether layer `i` makes keys and values in this part of the pass.
+    fn makes_keys(&self, i: usize) -> bool {
+        self.config.layers[i].kv == KvSource::Own && !self.has_keys
+    }
+
+    /// Moves the rows that somebody wants to the front of `x`, `[tokens, hidden]`, with all that
+    /// belongs to them, and returns them.
+    fn keep_wanted<'x>(&mut self, streams: &mut [Stream<'_>], x: &'x mut [f32]) -> &'x mut [f32] {
+        let (hidden, per_layer) = (self.config.hidden, self.config.per_layer_len());
+        self.has_keys = true;
+        let mut row = 0;
+        for stream in streams {
+            let kept = stream.keep_wanted(hidden, row);
+            let to_front = |data: &mut [f32], width: usize| {
+                data.copy_within(kept.start * width..kept.end * width, row * width);
+            };
+            to_front(x, hidden);
+            to_front(self.per_layer, per_layer);
+            for tables in [&mut self.sliding, &mut self.full] {
+                to_front(tables.cos, tables.half);
+                to_front(tables.sin, tables.half);
+            }
+            row += kept.len();
+        }
+        &mut x[..row * hidden]
+    }
+
     fn tables(&self, kind: LayerKind) -> &Tables<'_> {
         match kind {
             LayerKind::Sliding => &self.sliding,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::TokenId;
 
 use super::kv_cache::KvCache;
+use crate::config::Config;
 
 /// The tokens of one conversation in a forward pass, which follow those in its cache.
 ///
@@ -26,8 +27,10 @@ pub(crate) struct Stream<'a> {
     pub(crate) ahead: Option<Ahead<'a>>,
     /// Whether these are numbers.
     pub(super) is_finite: bool,
-    /// Row of the first token in the pass.
+    /// Row of the first token in the pass that still has one.
     pub(super) row: usize,
+    /// The first tokens whose rows the pass has dropped.
+    dropped: usize,
     /// Where the pass stages the keys and values of sliding layers, in bytes.
     pub(super) staged: Range<usize>,
 }
@@ -77,8 +80,8 @@ impl<'a> Stream<'a> {
         rows: &'a mut [f32],
         logits: Option<&'a mut [f32]>,
     ) -> Self {
-        let (ahead, is_finite, row, staged) = (None, true, 0, 0..0);
-        Self { kv, ids, media, rows, logits, ahead, is_finite, row, staged }
+        let (ahead, is_finite, row, dropped, staged) = (None, true, 0, 0, 0..0);
+        Self { kv, ids, media, rows, logits, ahead, is_finite, row, dropped, staged }
     }
 
     /// Whether the pass kept what it computed: it does not where logits are no numbers.
@@ -86,10 +89,11 @@ impl<'a> Stream<'a> {
         self.is_finite
     }
 
-    /// The positions of the tokens.
-    pub(super) fn span(&self) -> Span<'a> {
-        let (start, context) = (self.kv.len(), self.kv.context());
-        Span { start, tokens: self.tokens(), context, media: self.media, has_keys: true }
+    /// The positions of the tokens that have rows.
+    pub(super) fn span(&self, config: &Config) -> Span<'a> {
+        let (start, context) = (self.kv.len() + self.dropped, self.kv.context());
+        let media = if config.pictures_see_themselves() { self.media } else { &[] };
+        Span { start, tokens: self.tokens() - self.dropped, context, media, has_keys: true }
     }
 
     /// The number of tokens, guessed ones among them.
@@ -102,18 +106,46 @@ impl<'a> Stream<'a> {
         self.ids.get(t).copied().unwrap_or_else(|| self.guessed()[t - self.ids.len()])
     }
 
+    /// The token whose row of the per-layer embeddings the row `t` of this stream has: media have
+    /// that of the padding (transformers, `get_per_layer_inputs` of `Gemma4Model`).
+    pub(super) fn per_layer_id(&self, t: usize) -> TokenId {
+        let at = self.kv.len() + t;
+        let is_medium = self.media.iter().any(|placed| placed.at.contains(&at));
+        if is_medium { PADDING } else { self.id(t) }
+    }
+
+    /// The tokens, without guessed ones, whose rows after the last layer are wanted: the last ones,
+    /// which `rows` receives, and the one that logits are made of.
+    fn wanted_rows(&self, hidden: usize) -> usize {
+        (self.rows.len() / hidden).max(1).min(self.ids.len())
+    }
+
+    /// Whether there are rows that nobody wants after the last layer.
+    pub(super) fn has_unwanted(&self, hidden: usize) -> bool {
+        self.wanted_rows(hidden) < self.ids.len()
+    }
+
+    /// Drops the rows that nobody wants. Says which rows of the pass are kept; they are moved to
+    /// `row` then.
+    pub(super) fn keep_wanted(&mut self, hidden: usize, row: usize) -> Range<usize> {
+        let wanted = self.wanted_rows(hidden);
+        let kept = self.end() - wanted..self.rows_of_pass().end;
+        (self.dropped, self.row) = (self.ids.len() - wanted, row);
+        kept
+    }
+
     fn guessed(&self) -> &[TokenId] {
         self.ahead.as_ref().map_or(&[], |ahead| ahead.ids)
     }
 
     /// The rows of the tokens in the pass.
     pub(super) fn rows_of_pass(&self) -> Range<usize> {
-        self.row..self.row + self.tokens()
+        self.row..self.row + self.tokens() - self.dropped
     }
 
     /// Where the rows of the pass end that are no guesses.
     pub(super) fn end(&self) -> usize {
-        self.row + self.ids.len()
+        self.row + self.ids.len() - self.dropped
     }
 
     /// The number of rows whose logits are wanted.
@@ -179,3 +211,6 @@ impl Placed {
         x[(from - start) * hidden..(to - start) * hidden].copy_from_slice(rows);
     }
 }
+
+/// The token of the padding in every Gemma 4.
+const PADDING: TokenId = 0;

@@ -1,12 +1,7 @@
 //! From a picture to rows of the residual stream.
 //!
-//! ```text
-//! p = pixels of a 48x48 patch / 255, all red, then green, then blue
-//! y = LN3(LN2(W LN1(p) + b) + x_table[column] + y_table[row])
-//! row = P RMSNorm(y)
-//! ```
-//!
-//! There is no encoder: patches do not see each other here, only in the decoder.
+//! The projector file says how: patches of the 12B are multiplied by two matrices (`unified.rs`),
+//! the other sizes have an encoder in which patches see each other (`tower/`).
 //!
 //! A [`Picture`] comes from a path, from the bytes of a file (both with the crate's feature
 //! `image`), or from RGB:
@@ -31,6 +26,8 @@ mod image;
 mod open;
 mod resize;
 mod sizes;
+mod tower;
+mod unified;
 
 pub use error::VisionError;
 pub use image::{Budget, PATCH as PATCH_SIDE, Picture};
@@ -39,37 +36,55 @@ pub use image::{Budget, PATCH as PATCH_SIDE, Picture};
 pub use crate::media::image::ImageError;
 pub use crate::media::pixels::PixelsError;
 
+use std::ops::ControlFlow;
+
+use carat_gguf::Gguf;
+
 use crate::arena::{Frame, Need};
 use crate::error::Result;
-use crate::pool::{Activations, Pool, Product};
-use crate::projector::ProjectorFile;
-use crate::weights::Matrix;
-
-/// Values of a patch.
-const PATCH: usize = PATCH_SIDE * PATCH_SIDE * 3;
+use crate::pool::Pool;
+use crate::projector::{Kind, ProjectorFile};
+use crate::weights;
+use tower::Tower;
+use unified::Unified;
 
 /// Most tokens of a picture, the largest budget.
 pub(crate) const TOKENS_MAX: usize = 1120;
 
-/// The weights between patches and the decoder. `E` is the embedding length, `H` the decoder's.
+/// The weights between pictures and the decoder.
 #[derive(Debug)]
-pub(crate) struct Vision {
-    /// `[E, PATCH]`.
-    patch: Matrix,
-    patch_bias: Vec<f32>,
-    /// Of the patch, of its embedding, and of the sum with its position.
-    norms: [LayerNorm; 3],
-    /// `[columns then rows][positions][E]`.
-    positions: Vec<f32>,
-    /// `[H, E]`.
-    projection: Matrix,
-    norm_eps: f32,
+pub(crate) enum Vision {
+    Unified(Unified),
+    Tower(Tower),
 }
 
-#[derive(Debug)]
-struct LayerNorm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+/// What scratch memory depends on, known without loading the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VisionShape {
+    /// Length of a patch's embedding.
+    Unified(usize),
+    Tower(tower::Shape),
+}
+
+impl VisionShape {
+    /// The shape of what the projector in a file sees with.
+    ///
+    /// # Errors
+    /// If a key or tensor that says it is missing or impossible.
+    pub(crate) fn of(gguf: &Gguf<'_>) -> Result<Self> {
+        Ok(match Kind::of_vision(gguf)? {
+            Kind::Unified => Self::Unified(weights::rows(gguf, "v.patch_embd.weight")?),
+            Kind::Tower => Self::Tower(tower::Shape::of(gguf)?),
+        })
+    }
+
+    /// Scratch of [`Vision::embed`] for a picture of `tokens` tokens.
+    pub(crate) fn need(&self, tokens: usize) -> Need {
+        match self {
+            Self::Unified(length) => Unified::need(*length),
+            Self::Tower(shape) => Tower::need(shape, tokens),
+        }
+    }
 }
 
 impl Vision {
@@ -78,45 +93,14 @@ impl Vision {
     /// # Errors
     /// If a tensor or key is missing or of the wrong shape.
     pub(crate) fn load(file: &ProjectorFile<'_>, hidden: usize) -> Result<Self> {
-        file.expect_kind("clip.vision.projector_type", "gemma4uv")?;
-        file.expect_uint("clip.vision.patch_size", PATCH_SIDE as u64 / 3)?;
-        let length = file.rows("v.patch_embd.weight")?;
-        let positions = file.rows("v.position_embd.weight")?;
-        let norm = |i: usize, length| -> Result<LayerNorm> {
-            Ok(LayerNorm {
-                weight: file.vector(&format!("v.patch_norm.{i}.weight"), &[length])?,
-                bias: file.vector(&format!("v.patch_norm.{i}.bias"), &[length])?,
-            })
-        };
-        let norms = [norm(1, PATCH)?, norm(2, length)?, norm(3, length)?];
-        Ok(Self {
-            norms,
-            patch: file.matrix("v.patch_embd.weight", PATCH, length)?,
-            patch_bias: file.vector("v.patch_embd.bias", &[length])?,
-            positions: file.vector("v.position_embd.weight", &[length, positions, 2])?,
-            projection: file.projection("mm.input_projection.weight", length, hidden)?,
-            norm_eps: file.float("clip.vision.attention.layer_norm_epsilon")?,
+        Ok(match Kind::of_vision(file.gguf)? {
+            Kind::Unified => Self::Unified(Unified::load(file, hidden)?),
+            Kind::Tower => Self::Tower(Tower::load(file, hidden)?),
         })
     }
 
-    fn length(&self) -> usize {
-        self.patch_bias.len()
-    }
-
-    /// Columns and rows of patches that have a position.
-    fn positions(&self) -> usize {
-        self.positions.len() / self.length() / 2
-    }
-
-    /// Scratch of [`Vision::embed`] where the embedding of a patch has `length` values.
-    pub(crate) fn need(length: usize) -> Need {
-        let (patches, embedded) = (BATCH * PATCH, BATCH * length);
-        let product = |k| Activations::need(k, BATCH);
-        let inputs = product(PATCH).or(product(length));
-        Need::of::<f32>(patches).and(Need::of::<f32>(embedded)).and(inputs)
-    }
-
-    /// Fills `out`, `[tokens, hidden]`, with the embeddings of a picture's patches, row by row.
+    /// Fills `out`, `[tokens, hidden]`, with the rows of a picture's tokens, row by row. `progress`
+    /// is told how many of an encoder's layers are done, and may break off.
     ///
     /// # Errors
     /// If the picture has more columns or rows than the model has positions.
@@ -125,63 +109,14 @@ impl Vision {
         pool: &Pool,
         picture: &Picture,
         out: &mut [f32],
-        mut frame: Frame<'_>,
-    ) -> Result<()> {
-        let (columns, rows, positions) = (picture.columns(), picture.rows(), self.positions());
-        if columns > positions || rows > positions {
-            return Err(VisionError::Positions { columns, rows, positions }.into());
-        }
-        let hidden = out.len() / (columns * rows);
-        let (isa, length) = (pool.isa(), self.length());
-        let [norm_1, norm_2, norm_3] = &self.norms;
-        for (i, out) in out.chunks_mut(BATCH * hidden).enumerate() {
-            let (first, count) = (i * BATCH, out.len() / hidden);
-            let mut frame = frame.nested();
-            let patches = frame.take(count * PATCH); // [patches, PATCH]
-            let y = frame.take(count * length); // [patches, length]
-            pool.chunks(patches, PATCH, |p, patch| {
-                fill_patch(picture, first + p, patch);
-                isa.layer_norm_in_place(patch, &norm_1.weight, &norm_1.bias, LAYER_NORM_EPS);
-            });
-            {
-                let mut frame = frame.nested();
-                let patches = Activations::new(pool, patches, PATCH, &mut frame).together();
-                pool.matmul(&patches, [Product { weights: self.patch.view(), out: &mut *y }]);
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+        frame: Frame<'_>,
+    ) -> Result<ControlFlow<()>> {
+        match self {
+            Self::Unified(unified) => {
+                unified.embed(pool, picture, out, frame).map(ControlFlow::Continue)
             }
-            pool.chunks(y, length, |p, y| {
-                let (row, column) = ((first + p) / columns, (first + p) % columns);
-                isa.add(y, &self.patch_bias);
-                isa.layer_norm_in_place(y, &norm_2.weight, &norm_2.bias, LAYER_NORM_EPS);
-                isa.add(y, &self.positions[column * length..][..length]);
-                isa.add(y, &self.positions[(positions + row) * length..][..length]);
-                isa.layer_norm_in_place(y, &norm_3.weight, &norm_3.bias, LAYER_NORM_EPS);
-                isa.rms_norm_in_place(y, None, self.norm_eps);
-            });
-            let y = Activations::new(pool, y, length, &mut frame).together();
-            pool.matmul(&y, [Product { weights: self.projection.view(), out }]);
-        }
-        Ok(())
-    }
-}
-
-/// The values of a patch: its pixels plane by plane, each in 0 ..= 1.
-fn fill_patch(picture: &Picture, patch: usize, out: &mut [f32]) {
-    let (row, column) = (patch / picture.columns(), patch % picture.columns());
-    let width = picture.columns() * PATCH_SIDE;
-    let plane = PATCH_SIDE * PATCH_SIDE;
-    for y in 0..PATCH_SIDE {
-        let at = ((row * PATCH_SIDE + y) * width + column * PATCH_SIDE) * 3;
-        let line = picture.pixels()[at..at + PATCH_SIDE * 3].as_chunks::<3>().0;
-        for (x, pixel) in line.iter().enumerate() {
-            for (channel, value) in pixel.iter().enumerate() {
-                out[channel * plane + y * PATCH_SIDE + x] = f32::from(*value) / 255.0;
-            }
+            Self::Tower(tower) => tower.embed(pool, picture, out, progress, frame),
         }
     }
 }
-
-/// Epsilon of the three layer norms; the architecture fixes it.
-const LAYER_NORM_EPS: f32 = 1e-5;
-
-/// Patches embedded at a time: 32 of them are 0.9 MB, and the matrix is read once for all.
-const BATCH: usize = 32;

@@ -288,7 +288,7 @@ fn is_image(plan: &Plan<'_>, image: &[u8], pool: &ThreadPool) -> Result<bool> {
         units.extend(some.map(|(_, rows)| (part, rows)));
     }
     let is_same = |(part, rows): (&super::image::PlannedMatrix<'_>, std::ops::Range<usize>)| {
-        let at = part.at + part.packed(rows.start);
+        let at = part.place(rows.start);
         let mut fresh = vec![0; part.packed(rows.len())];
         part.pack(rows, &mut Vec::new(), &mut fresh)?;
         Ok(image[at..][..fresh.len()] == fresh)

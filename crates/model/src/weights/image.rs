@@ -9,11 +9,11 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use carat_gguf::{Gguf, Mapping, Tensor};
-use carat_kernels::{Format, pack, packed_bytes};
+use carat_kernels::{Format, GROUP_ROWS, pack, packed_bytes};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::{find, format};
+use super::{find, format, stacked};
 use crate::error::{Error, Result};
 use crate::identity::{self, Identity};
 use crate::pages::Pages;
@@ -35,26 +35,39 @@ impl PackedImage {
     }
 }
 
-/// A matrix in the eight-row container.
+/// A matrix in the eight-row container, or several of the same shape, one after the other.
 #[derive(Debug)]
 pub(crate) struct Matrix {
     format: Format,
+    /// Of one of them, like `cols`.
     rows: usize,
     cols: usize,
+    count: usize,
     /// The offset in the image.
     at: usize,
     image: Arc<PackedImage>,
 }
 
 impl Matrix {
-    /// The matrix as the kernels take it.
+    /// The matrix as the kernels take it, the first where there are several.
     pub(crate) fn view(&self) -> carat_kernels::Weights<'_> {
-        carat_kernels::Weights::new(self.format, self.rows, self.cols, self.bytes())
+        self.nth(0)
     }
 
-    /// The bytes of the matrix in memory.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// One of several matrices.
+    pub(crate) fn nth(&self, i: usize) -> carat_kernels::Weights<'_> {
+        carat_kernels::Weights::new(self.format, self.rows, self.cols, self.nth_bytes(i))
+    }
+
+    /// The bytes of one of several matrices.
+    pub(crate) fn nth_bytes(&self, i: usize) -> &[u8] {
         let bytes = packed_bytes(self.format, self.rows, self.cols);
+        &self.bytes()[i * bytes..][..bytes]
+    }
+
+    /// The bytes of all of it in memory.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let bytes = self.count * packed_bytes(self.format, self.rows, self.cols);
         &self.image.bytes()[self.at..][..bytes]
     }
 }
@@ -83,7 +96,16 @@ pub(crate) fn reordered(
     };
     pool.install(|| units.map_init(Vec::new, gather).collect::<Result<()>>())?;
     let image = Arc::new(PackedImage::Memory(pages));
-    Ok(Matrix { format, rows: order.len(), cols, at: 0, image })
+    Ok(Matrix { format, rows: order.len(), cols, count: 1, at: 0, image })
+}
+
+/// The matrix of these values, in rows of `cols`.
+pub(crate) fn of_values(values: &[f32], cols: usize) -> Result<Matrix> {
+    let (format, rows) = (Format::F32, values.len() / cols);
+    let mut pages = Pages::zeroed("weights", packed_bytes(format, rows, cols))?;
+    pack(format, cols, bytemuck::cast_slice(values), &mut pages);
+    let image = Arc::new(PackedImage::Memory(pages));
+    Ok(Matrix { format, rows, cols, count: 1, at: 0, image })
 }
 
 /// The matrices of an image, and the place of each.
@@ -99,8 +121,11 @@ pub(super) struct PlannedMatrix<'a> {
     /// The tensor's rows as GGUF stores them.
     tensor: &'a Tensor<'a>,
     format: Format,
+    /// Of all matrices in the tensor.
     rows: usize,
     cols: usize,
+    /// How many matrices the tensor holds, one after the other.
+    count: usize,
     /// The offset in the image.
     pub(super) at: usize,
 }
@@ -123,6 +148,7 @@ impl<'a> Plan<'a> {
                 format: format(tensor)?,
                 rows: tensor.shape.rows() as usize,
                 cols: tensor.shape.cols() as usize,
+                count: stacked(tensor),
                 at: plan.bytes,
             };
             plan.bytes += part.bytes().next_multiple_of(ALIGNMENT);
@@ -157,7 +183,7 @@ impl<'a> Plan<'a> {
             while self.parts[part].at != piece.part.at {
                 part += 1;
             }
-            let at = piece.part.at + piece.part.packed(piece.rows.start);
+            let at = piece.part.place(piece.rows.start);
             room(at, piece.part.packed(piece.rows.len()), &mut |out| {
                 let packed = repacking.pool.install(|| piece.pack(out, hashes))?;
                 for (of_file, of_image) in packed.into_iter().flatten() {
@@ -176,7 +202,8 @@ impl<'a> Plan<'a> {
 
     /// Puts the hashes together, with those of the tensors that are no part of the image.
     pub(super) fn repacked(&self, hashes: &[Hashes]) -> Result<Repacked> {
-        let parts = self.parts.iter().zip(hashes);
+        // Units that are not the identity's have other hashes: the tensor is read again.
+        let parts = self.parts.iter().zip(hashes).filter(|(part, _)| part.is_seamless());
         let known: HashMap<_, _> =
             parts.map(|(part, (file, _))| (part.tensor.name, identity::joined(file))).collect();
         let hash = |tensor: &Tensor<'_>| match known.get(tensor.name) {
@@ -201,7 +228,7 @@ impl<'a> Plan<'a> {
             let units: Vec<_> = part.units().collect();
             let hash_unit = |buffer: &mut Vec<u8>, rows: &Range<usize>| {
                 buffer.resize(part.packed(rows.len()), 0);
-                read(part.at + part.packed(rows.start), buffer)?;
+                read(part.place(rows.start), buffer)?;
                 Ok(blake3::hash(buffer))
             };
             let units = units.par_iter().map_init(Vec::new, hash_unit);
@@ -215,8 +242,9 @@ impl<'a> Plan<'a> {
     pub(super) fn matrices(&self, image: PackedImage) -> impl Iterator<Item = (&'a str, Matrix)> {
         let image = Arc::new(image);
         self.parts.iter().map(move |part| {
-            let PlannedMatrix { tensor, format, rows, cols, at, .. } = *part;
-            (tensor.name, Matrix { format, rows, cols, at, image: Arc::clone(&image) })
+            let PlannedMatrix { tensor, format, cols, count, at, .. } = *part;
+            let (rows, image) = (part.rows / count, Arc::clone(&image));
+            (tensor.name, Matrix { format, rows, cols, count, at, image })
         })
     }
 }
@@ -276,25 +304,49 @@ impl Piece<'_, '_> {
 impl<'a> PlannedMatrix<'a> {
     /// The length of the matrix in the image.
     pub(super) fn bytes(&self) -> usize {
-        self.packed(self.rows)
+        self.count * self.packed(self.rows / self.count)
     }
 
-    /// The length of `rows` rows in the image.
+    /// The length of `rows` rows in the image, which follow each other there.
     pub(super) fn packed(&self, rows: usize) -> usize {
         packed_bytes(self.format, rows, self.cols)
+    }
+
+    /// The offset of a row in the image, the first of a group of the container.
+    pub(super) fn place(&self, row: usize) -> usize {
+        let run = self.run();
+        self.at + row / run * self.packed(run) + self.packed(row % run)
+    }
+
+    /// Rows that follow each other in the image as in the file: all of them, or those of one of
+    /// several matrices whose last groups are filled up.
+    fn run(&self) -> usize {
+        let each = self.rows / self.count;
+        if each.is_multiple_of(GROUP_ROWS) { self.rows } else { each }
+    }
+
+    fn is_seamless(&self) -> bool {
+        self.run() == self.rows
+    }
+
+    /// Ranges of `step` rows, as far as the runs go.
+    fn ranges(&self, step: usize) -> impl Iterator<Item = Range<usize>> {
+        let run = self.run();
+        (0..self.rows).step_by(run).flat_map(move |first| {
+            let starts = (first..first + run).step_by(step);
+            starts.map(move |start| start..(start + step).min(first + run))
+        })
     }
 
     fn pieces(&self) -> impl Iterator<Item = Piece<'_, 'a>> {
         let row = self.format.row_bytes(self.cols);
         let step = (PIECE_BYTES / row).max(1).next_multiple_of(UNIT_ROWS);
-        let starts = (0..self.rows).step_by(step);
-        starts.map(move |start| Piece { part: self, rows: start..(start + step).min(self.rows) })
+        self.ranges(step).map(|rows| Piece { part: self, rows })
     }
 
     /// Ranges of rows that a thread repacks at a time.
     pub(super) fn units(&self) -> impl Iterator<Item = Range<usize>> {
-        let rows = self.rows;
-        (0..rows).step_by(UNIT_ROWS).map(move |start| start..(start + UNIT_ROWS).min(rows))
+        self.ranges(UNIT_ROWS)
     }
 
     fn bytes_of(&self, rows: &Range<usize>) -> Range<usize> {

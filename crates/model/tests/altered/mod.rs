@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::path::PathBuf;
 
 use carat::{Error, Model};
-use carat_gguf::{Endian, OwnedValue, Source, TensorType, Writer};
+use carat_gguf::{Endian, Gguf, OwnedValue, Source, TensorType, Writer};
 
 use crate::common::file;
 
@@ -26,7 +26,11 @@ pub(crate) fn set(key: &'static str, value: impl Into<OwnedValue>) -> Change {
 /// tiny-s with a change, as the bytes of a file.
 pub(crate) fn changed(change: &Change) -> Vec<u8> {
     let source = Source::open(&file("f32")).expect("tiny-s");
-    let gguf = source.parse().expect("tiny-s parses");
+    changed_in(&source.parse().expect("tiny-s parses"), change)
+}
+
+/// Another model with a change, as the bytes of a file.
+pub(crate) fn changed_in(gguf: &Gguf<'_>, change: &Change) -> Vec<u8> {
     let mut writer = Writer::new(Endian::Little, 3);
     for (key, value) in gguf.metadata().iter() {
         writer = match change {

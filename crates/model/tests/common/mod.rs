@@ -110,7 +110,12 @@ pub(crate) fn read_case(session: &mut Session, case: &Case) {
 }
 
 fn cases_named<const N: usize>(names: [&'static str; N]) -> Vec<Case> {
-    let text = std::fs::read_to_string(kit().join("reference.json")).expect("reference.json");
+    cases_in(&kit(), names)
+}
+
+/// Cases of the kit in `folder`.
+pub(crate) fn cases_in<const N: usize>(folder: &Path, names: [&'static str; N]) -> Vec<Case> {
+    let text = std::fs::read_to_string(folder.join("reference.json")).expect("reference.json");
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let list = |name: &str, key: &str| -> Vec<TokenId> {
         let ids = json["cases"][name][key].as_array().expect("a list of ids");
@@ -122,7 +127,13 @@ fn cases_named<const N: usize>(names: [&'static str; N]) -> Vec<Case> {
 
 /// A tensor of the reference, cut into rows.
 pub(crate) fn reference(name: &str) -> Vec<Vec<f32>> {
-    let bytes = std::fs::read(kit().join("reference.safetensors")).expect("reference.safetensors");
+    reference_in(&kit(), name)
+}
+
+/// A tensor of the reference of the kit in `folder`, cut into rows.
+pub(crate) fn reference_in(folder: &Path, name: &str) -> Vec<Vec<f32>> {
+    let file = folder.join("reference.safetensors");
+    let bytes = std::fs::read(file).expect("reference.safetensors");
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
     let tensor = tensors.tensor(name).expect("a tensor of that name");
     let float = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes"));
@@ -168,6 +179,19 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
     let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = row.iter().map(|x| (x - max).exp()).sum();
     row.iter().map(|x| x - max - sum.ln()).collect()
+}
+
+/// The folder of a larger kit, which is not in the repository; none where it is not beside it
+/// either. `CARAT_REFERENCE` names another place to look for it.
+pub(crate) fn shared_kit(name: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
+    let reference = std::env::var_os("CARAT_REFERENCE").map_or_else(beside, PathBuf::from);
+    let folder = reference.join(name);
+    if !folder.is_dir() {
+        eprintln!("left out, {} is not there", folder.display());
+        return None;
+    }
+    Some(folder)
 }
 
 /// The folder of the kit.

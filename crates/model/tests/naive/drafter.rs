@@ -97,11 +97,13 @@ impl Naive {
     /// What a drafter needs after `ids`.
     pub(crate) fn memory(&self, ids: &[u32]) -> Memory {
         let mut x: Vec<Vec<f64>> = ids.iter().map(|id| self.embed(*id)).collect();
-        let mut kv = [None, None];
+        let mut shared = self.shared(ids, &x);
         for layer in 0..self.shape.sliding.len() {
-            let kind = usize::from(!self.shape.sliding[layer]);
-            kv[kind] = Some(self.keys_and_values(layer, &x)); // the last one stays
-            x = self.layer(layer, &x, (0..ids.len()).collect());
+            x = self.layer(layer, &x, (0..ids.len()).collect(), &mut shared);
+        }
+        let mut kv = [None, None];
+        for (layer, of_layer) in shared.kv.into_iter().enumerate() {
+            kv[usize::from(!self.shape.sliding[layer])] = Some(of_layer); // the last one stays
         }
         let last = x.last().expect("some ids");
         Memory { hidden: norm(last, Some(&self.tensors["output_norm.weight"])), kv }

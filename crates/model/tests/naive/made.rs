@@ -4,7 +4,7 @@ use carat::Model;
 use carat_gguf::{Endian, Gguf, Source, TensorType, Writer};
 use carat_kernels::{Format, quantize};
 
-use super::{Kind, Naive, Shape};
+use super::{Kind, Naive, Shape, experts};
 use crate::common::file;
 
 /// The context that every made model claims.
@@ -76,12 +76,18 @@ fn metadata(shape: &Shape, dialect: Dialect) -> Writer<'static> {
             .metadata(key("attention.key_length_swa"), u32(sliding.head_dim))
             .metadata(key("attention.value_length_swa"), u32(sliding.head_dim))
             .metadata(key("attention.sliding_window_pattern"), shape.sliding.clone())
-            .metadata(key("attention.shared_kv_layers"), 0u32)
-            .metadata(key("embedding_length_per_layer_input"), 0u32)
+            .metadata(key("attention.shared_kv_layers"), u32(shape.shared))
+            .metadata(key("embedding_length_per_layer_input"), u32(shape.per_layer))
             .metadata(key("rope.freq_base_swa"), sliding.base as f32)
             .metadata(key("rope.dimension_count"), u32(full.head_dim))
             .metadata(key("rope.dimension_count_swa"), u32(sliding.head_dim))
             .metadata(key("final_logit_softcapping"), shape.cap as f32);
+        if let Some(moe) = shape.experts {
+            w = w
+                .metadata(key("expert_count"), u32(moe.count))
+                .metadata(key("expert_used_count"), u32(moe.used))
+                .metadata(key("expert_feed_forward_length"), u32(moe.width));
+        }
     } else if dialect == Dialect::LlamaCpp {
         w = w
             .metadata(key("rope.scaling.type"), "linear")
@@ -126,6 +132,16 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
     let vocab = 512;
     w = matrix(w, &mut random, shape.format, "token_embd.weight", shape.hidden, vocab);
     w = vector(w, &mut random, "output_norm.weight", shape.hidden);
+    if shape.per_layer > 0 {
+        let (len, all) = (shape.per_layer, shape.per_layer * layers);
+        for (name, cols, rows) in
+            [("per_layer_token_embd", all, vocab), ("per_layer_model_proj", shape.hidden, all)]
+        {
+            let name = format!("{name}.weight");
+            w = matrix(w, &mut random, shape.format, &name, cols, rows);
+        }
+        w = vector(w, &mut random, "per_layer_proj_norm.weight", len);
+    }
     if shape.gemma4 {
         w = divisors(w, full);
     }
@@ -133,11 +149,15 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
         let kind = shape.kind(i);
         let (q, k) = (shape.heads * kind.head_dim, kind.kv_heads * kind.head_dim);
         let hidden = shape.hidden;
-        let own_v = shape.sliding[i] || !shape.share_k;
+        let own_k = i < shape.own();
+        let own_v = own_k && (shape.sliding[i] || !shape.share_k);
+        let step = if shape.per_layer > 0 { hidden } else { 0 };
         for (name, cols, rows) in [
             ("attn_q", hidden, q),
-            ("attn_k", hidden, k),
+            ("attn_k", hidden, if own_k { k } else { 0 }),
             ("attn_v", hidden, if own_v { k } else { 0 }),
+            ("inp_gate", hidden, shape.per_layer),
+            ("proj", shape.per_layer, step),
             ("attn_output", q, hidden),
             ("ffn_gate", hidden, shape.ffn[i]),
             ("ffn_up", hidden, shape.ffn[i]),
@@ -150,10 +170,15 @@ fn write(shape: &Shape, dialect: Dialect) -> Vec<u8> {
         }
         let norms = ["attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"];
         let mut vectors: Vec<_> = norms.map(|name| (name, hidden)).into();
-        vectors.extend([("attn_q_norm", kind.head_dim), ("attn_k_norm", kind.head_dim)]);
+        vectors.push(("attn_q_norm", kind.head_dim));
+        vectors.extend(own_k.then_some(("attn_k_norm", kind.head_dim)));
+        vectors.extend((step > 0).then_some(("post_norm", hidden)));
         vectors.extend(shape.gemma4.then_some(("layer_output_scale", 1)));
         for (name, len) in vectors {
             w = vector(w, &mut random, &format!("blk.{i}.{name}.weight"), len);
+        }
+        if let Some(moe) = shape.experts {
+            w = experts::write(w, &mut random, shape.format, (i, hidden), moe);
         }
     }
     w.to_bytes().expect("a file")
@@ -174,12 +199,24 @@ pub(super) fn matrix<'a>(
     cols: usize,
     rows: usize,
 ) -> Writer<'a> {
+    matrices(w, random, format, name, [cols, rows])
+}
+
+/// A tensor of these dimensions, of which the first is the length of a row.
+pub(super) fn matrices<'a, const N: usize>(
+    w: Writer<'a>,
+    random: &mut Random,
+    format: Format,
+    name: &str,
+    dims: [usize; N],
+) -> Writer<'a> {
+    let (cols, rows) = (dims[0], dims[1..].iter().product::<usize>());
     let scale = 2.0 / (cols as f32).sqrt();
     let values: Vec<f32> = (0..rows * cols).map(|_| scale * random.next()).collect();
     let mut bytes = vec![0; rows * format.row_bytes(cols)];
     quantize(format, &values, &mut bytes);
     let kind = TensorType::from_name(format.name()).expect("a ggml type");
-    w.tensor(name, kind, &[cols as u64, rows as u64], bytes)
+    w.tensor(name, kind, &dims.map(|n| n as u64), bytes)
 }
 
 pub(super) fn vector<'a>(w: Writer<'a>, random: &mut Random, name: &str, len: usize) -> Writer<'a> {

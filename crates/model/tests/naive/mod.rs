@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 pub(crate) mod drafter;
+pub(crate) mod experts;
 pub(crate) mod made;
 
 use std::collections::HashMap;
@@ -28,6 +29,12 @@ pub(crate) struct Shape {
     pub(crate) cap: f64,
     /// Format of the matrices.
     pub(crate) format: Format,
+    /// So many last layers read the keys and values of earlier ones.
+    pub(crate) shared: usize,
+    /// Length of the vector that each layer has for a token.
+    pub(crate) per_layer: usize,
+    /// The experts of every layer.
+    pub(crate) experts: Option<experts::Moe>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +63,49 @@ impl Shape {
             scaling: 1.0,
             cap: 30.0,
             format: Format::F32,
+            shared: 0,
+            per_layer: 0,
+            experts: None,
         }
+    }
+
+    /// A small E series: sizes that are no multiple of anything, wide last layers.
+    pub(crate) fn eseries() -> Self {
+        Self {
+            hidden: 70,
+            heads: 4,
+            window: 5,
+            sliding: vec![true, false, true, true, false, true, false, true],
+            kinds: [
+                Kind { kv_heads: 2, head_dim: 10, base: 1e4, pairs: 5 },
+                Kind { kv_heads: 1, head_dim: 26, base: 1e6, pairs: 3 },
+            ],
+            ffn: vec![40, 57, 24, 33, 80, 90, 81, 77],
+            share_k: false,
+            shared: 4,
+            per_layer: 9,
+            ..Self::tiny_s()
+        }
+    }
+
+    /// Another one, whose matrices are in a block format.
+    pub(crate) fn eseries_in_blocks() -> Self {
+        Self {
+            hidden: 64,
+            kinds: [
+                Kind { kv_heads: 2, head_dim: 32, base: 1e4, pairs: 16 },
+                Kind { kv_heads: 1, head_dim: 64, base: 1e6, pairs: 8 },
+            ],
+            ffn: [[64; 4], [128; 4]].concat(),
+            per_layer: 32,
+            format: Format::Q8_0,
+            ..Self::eseries()
+        }
+    }
+
+    /// The layers with keys and values of their own.
+    pub(crate) fn own(&self) -> usize {
+        self.sliding.len() - self.shared
     }
 
     /// The attention heads of layer `i`.
@@ -67,6 +116,14 @@ impl Shape {
 
 /// Vectors of heads, `[positions][heads][head_dim]`.
 type Heads = Vec<Vec<Vec<f64>>>;
+
+/// What later layers read beside the rows.
+struct Shared {
+    /// Keys and values of the layers so far that have their own.
+    kv: Vec<(Heads, Heads)>,
+    /// The vectors of all layers, `[positions][layers · per_layer]`; empty without any.
+    per_layer: Vec<Vec<f64>>,
+}
 
 /// The forward pass of the facts page, sections 2 and 11, whole sequences at a time.
 pub(crate) struct Naive {
@@ -101,12 +158,23 @@ impl Naive {
         ids: &[u32],
         wanted: impl Fn(usize) -> bool,
     ) -> Vec<Vec<f32>> {
+        self.logits_of(ids.iter().map(|id| self.embed(*id)).collect(), ids, wanted)
+    }
+
+    /// The same of embedded rows, some of which may be those of media. `ids` say whose per-layer
+    /// embeddings they have.
+    pub(crate) fn logits_of(
+        &self,
+        mut x: Vec<Vec<f64>>,
+        ids: &[u32],
+        wanted: impl Fn(usize) -> bool,
+    ) -> Vec<Vec<f32>> {
         let embedding = &self.tensors["token_embd.weight"];
-        let mut x: Vec<Vec<f64>> = ids.iter().map(|id| self.embed(*id)).collect();
         let layers = self.shape.sliding.len();
+        let mut shared = self.shared(ids, &x);
         for layer in 0..layers {
             let rows = (0..ids.len()).filter(|at| layer + 1 < layers || wanted(*at));
-            x = self.layer(layer, &x, rows.collect());
+            x = self.layer(layer, &x, rows.collect(), &mut shared);
         }
         let output = |x: &Vec<f64>| {
             let logits =
@@ -118,10 +186,31 @@ impl Naive {
         x.iter().map(output).collect()
     }
 
-    fn embed(&self, id: u32) -> Vec<f64> {
+    pub(crate) fn embed(&self, id: u32) -> Vec<f64> {
         let hidden = self.shape.hidden;
         let row = &self.tensors["token_embd.weight"][id as usize * hidden..][..hidden];
         row.iter().map(|x| x * (hidden as f64).sqrt()).collect()
+    }
+
+    /// What layers read beside the embedded rows `x` of `ids`, before the first one.
+    fn shared(&self, ids: &[u32], x: &[Vec<f64>]) -> Shared {
+        let len = self.shape.per_layer;
+        let vectors = |(id, x): (&u32, &Vec<f64>)| -> Vec<f64> {
+            let width = len * self.shape.sliding.len();
+            let row = &self.tensors["per_layer_token_embd.weight"][*id as usize * width..][..width];
+            let context = self.multiply(&self.tensors["per_layer_model_proj.weight"], x);
+            let root = (self.shape.hidden as f64).sqrt();
+            let context: Vec<f64> = context.iter().map(|c| c / root).collect();
+            let weight = Some(&self.tensors["per_layer_proj_norm.weight"][..]);
+            let normed = context.chunks(len).flat_map(|c| norm(c, weight));
+            let both = normed.zip(row).map(|(c, t)| (c + t * (len as f64).sqrt()) / 2f64.sqrt());
+            both.collect()
+        };
+        let per_layer = match len {
+            0 => Vec::new(),
+            _ => ids.iter().zip(x).map(vectors).collect(),
+        };
+        Shared { kv: Vec::new(), per_layer }
     }
 
     fn multiply(&self, w: &[f64], x: &[f64]) -> Vec<f64> {
@@ -130,16 +219,33 @@ impl Naive {
     }
 
     /// The layer's output at the positions `rows`.
-    fn layer(&self, i: usize, x: &[Vec<f64>], rows: Vec<usize>) -> Vec<Vec<f64>> {
+    fn layer(
+        &self,
+        i: usize,
+        x: &[Vec<f64>],
+        rows: Vec<usize>,
+        shared: &mut Shared,
+    ) -> Vec<Vec<f64>> {
         let w = |name| self.get(i, name);
-        let attended = self.attention(i, x, &rows);
-        let mut out: Vec<Vec<f64>> = rows.into_iter().map(|at| x[at].clone()).collect();
-        for (x, a) in out.iter_mut().zip(attended) {
+        let attended = self.attention(i, x, &rows, shared);
+        let mut out: Vec<Vec<f64>> = rows.iter().map(|at| x[*at].clone()).collect();
+        for ((x, a), at) in out.iter_mut().zip(attended).zip(rows) {
             add(x, &norm(&a, Some(w("post_attention_norm"))));
             let m = norm(x, Some(w("ffn_norm")));
             let (gate, up) = (self.multiply(w("ffn_gate"), &m), self.multiply(w("ffn_up"), &m));
             let gated: Vec<f64> = gate.iter().zip(up).map(|(g, u)| gelu(*g) * u).collect();
-            add(x, &norm(&self.multiply(w("ffn_down"), &gated), Some(w("post_ffw_norm"))));
+            let mut out = self.multiply(w("ffn_down"), &gated);
+            if let Some(moe) = self.shape.experts {
+                out = self.with_experts(i, moe, x, &out);
+            }
+            add(x, &norm(&out, Some(w("post_ffw_norm"))));
+            if self.shape.per_layer > 0 {
+                let len = self.shape.per_layer;
+                let vector = &shared.per_layer[at][i * len..][..len];
+                let gate = self.multiply(w("inp_gate"), x);
+                let gated: Vec<f64> = gate.iter().zip(vector).map(|(g, p)| gelu(*g) * p).collect();
+                add(x, &norm(&self.multiply(w("proj"), &gated), Some(w("post_norm"))));
+            }
             if self.shape.gemma4 {
                 let scale = w("layer_output_scale")[0];
                 x.iter_mut().for_each(|x| *x *= scale);
@@ -175,12 +281,23 @@ impl Naive {
         (ks, vs)
     }
 
-    fn attention(&self, i: usize, x: &[Vec<f64>], rows: &[usize]) -> Vec<Vec<f64>> {
+    fn attention(
+        &self,
+        i: usize,
+        x: &[Vec<f64>],
+        rows: &[usize],
+        shared: &mut Shared,
+    ) -> Vec<Vec<f64>> {
         let (shape, w) = (&self.shape, |name| self.get(i, name));
         let sliding = shape.sliding[i];
         let kind = shape.kind(i);
         let d = kind.head_dim;
-        let (ks, vs) = self.keys_and_values(i, x);
+        if i < shape.own() {
+            shared.kv.push(self.keys_and_values(i, x));
+        }
+        // An own layer is the last one of its kind so far.
+        let source = (0..shared.kv.len()).rfind(|own| shape.sliding[*own] == sliding);
+        let (ks, vs) = &shared.kv[source.expect("a layer of this kind")];
         let query = |(at, x): (usize, &Vec<f64>)| -> Vec<Vec<f64>> {
             let q = self.multiply(w("attn_q"), &norm(x, Some(w("attn_norm"))));
             let heads = q.chunks(d).map(|head| norm(head, Some(w("attn_q_norm"))));

@@ -41,16 +41,6 @@ pub(crate) fn pull(args: &PullArgs) -> Result<()> {
             table::names()
         )))
     };
-    if let Name::Row(row) | Name::Drafter(row) = &name
-        && !row.runs
-    {
-        bail!(
-            "carat does not run {} yet; its file can be fetched all the same: carat pull {}:{}",
-            row.about,
-            row.model.repo,
-            row.model.file
-        );
-    }
     if !is_plain_path(&args.revision) {
         bail!(crate::Usage(format!("{} is no revision of a repository", args.revision)));
     }

@@ -5,8 +5,7 @@
 //! puts its target features before each function by `kernels!`. (rustfmt does not look into that
 //! macro.)
 //!
-//! The kernel of a format is not inlined: what registers it gets must not depend on the other
-//! eleven.
+//! The kernel of a format is not inlined: what registers it gets must not depend on the others.
 
 use std::arch::aarch64::*;
 
@@ -40,6 +39,8 @@ macro_rules! add_min {
     };
 }
 
+mod fp4;
+mod iq;
 mod iq4;
 mod k;
 mod simple;
@@ -63,8 +64,15 @@ pub(super) fn matmul<const N: usize>(
         Format::Q4_K => k::q4_k::<N>(groups, x, out),
         Format::Q5_K => k::q5_k::<N>(groups, x, out),
         Format::Q6_K => k::q6_k::<N>(groups, x, out),
+        Format::IQ2_XXS => iq::iq2_xxs::<N>(groups, x, out),
+        Format::IQ2_XS => iq::iq2_xs::<N>(groups, x, out),
+        Format::IQ2_S => iq::iq2_s::<N>(groups, x, out),
+        Format::IQ3_XXS => iq::iq3_xxs::<N>(groups, x, out),
+        Format::IQ3_S => iq::iq3_s::<N>(groups, x, out),
         Format::IQ4_NL => iq4::iq4_nl::<N>(groups, x, out),
         Format::IQ4_XS => iq4::iq4_xs::<N>(groups, x, out),
+        Format::MXFP4 => fp4::mxfp4::<N>(groups, x, out),
+        Format::NVFP4 => fp4::nvfp4::<N>(groups, x, out),
         Format::F32 | Format::F16 | Format::BF16 => {
             let x = Columns::Int8 { k: w.cols(), columns: x.columns, data: x.data };
             scalar::matmul(w, groups, x, out);

@@ -136,7 +136,7 @@ fn q3_scales(d: F, bytes: [&[Dwords; 3]; GROUPS]) -> [F; 16] {
 
 /// `d` times each byte of each dword, those of the first vector first.
 #[inline]
-fn products_of_bytes<const M: usize, const M4: usize>(d: F, bytes: [V; M]) -> [F; M4] {
+pub(super) fn products_of_bytes<const M: usize, const M4: usize>(d: F, bytes: [V; M]) -> [F; M4] {
     let byte = splat(255);
     let mut out = [d; M4];
     for i in 0..M {

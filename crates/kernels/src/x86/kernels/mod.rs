@@ -4,9 +4,9 @@
 //! and `super::tile_products`, and its target features in the macro `kernels!`, which puts them
 //! before each function. (rustfmt does not look into that macro.)
 //!
-//! The modules `simple`, `k` and `iq4` unpack weights. A product with few columns (`direct`)
-//! multiplies weights as soon as they are unpacked. A product with many columns (`unpacked`)
-//! unpacks a slab of weights once, and multiplies it with all columns.
+//! The modules `simple`, `k`, `iq`, `iq4` and `fp4` unpack weights. A product with few columns
+//! (`direct`) multiplies weights as soon as they are unpacked. A product with many columns
+//! (`unpacked`) unpacks a slab of weights once, and multiplies it with all columns.
 
 use super::lanes::*;
 use crate::activations::{HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, int8_blocks};
@@ -18,6 +18,8 @@ use crate::x86::{
 };
 use crate::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Weights, scalar};
 
+mod fp4;
+mod iq;
 mod iq4;
 mod k;
 mod panel;
@@ -171,8 +173,15 @@ formats! {
     Q4_K: k::q4_k(Q4Kx8), 15, 0;
     Q5_K: k::q5_k(Q5Kx8), 31, 0;
     Q6_K: k::q6_k(Q6Kx8), 63, 32;
+    IQ2_XXS: iq::iq2_xxs(IQ2XXSx8), 107, 64;
+    IQ2_XS: iq::iq2_xs(IQ2XSx8), 107, 64;
+    IQ2_S: iq::iq2_s(IQ2Sx8), 107, 64;
+    IQ3_XXS: iq::iq3_xxs(IQ3XXSx8), 63, 32;
+    IQ3_S: iq::iq3_s(IQ3Sx8), 31, 16;
     IQ4_NL: iq4::iq4_nl(IQ4NLx8), 255, 128;
     IQ4_XS: iq4::iq4_xs(IQ4XSx8), 255, 128;
+    MXFP4: fp4::mxfp4(MXFP4x8), 28, 16;
+    NVFP4: fp4::nvfp4(NVFP4x8), 28, 16;
 }
 
 kernels! {
@@ -288,6 +297,7 @@ fn offset<const OFFSET: usize>(sum: u32) -> V {
         8 => splat(sum),
         16 => shl::<1>(splat(sum)),
         32 => shl::<2>(splat(sum)),
+        64 => shl::<3>(splat(sum)),
         _ => shl::<4>(splat(sum)),
     }
 }

@@ -10,6 +10,13 @@ pub enum SamplesError {
     #[error("the audio has no samples, at least one is wanted: record or download it again")]
     NoSamples,
 
+    /// Too few samples for a single token of this model.
+    #[error(
+        "the audio has {found} samples at 16 kHz, the model hears nothing in fewer than {wanted}: \
+         record more of it"
+    )]
+    TooShort { found: usize, wanted: usize },
+
     /// A sample rate that no recording has. Without the feature `sound`, any but 16 kHz.
     #[cfg_attr(
         feature = "sound",

@@ -175,18 +175,19 @@ impl Header {
 pub(super) fn layout(config: &Config, limits: KvLimits) -> Layout {
     let pairs = limits.turning_pairs.unwrap_or(0);
     // Lengths that do not fit are longer than any context.
-    [config.hidden, config.window, pairs, config.layers.len()]
+    [config.hidden, config.window, pairs, config.own_layers().len()]
         .map(|number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// The section of the layers' shapes: whether each is full, its key heads and their length.
+/// The section of the layers' shapes, of those with keys and values of their own: whether each is
+/// full, its key heads and their length.
 pub(super) fn shapes(config: &Config) -> Vec<u8> {
     let shape = |layer: &LayerConfig| {
         let is_full = usize::from(layer.kind == LayerKind::Full);
         [is_full, layer.kv_heads, layer.head_dim]
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes())
     };
-    config.layers.iter().flat_map(shape).flatten().collect()
+    config.own_layers().iter().flat_map(shape).flatten().collect()
 }
 
 impl Session {

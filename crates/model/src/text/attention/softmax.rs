@@ -63,8 +63,8 @@ pub(super) fn softmax(
 }
 
 #[derive(Clone, Copy)]
-struct Softmax<'a> {
-    pass: &'a Pass<'a>,
+struct Softmax<'a, 'p> {
+    pass: &'a Pass<'p>,
     layer: &'a LayerConfig,
     span: Span<'a>,
     kv: KvView<'a>,
@@ -80,7 +80,7 @@ struct Block {
     tokens: usize,
 }
 
-impl Softmax<'_> {
+impl Softmax<'_, '_> {
     /// One block; the units of work are splits and key heads.
     fn by_splits(self, out: &mut [f32], mut frame: Frame<'_>) {
         let (heads, kind) = (self.layer.kv_heads, self.layer.kind);
