@@ -13,7 +13,7 @@ mod saved;
 mod steps;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use answers::{answer, chat, script, ways};
 use carat::vision::{Budget, Picture};
@@ -21,7 +21,7 @@ use carat::{
     Cancel, Chat, DraftConfig, Drafts, Error, Input, Isa, KvType, Message, Model, OpenOptions,
     SamplerConfig, Seat, SessionConfig, Step, TokenId, Tool, step,
 };
-use common::{Case, config, embed_case, file, isa, kit, media_cases, tokens};
+use common::{Case, config, embed_case, file, isa, kit, media_cases, shared_kit, tokens};
 use drafting::{Random, Talk, assert_same, samplings, scripted};
 use emulated::emulated;
 use saved::{bytes, restored};
@@ -270,12 +270,7 @@ fn answers_are_the_same() {
 /// it: it was trained for its model.
 #[test]
 fn the_trained_drafter_changes_nothing() {
-    let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/tiny-a");
-    let named = std::env::var_os("CARAT_TEST_TINY_A").map(PathBuf::from);
-    let kits = [named, Some(kit)].into_iter().flatten();
-    let Some(kit) = kits.into_iter().find(|kit| kit.join("drafter.json").exists()) else {
-        return println!("no reference kit beside the repository");
-    };
+    let Some(kit) = shared_kit("tiny-a") else { return };
     let drafter = kit.join("drafter-q8_0.gguf");
     let options = OpenOptions { drafter: Some(&drafter), ..Default::default() };
     let model = Model::open_with(kit.join("text-q8_0.gguf"), options).expect("a model");

@@ -3,12 +3,12 @@
 mod common;
 mod naive;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use carat::{Input, KvType, Model, OpenOptions, Session, SessionConfig, TokenId};
 use carat_gguf::{Gguf, Source};
 use carat_kernels::Format;
-use common::{Distance, argmax, config, distance, tokens};
+use common::{Distance, argmax, config, distance, shared_kit, tokens};
 use naive::drafter::{DraftShape, Layout, NaiveDrafter};
 use naive::{Kind, Naive, Shape, made};
 use safetensors::SafeTensors;
@@ -28,13 +28,6 @@ fn draft(session: &mut Session, first: TokenId, steps: usize) -> Drafted {
     };
     let tokens = session.eval_draft(first, steps, each).expect("drafts");
     Drafted { tokens, logits, hidden }
-}
-
-/// The reference kit `tiny-a`, which lies beside the repository and is not part of it.
-fn tiny_a() -> Option<PathBuf> {
-    let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/tiny-a");
-    let named = std::env::var_os("CARAT_TEST_TINY_A").map(PathBuf::from);
-    [named, Some(kit)].into_iter().flatten().find(|kit| kit.join("drafter.json").exists())
 }
 
 fn open_tiny_a(kit: &Path, quant: &str) -> Model {
@@ -85,7 +78,7 @@ fn cases(kit: &Path) -> Vec<Case> {
 /// activations are 8 bits wide here, within the divergence that the project asks for.
 #[test]
 fn drafts_are_those_of_the_reference() {
-    let Some(kit) = tiny_a() else { return println!("no reference kit beside the repository") };
+    let Some(kit) = shared_kit("tiny-a") else { return };
     for quant in ["f32", "q8_0"] {
         let model = open_tiny_a(&kit, quant);
         let mut divergence = 0.0; // the mean of all six
@@ -146,7 +139,7 @@ fn tiny_a_shapes() -> (Shape, DraftShape) {
 /// Other tests trust the naive drafter, which shares nothing with the engine.
 #[test]
 fn the_naive_drafter_is_that_of_the_reference() {
-    let Some(kit) = tiny_a() else { return println!("no reference kit beside the repository") };
+    let Some(kit) = shared_kit("tiny-a") else { return };
     let open = |name: &str| Source::open(&kit.join(name)).expect("a file of the kit");
     let (target, drafter) = (open("text-f32.gguf"), open("drafter-f32.gguf"));
     let (shape, draft_shape) = tiny_a_shapes();
@@ -280,7 +273,7 @@ fn rounded_caches_are_read_where_they_lie() {
         let (d, _) = pair.distance(&shape, settings, 40, 1);
         assert!(d.kl <= 1e-2 && d.max > 0.0, "{target:?} {shape:?}: {d:?}");
     }
-    let Some(kit) = tiny_a() else { return println!("no reference kit beside the repository") };
+    let Some(kit) = shared_kit("tiny-a") else { return };
     let model = open_tiny_a(&kit, "f32");
     for (kv, kl) in [(KvType::F16, 1e-5), (KvType::Q8, 1e-3)] {
         for case in cases(&kit) {

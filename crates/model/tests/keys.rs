@@ -176,14 +176,6 @@ fn layers_without_a_scale_are_scaled_by_one() {
 #[test]
 fn other_files_are_known_by_name() {
     let architecture = |name: &'static str| set("general.architecture", name);
-    let layers = |n: u32, key: &str| {
-        let key = format!("gemma4.{key}");
-        let small = Writer::new(Endian::Little, 3)
-            .metadata("general.architecture", "gemma4")
-            .metadata("gemma4.block_count", n)
-            .metadata(key, 8u32);
-        small.to_bytes().expect("a file")
-    };
     let cases = [
         (changed(&architecture("clip")), "projector (mmproj)", "--mmproj"),
         (changed(&architecture("gemma4-assistant")), "a drafter of Gemma 4", "of that model"),

@@ -6,7 +6,7 @@ mod common;
 mod seeing;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,13 @@ use carat::vision::{Budget, Picture};
 use carat::{Error, Input, Medium, Model, Part, Session, SessionConfig};
 use carat_gguf::{Endian, Gguf, OwnedValue, TensorType, Writer};
 use carat_kernels::Format;
-use common::{bits, config};
+use common::{bits, config, shared_kit};
 use safetensors::SafeTensors;
 use seeing::{HIDDEN, Naive, Shape, made, open};
 
 /// Reference kits, which lie beside the repository and are no part of it.
 fn kits() -> Vec<PathBuf> {
-    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
-    let named = std::env::var_os("CARAT_TEST_REFERENCE").map(PathBuf::from);
-    let reference = named.unwrap_or(reference);
-    let kits = ["tiny-e", "tiny-moe"].map(|kit| reference.join(kit));
-    kits.into_iter().filter(|kit| kit.join("mmproj-f32.gguf").exists()).collect()
+    ["tiny-e", "tiny-moe"].into_iter().filter_map(shared_kit).collect()
 }
 
 /// A picture of noise that becomes a grid of so many tokens.

@@ -74,9 +74,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 /// The reference kit `tiny-e`, which lies beside the repository and is not part of it.
 fn tiny_e() -> Option<PathBuf> {
-    let kit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/tiny-e");
-    let named = std::env::var_os("CARAT_TEST_TINY_E").map(PathBuf::from);
-    [named, Some(kit)].into_iter().flatten().find(|kit| kit.join("audio.wav").exists())
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
+    let reference = std::env::var_os("CARAT_REFERENCE").map_or_else(beside, PathBuf::from);
+    Some(reference.join("tiny-e")).filter(|kit| kit.is_dir())
 }
 
 fn reference(kit: &Path, name: &str) -> Vec<u32> {
