@@ -227,11 +227,19 @@ fn a_sound_cancelled_at_random_has_the_bits_of_one_that_was_not() {
     };
     let mut whole = Session::new(&model, settings()).expect("a session");
     let (tokens, logits, _) = listen(&mut whole, false);
-    let mut session = Session::new(&model, settings()).expect("a session");
-    let (found, bits, cancelled) = listen(&mut session, true);
-    assert_eq!(found, tokens);
-    assert!(bits == logits);
-    assert!(cancelled > 5, "{cancelled}");
+    // How often a thread gets to cancel is the system's to say.
+    let (mut session, mut all) = (whole, 0);
+    for _ in 0..200 {
+        session = Session::new(&model, settings()).expect("a session");
+        let (found, bits, cancelled) = listen(&mut session, true);
+        assert_eq!(found, tokens);
+        assert!(bits == logits);
+        all += cancelled;
+        if all > 20 {
+            break;
+        }
+    }
+    assert!(all > 20, "{all}");
     // It is the same sound, too.
     let clip = Clip::from_pcm(&pcm, 16_000, 1).expect("a clip");
     let medium = session.embed_clip(&clip, LongClip::Split).expect("sound");
