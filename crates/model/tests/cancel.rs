@@ -78,10 +78,13 @@ fn a_prompt_cancelled_at_random_has_the_bits_of_one_that_was_not() {
         let mut whole = Session::new(&model, settings()).expect("a session");
         let wanted = bits(&push(&mut whole, &ids));
         let mut cancelled = 0;
-        for seed in 0..8 {
+        for seed in 0..100 {
             let mut session = Session::new(&model, settings()).expect("a session");
             cancelled += harass(&mut session, seed, |session| push_rest(session, &ids));
             assert!(bits(session.logits().expect("logits")) == wanted, "{quant} {seed}");
+            if seed >= 8 && cancelled >= 20 {
+                break;
+            }
         }
         assert!(cancelled >= 20, "{quant}: cancelled only {cancelled} times");
     }

@@ -69,7 +69,7 @@ fn missing_keys_are_named() {
 #[test]
 fn wrong_files_are_refused_with_the_evidence() {
     let q4 = |dims: &[u64]| Change::Tensor("blk.1.ffn_up.weight", TensorType::Q4_0, dims.to_vec());
-    let mxfp4 = Change::Tensor("blk.1.ffn_up.weight", TensorType::MXFP4, vec![64, 128]);
+    let bytes = Change::Tensor("blk.1.ffn_up.weight", TensorType::I8, vec![64, 128]);
     let divisors = Change::Tensor("rope_freqs.weight", TensorType::F32, vec![32]);
     let cases = [
         (set("general.architecture", "llama"), "\"llama\", supported are gemma4 and gemma3"),
@@ -111,7 +111,7 @@ fn wrong_files_are_refused_with_the_evidence() {
         (Change::AddTensor("output.weight"), "output.weight has shape 1, 64 x 512 is wanted"),
         (q4(&[128, 64]), "blk.1.ffn_up.weight has shape 128 x 64, 64 x 128 is wanted"),
         (q4(&[64, 128, 2]), "blk.1.ffn_up.weight has shape 64 x 128 x 2"),
-        (mxfp4, "blk.1.ffn_up.weight is stored as MXFP4"),
+        (bytes, "blk.1.ffn_up.weight is stored as I8"),
         (divisors, "rope_freqs.weight is 0, a positive divisor is wanted"),
     ];
     for (change, expected) in cases {
