@@ -364,7 +364,7 @@ impl super::Session {
     ///
     /// # Errors
     /// As [`Session::embed_picture`](Self::embed_picture), and
-    /// [`Error::Cancelled`](crate::Error::Cancelled) if the callback breaks off.
+    /// [`Error::Cancelled`] if the callback breaks off.
     pub fn embed_picture_with(
         &mut self,
         picture: &Picture,
