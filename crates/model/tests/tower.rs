@@ -3,6 +3,8 @@
 
 mod altered;
 mod common;
+#[path = "common/emulated.rs"]
+mod emulated;
 mod seeing;
 
 use std::ops::ControlFlow;
@@ -16,6 +18,7 @@ use carat::{Error, Input, Medium, Model, Part, Session, SessionConfig};
 use carat_gguf::{Endian, Gguf, OwnedValue, TensorType, Writer};
 use carat_kernels::Format;
 use common::{bits, config, shared_kit};
+use emulated::emulated;
 use safetensors::SafeTensors;
 use seeing::{HIDDEN, Naive, Shape, made, open};
 
@@ -96,6 +99,9 @@ fn reference(kit: &Path, name: &str) -> Vec<Vec<f64>> {
 /// With F16 weights the encoder is held to the naive one, which rounds them alike.
 #[test]
 fn embeddings_are_those_of_the_reference() {
+    if emulated() {
+        return; // it takes minutes
+    }
     for kit in kits() {
         let budget = Budget::try_from(70).expect("a budget");
         let picture = Picture::open(kit.join("image.png"), budget).expect("a picture");
@@ -128,6 +134,9 @@ fn embeddings_are_those_of_the_reference() {
 /// Heads of the real encoders, heads that suit no vector, sizes that are no multiple of anything.
 #[test]
 fn other_shapes_are_computed_as_the_naive_encoder_does() {
+    if emulated() {
+        return; // it takes minutes
+    }
     let plain = Shape::default;
     let pixels = Some([[0.5, 0.4, 0.3], [0.5, 0.25, 2.0]]);
     let shapes = [
@@ -155,6 +164,9 @@ fn other_shapes_are_computed_as_the_naive_encoder_does() {
 /// The largest budget: 10080 patches in a line, and as a square.
 #[test]
 fn the_largest_budget_is_computed_as_the_naive_encoder_does() {
+    if emulated() {
+        return; // it takes minutes
+    }
     let shape =
         Shape { length: 8, heads: 2, ffn: 4, layers: 1, positions: 3360, ..Shape::default() };
     let bytes = made(&shape);
@@ -189,6 +201,9 @@ fn block_formats_are_near_the_naive_encoder() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
+    if emulated() {
+        return; // it takes minutes
+    }
     for format in [Format::F32, Format::F16, Format::Q8_0] {
         for bounds in [false, true] {
             let model =
@@ -208,6 +223,9 @@ fn threads_do_not_change_a_bit() {
 /// was declared.
 #[test]
 fn prompts_and_videos_hold_such_pictures() {
+    if emulated() {
+        return; // it takes minutes
+    }
     for bounds in [true, false] {
         let shape = Shape { positions: 3360, layers: 1, bounds, ..Shape::default() };
         let model = open(&made(&shape)).expect("a model");
