@@ -16,8 +16,8 @@ use altered::chain;
 use carat::vision::{Budget, Picture};
 use carat::{Error, Input, Medium, Model, Part, Session, SessionConfig};
 use carat_gguf::{Endian, Gguf, OwnedValue, TensorType, Writer};
-use carat_kernels::Format;
-use common::{bits, config, shared_kit};
+use carat_kernels::{Format, Isa};
+use common::{bits, config, isa, shared_kit};
 use emulated::emulated;
 use safetensors::SafeTensors;
 use seeing::{HIDDEN, Naive, Shape, made, open};
@@ -99,7 +99,7 @@ fn reference(kit: &Path, name: &str) -> Vec<Vec<f64>> {
 /// With F16 weights the encoder is held to the naive one, which rounds them alike.
 #[test]
 fn embeddings_are_those_of_the_reference() {
-    if emulated() {
+    if emulated() || isa() == Isa::scalar() {
         return; // it takes minutes
     }
     for kit in kits() {
@@ -134,7 +134,7 @@ fn embeddings_are_those_of_the_reference() {
 /// Heads of the real encoders, heads that suit no vector, sizes that are no multiple of anything.
 #[test]
 fn other_shapes_are_computed_as_the_naive_encoder_does() {
-    if emulated() {
+    if emulated() || isa() == Isa::scalar() {
         return; // it takes minutes
     }
     let plain = Shape::default;
@@ -164,7 +164,7 @@ fn other_shapes_are_computed_as_the_naive_encoder_does() {
 /// The largest budget: 10080 patches in a line, and as a square.
 #[test]
 fn the_largest_budget_is_computed_as_the_naive_encoder_does() {
-    if emulated() {
+    if emulated() || isa() == Isa::scalar() {
         return; // it takes minutes
     }
     let shape =
@@ -201,7 +201,7 @@ fn block_formats_are_near_the_naive_encoder() {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    if emulated() {
+    if emulated() || isa() == Isa::scalar() {
         return; // it takes minutes
     }
     for format in [Format::F32, Format::F16, Format::Q8_0] {
@@ -223,7 +223,7 @@ fn threads_do_not_change_a_bit() {
 /// was declared.
 #[test]
 fn prompts_and_videos_hold_such_pictures() {
-    if emulated() {
+    if emulated() || isa() == Isa::scalar() {
         return; // it takes minutes
     }
     for bounds in [true, false] {
