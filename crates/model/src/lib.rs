@@ -73,6 +73,9 @@ mod rendered;
 pub mod reply;
 pub mod sampler;
 mod session;
+#[cfg(test)]
+#[path = "../tests/common/shared_kit.rs"]
+mod shared_kit;
 mod text;
 pub mod tokenizer;
 mod tower;

@@ -21,7 +21,8 @@ use carat::{
     Cancel, Chat, DraftConfig, Drafts, Error, Input, Isa, KvType, Message, Model, OpenOptions,
     SamplerConfig, Seat, SessionConfig, Step, TokenId, Tool, step,
 };
-use common::{Case, config, embed_case, file, isa, kit, media_cases, shared_kit, tokens};
+use common::shared_kit::shared_kit;
+use common::{Case, config, embed_case, file, isa, kit, media_cases, tokens};
 use drafting::{Random, Talk, assert_same, samplings, scripted};
 use emulated::emulated;
 use saved::{bytes, restored};

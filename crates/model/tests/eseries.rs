@@ -10,7 +10,8 @@ mod naive;
 use carat::{Input, KvSource, Model, Session, SessionConfig};
 use carat_gguf::Source;
 use carat_kernels::Format;
-use common::{argmax, cases_in, config, distance, logits, push, reference_in, shared_kit, tokens};
+use common::shared_kit::shared_kit;
+use common::{assert_greedy, cases_in, config, distance, logits, push, reference_in, tokens};
 use naive::made::made;
 use naive::{Kind, Naive, Shape};
 
@@ -71,13 +72,7 @@ fn greedy_continuations_are_those_of_the_reference() {
     let Some(kit) = shared_kit("tiny-e") else { return };
     let model = Model::open(kit.join("text-f32.gguf")).expect("tiny-e");
     for case in cases_in(&kit, ["text-short", "text-long"]) {
-        let mut session = Session::new(&model, config()).expect("a session");
-        session.push(Input::Tokens(&case.ids)).expect("a push");
-        for (i, want) in case.greedy.iter().enumerate() {
-            let got = argmax(session.logits().expect("logits"));
-            assert_eq!(got, *want as usize, "{} token {i}", case.name);
-            session.push(Input::Tokens(&[*want])).expect("a push");
-        }
+        assert_greedy(&model, &case);
     }
 }
 

@@ -9,7 +9,8 @@ use carat::vision::{Budget, Picture};
 use carat::{Cancel, Input, Model, Session, SessionConfig, TokenId, evaluate};
 use carat_gguf::Source;
 use carat_kernels::Format;
-use common::{argmax, bits, cases_in, config, distance, logits, reference_in, shared_kit, tokens};
+use common::shared_kit::shared_kit;
+use common::{assert_greedy, bits, cases_in, config, distance, logits, reference_in, tokens};
 use naive::experts::Moe;
 use naive::made::made;
 use naive::{Kind, Naive, Shape};
@@ -64,13 +65,7 @@ fn greedy_continuations_are_those_of_the_reference() {
     let Some(kit) = shared_kit("tiny-moe") else { return };
     let model = Model::open(kit.join("text-f32.gguf")).expect("a model");
     for case in cases_in(&kit, CASES) {
-        let mut session = Session::new(&model, config()).expect("a session");
-        session.push(Input::Tokens(&case.ids)).expect("a push");
-        for (i, want) in case.greedy.iter().enumerate() {
-            let got = argmax(session.logits().expect("logits"));
-            assert_eq!(got, *want as usize, "{} token {i}", case.name);
-            session.push(Input::Tokens(&[*want])).expect("a push");
-        }
+        assert_greedy(&model, &case);
     }
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use carat::{Input, KvType, Sampler, SamplerConfig, Session, SessionConfig};
-use common::{argmax, cases, config, distance, logits, model, reference};
+use common::{assert_greedy, cases, config, distance, logits, model, reference};
 
 /// Bounds on top-1 agreement, mean KL divergence and the greatest difference of a logit, for the
 /// text cases of a file, against the reference logits `against`.
@@ -59,13 +59,7 @@ fn greedy_continuations_are_those_of_the_reference() {
     let model = model("f32");
     for case in cases() {
         // Token by token with logits, past any end of generation as the reference goes.
-        let mut session = Session::new(&model, config()).expect("a session");
-        session.push(Input::Tokens(&case.ids)).expect("a push");
-        for (i, want) in case.greedy.iter().enumerate() {
-            let got = argmax(session.logits().expect("logits"));
-            assert_eq!(got, *want as usize, "{} token {i}", case.name);
-            session.push(Input::Tokens(&[*want])).expect("a push");
-        }
+        assert_greedy(&model, &case);
 
         // And by the iterator, which ends where the model does.
         let tokenizer = model.tokenizer();

@@ -297,11 +297,12 @@ fn call<R>(callback: impl FnOnce() -> R) -> Result<R, Ended> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use safetensors::SafeTensors;
 
     use super::*;
+    use crate::shared_kit::shared_kit;
     use crate::text::MediaKey;
     use crate::{Input, KvType, Model, SessionConfig};
 
@@ -339,12 +340,7 @@ mod tests {
     /// projector's. Its soft tokens are 1019 for pictures and 1020 for sound.
     #[test]
     fn media_in_the_e_series_are_those_of_the_reference() {
-        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
-        let reference = std::env::var_os("CARAT_REFERENCE").map_or_else(beside, PathBuf::from);
-        let kit = reference.join("tiny-e");
-        if !kit.is_dir() {
-            return eprintln!("left out, {} is not there", kit.display());
-        }
+        let Some(kit) = shared_kit("tiny-e") else { return };
         let bytes = std::fs::read(kit.join("reference.safetensors")).expect("a file");
         let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
         let words = |name: &str| -> Vec<u32> {

@@ -71,6 +71,28 @@ impl Picture {
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
+
+    /// Fills `out` with what `value` makes of the pixels of a square of `side` pixels, the one in
+    /// that column and row of such squares: all red, then green, then blue. `value` is told the
+    /// channel and the pixel's value in it.
+    pub(super) fn patch(
+        &self,
+        side: usize,
+        (column, row): (usize, usize),
+        out: &mut [f32],
+        value: impl Fn(usize, u8) -> f32,
+    ) {
+        let plane = side * side;
+        for y in 0..side {
+            let at = ((row * side + y) * self.width() + column * side) * 3;
+            let line = self.pixels[at..at + side * 3].as_chunks::<3>().0;
+            for (x, pixel) in line.iter().enumerate() {
+                for (channel, found) in pixel.iter().enumerate() {
+                    out[channel * plane + y * side + x] = value(channel, *found);
+                }
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Picture {

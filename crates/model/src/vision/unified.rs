@@ -106,7 +106,8 @@ impl Unified {
             let patches = frame.take(count * PATCH); // [patches, PATCH]
             let y = frame.take(count * length); // [patches, length]
             pool.chunks(patches, PATCH, |p, patch| {
-                fill_patch(picture, first + p, patch);
+                let at = ((first + p) % columns, (first + p) / columns);
+                picture.patch(PATCH_SIDE, at, patch, |_, value| f32::from(value) / 255.0);
                 isa.layer_norm_in_place(patch, &norm_1.weight, &norm_1.bias, LAYER_NORM_EPS);
             });
             {
@@ -127,22 +128,6 @@ impl Unified {
             pool.matmul(&y, [Product { weights: self.projection.view(), out }]);
         }
         Ok(())
-    }
-}
-
-/// The values of a patch: its pixels plane by plane, each in 0 ..= 1.
-fn fill_patch(picture: &Picture, patch: usize, out: &mut [f32]) {
-    let (row, column) = (patch / picture.columns(), patch % picture.columns());
-    let width = picture.columns() * PATCH_SIDE;
-    let plane = PATCH_SIDE * PATCH_SIDE;
-    for y in 0..PATCH_SIDE {
-        let at = ((row * PATCH_SIDE + y) * width + column * PATCH_SIDE) * 3;
-        let line = picture.pixels()[at..at + PATCH_SIDE * 3].as_chunks::<3>().0;
-        for (x, pixel) in line.iter().enumerate() {
-            for (channel, value) in pixel.iter().enumerate() {
-                out[channel * plane + y * PATCH_SIDE + x] = f32::from(*value) / 255.0;
-            }
-        }
     }
 }
 

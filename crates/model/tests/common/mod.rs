@@ -1,6 +1,8 @@
 //! The reference kit `tiny-s` and what the tests do with it.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod shared_kit;
+
 use std::path::{Path, PathBuf};
 
 use carat::{Input, Isa, KvType, Model, OpenOptions, Session, SessionConfig, TokenId};
@@ -181,17 +183,15 @@ fn log_softmax(row: &[f32]) -> Vec<f64> {
     row.iter().map(|x| x - max - sum.ln()).collect()
 }
 
-/// The folder of a larger kit, which is not in the repository; none where it is not beside it
-/// either. `CARAT_REFERENCE` names another place to look for it.
-pub(crate) fn shared_kit(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
-    let reference = std::env::var_os("CARAT_REFERENCE").map_or_else(beside, PathBuf::from);
-    let folder = reference.join(name);
-    if !folder.is_dir() {
-        eprintln!("left out, {} is not there", folder.display());
-        return None;
+/// Asserts that a model whose logits are exact says what the reference says after a case.
+pub(crate) fn assert_greedy(model: &Model, case: &Case) {
+    let mut session = Session::new(model, config()).expect("a session");
+    session.push(Input::Tokens(&case.ids)).expect("a push");
+    for (i, want) in case.greedy.iter().enumerate() {
+        let got = argmax(session.logits().expect("logits"));
+        assert_eq!(got, *want as usize, "{} token {i}", case.name);
+        session.push(Input::Tokens(&[*want])).expect("a push");
     }
-    Some(folder)
 }
 
 /// The folder of the kit.

@@ -5,7 +5,7 @@ mod naive;
 mod sessions;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use carat_gguf::{Endian, Gguf, Source, Writer};
 use carat_kernels::{Format, Isa};
@@ -16,6 +16,7 @@ use super::*;
 use crate::arena::Arena;
 use crate::cancel::Cancel;
 use crate::error::Error;
+use crate::shared_kit::shared_kit;
 use made::{Random, SMALL, made};
 use naive::Naive;
 
@@ -72,13 +73,6 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
-/// The reference kit `tiny-e`, which lies beside the repository and is not part of it.
-fn tiny_e() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference");
-    let reference = std::env::var_os("CARAT_REFERENCE").map_or_else(beside, PathBuf::from);
-    Some(reference.join("tiny-e")).filter(|kit| kit.is_dir())
-}
-
 fn reference(kit: &Path, name: &str) -> Vec<u32> {
     let bytes = fs::read(kit.join("reference.safetensors")).expect("reference.safetensors");
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
@@ -95,7 +89,7 @@ fn sound(kit: &Path) -> Vec<f32> {
 
 #[test]
 fn the_spectrogram_is_that_of_the_reference() {
-    let Some(kit) = tiny_e() else { return };
+    let Some(kit) = shared_kit("tiny-e") else { return };
     let samples = sound(&kit);
     let (want, mask) = (reference(&kit, "audio_mel"), reference(&kit, "audio_mask"));
     let mel = mel::Mel::new(128);
@@ -113,7 +107,7 @@ fn the_spectrogram_is_that_of_the_reference() {
 
 #[test]
 fn embeddings_are_those_of_the_reference() {
-    let Some(kit) = tiny_e() else { return };
+    let Some(kit) = shared_kit("tiny-e") else { return };
     let samples = sound(&kit);
     let want: Vec<f64> = reference(&kit, "audio_embeddings")
         .into_iter()

@@ -111,7 +111,11 @@ impl Tower {
             let (first, count) = (i * BATCH, x.len() / length);
             let mut frame = frame.nested();
             let patches = frame.take(count * values); // [patches, values]
-            pool.chunks(patches, values, |p, patch| self.fill(picture, grid, first + p, patch));
+            pool.chunks(patches, values, |p, patch| {
+                let at = ((first + p) % grid.columns, (first + p) / grid.columns);
+                let value = |channel: usize, value| self.colours[channel][usize::from(value)];
+                picture.patch(self.shape.patch, at, patch, value);
+            });
             let patches = Activations::new(pool, patches, values, &mut frame).together();
             pool.matmul(&patches, [Product { weights: self.patch.view(), out: &mut *x }]);
             let (by_column, by_row) = self.positions.split_at(self.shape.positions * length);
@@ -120,23 +124,6 @@ impl Tower {
                 pool.isa().add(x, &by_column[column * length..][..length]);
                 pool.isa().add(x, &by_row[row * length..][..length]);
             });
-        }
-    }
-
-    /// The values of a patch: its pixels plane by plane.
-    fn fill(&self, picture: &Picture, grid: Grid, patch: usize, out: &mut [f32]) {
-        let side = self.shape.patch;
-        let (row, column) = (patch / grid.columns, patch % grid.columns);
-        let plane = side * side;
-        for y in 0..side {
-            let at = ((row * side + y) * picture.width() + column * side) * 3;
-            let line = picture.pixels()[at..at + side * 3].as_chunks::<3>().0;
-            for (x, pixel) in line.iter().enumerate() {
-                for (channel, value) in pixel.iter().enumerate() {
-                    out[channel * plane + y * side + x] =
-                        self.colours[channel][usize::from(*value)];
-                }
-            }
         }
     }
 
