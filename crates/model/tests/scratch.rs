@@ -3,7 +3,8 @@
 mod common;
 
 use carat::vision::{Budget, Picture};
-use carat::{Input, Part, Session, SessionConfig};
+use carat::{Input, Model, OpenOptions, Part, Session, SessionConfig};
+use common::shared_kit::shared_kit;
 use common::{config, kit, seeing_model};
 
 /// The most that was used, in the order text, sound, picture, and what was declared.
@@ -40,4 +41,21 @@ fn where_pictures_take_the_most_they_decide() {
     let ([text, sound, picture], declared) = used(1, 4, 3);
     assert!(text < sound && sound < picture, "{text} {sound} {picture}");
     assert_eq!(picture, declared);
+}
+
+/// In the E series a pass may end within a picture, and the encoder needs room for all of it.
+#[test]
+fn a_picture_of_the_e_series_was_counted() {
+    let Some(kit) = shared_kit("tiny-e") else { return };
+    let projector = kit.join("mmproj-f32.gguf");
+    let options = OpenOptions { projector: Some(&projector), ..Default::default() };
+    let model = Model::open_with(kit.join("text-f32.gguf"), options).expect("tiny-e");
+    let settings = SessionConfig { prefill_chunk: 1, context: 2048, ..config() };
+    let mut session = Session::new(&model, settings).expect("a session");
+    let (declared, _) = session.scratch();
+    let budget = Budget::try_from(280).expect("a budget");
+    let picture = Picture::open(kit.join("image.png"), budget).expect("a picture");
+    session.embed_picture(&picture).expect("a picture");
+    let (now, used) = session.scratch();
+    assert!(now == declared && used <= declared, "{used} of {now}, {declared} were declared");
 }

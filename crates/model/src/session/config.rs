@@ -253,14 +253,12 @@ pub(super) fn scratch(model: &Model, limits: KvLimits, chunk: usize, draft: Draf
 
 fn scratch_of(config: &Config, parts: Parts<'_>, limits: KvLimits, chunk: usize) -> Need {
     let Parts { projector, drafter, draft } = parts;
+    let picture = longest_picture(projector, limits);
     // A picture whose tokens see each other is one pass, however long it is.
-    let image = match config.pictures_see_themselves() {
-        true => longest_picture(projector, limits),
-        false => 0,
-    };
+    let image = if config.pictures_see_themselves() { picture } else { 0 };
     let projector = projector.unwrap_or_default();
     let text = text::need(config, limits, chunk.max(image), draft.most);
-    let seen = projector.vision.map_or(Need::default(), |shape| shape.need(image));
+    let seen = projector.vision.map_or(Need::default(), |shape| shape.need(picture));
     let heard = projector.audio.map_or(Need::default(), AudioShape::need);
     let drafted = drafter.map(|drafter| draft::need(drafter, limits.context));
     text.or(seen).or(heard).or(drafted.unwrap_or_default())
