@@ -179,7 +179,8 @@ impl Pair {
     }
 
     /// The distance of logits, and the greatest difference of hidden rows, of some steps after
-    /// `len` tokens.
+    /// `len` tokens. Every step of the naive drafter starts from the row that the engine started
+    /// from: random weights multiply the difference of f32 and f64 by up to 30 in each step.
     fn distance(
         &self,
         shape: &DraftShape,
@@ -195,10 +196,12 @@ impl Pair {
         let drafter = NaiveDrafter::new(&self.naive, shape.clone(), &gguf);
         let memory = self.naive.memory(&ids);
         let (mut logits, mut rows, mut hidden) = (Vec::new(), Vec::new(), memory.hidden.clone());
-        for token in [300].iter().chain(&got.tokens).take(steps) {
+        let tokens = [300].iter().chain(&got.tokens);
+        for (token, row) in tokens.zip(&got.hidden) {
             let (l, next) = drafter.step(&memory, *token, &hidden, len);
+            logits.push(l);
             rows.push(next.iter().map(|x| *x as f32).collect::<Vec<_>>());
-            (logits, hidden) = ([logits, vec![l]].concat(), next);
+            hidden = row.iter().map(|x| f64::from(*x)).collect();
         }
         (distance(&logits, &got.logits), distance(&rows, &got.hidden).max)
     }
@@ -325,7 +328,7 @@ fn ordered_heads_are_computed_as_the_naive_drafter_does() {
             let shape = DraftShape { clusters: Some(clusters), layout, ..base.clone() };
             let pair = Pair::new(&Shape::tiny_s(), &shape);
             let (d, h) = pair.distance(&shape, config(), 23, 3);
-            assert!(d.max <= 1e-3 && h <= 1e-3, "{layout:?} {clusters:?}: {d:?} {h}");
+            assert!(d.max <= 3e-4 && h <= 3e-4, "{layout:?} {clusters:?}: {d:?} {h}");
         }
     }
 }
