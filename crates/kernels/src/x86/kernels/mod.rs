@@ -128,7 +128,7 @@ macro_rules! formats {
                     let ahead = Prefetch::of_this_core().ahead(GROUPS);
                     for_blocks(groups, x, out, |block: [&Block; GROUPS], x: &[Int8Block<N>; PER], acc| {
                         $module::$name(block, |j, w, scales| {
-                            prefetch::<Block, PER, N>(ahead, block, j);
+                            prefetch::<Block, PER>(ahead, block, j);
                             add::<$max, $offset, _, _, N>(&w, scales, &x[j], acc);
                         });
                     });
@@ -274,16 +274,10 @@ fn half_sum(sum: u32, d: u32) -> F {
 /// A block has `PARTS` parts, and each is asked for in its own step of the work, since a burst of
 /// requests would exceed the number of outstanding requests that a core can hold.
 #[inline]
-fn prefetch<B: bytemuck::Pod, const PARTS: usize, const N: usize>(
-    ahead: Ahead,
-    block: [&B; GROUPS],
-    part: usize,
-) {
-    if N <= PREFETCH_COLUMNS {
-        let size = size_of::<B>() / PARTS;
-        for block in block {
-            ahead.prefetch(&bytemuck::bytes_of(block)[part * size..][..size]);
-        }
+fn prefetch<B: bytemuck::Pod, const PARTS: usize>(ahead: Ahead, block: [&B; GROUPS], part: usize) {
+    let size = size_of::<B>() / PARTS;
+    for block in block {
+        ahead.prefetch(&bytemuck::bytes_of(block)[part * size..][..size]);
     }
 }
 
@@ -308,9 +302,6 @@ fn nibbles<const HIGH: bool>(bytes: V) -> V {
     and(if HIGH { shr::<4>(bytes) } else { bytes }, splat_byte(15))
 }
 }
-
-/// The greatest number of columns for which memory, not arithmetic, limits the speed.
-const PREFETCH_COLUMNS: usize = 4;
 
 /// The least number of columns for which panels are faster: with fewer columns, storing unpacked
 /// weights costs more than unpacking them again.
