@@ -15,7 +15,7 @@ use pulp::{Simd, WithSimd};
 #[cfg(target_arch = "aarch64")]
 use crate::neon::{baseline, dotprod, i8mm};
 #[cfg(target_arch = "x86_64")]
-use crate::x86::{avx2, avx512vnni, avxvnni};
+use crate::x86::{avx2, avx512vbmi, avx512vnni, avxvnni};
 use crate::{Columns, Format, GROUP_ROWS, Weights, activations, gemm_f32, scalar};
 
 /// An instruction set that this machine has.
@@ -31,9 +31,12 @@ enum Kind {
     /// AVX-VNNI, `vpdpbusd` on 256 bits: Intel Alder Lake, AMD Zen 5, and later.
     #[cfg(target_arch = "x86_64")]
     AvxVnni(pulp::x86::V3),
-    /// AVX-512 with VNNI: Intel Ice Lake, AMD Zen 4, and later.
+    /// AVX-512 with VNNI: Intel Cascade Lake.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(pulp::x86::V3),
+    /// The same with VBMI, under the same name: Intel Ice Lake, AMD Zen 4, and later.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vbmi(pulp::x86::V3),
     /// Advanced SIMD, which every 64-bit Arm CPU has; the best of Cortex-A72 and earlier.
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
@@ -58,6 +61,8 @@ macro_rules! on {
             Kind::AvxVnni(_) => avxvnni::$kernel,
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Vnni(_) => avx512vnni::$kernel,
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vbmi(_) => avx512vbmi::$kernel,
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => baseline::$kernel,
             #[cfg(target_arch = "aarch64")]
@@ -116,7 +121,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::AvxVnni(_) => "avxvnni",
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Vnni(_) => "avx512vnni",
+            Kind::Avx512Vnni(_) | Kind::Avx512Vbmi(_) => "avx512vnni",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => "neon",
             #[cfg(target_arch = "aarch64")]
@@ -192,9 +197,10 @@ impl Isa {
         match self.0 {
             Kind::Scalar => op.with_simd(pulp::Scalar),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(simd) | Kind::AvxVnni(simd) | Kind::Avx512Vnni(simd) => {
-                Simd::vectorize(simd, op)
-            }
+            Kind::Avx2(simd)
+            | Kind::AvxVnni(simd)
+            | Kind::Avx512Vnni(simd)
+            | Kind::Avx512Vbmi(simd) => Simd::vectorize(simd, op),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(simd) | Kind::NeonDotprod(simd) | Kind::NeonI8mm(simd) => {
                 Simd::vectorize(simd, op)
@@ -231,7 +237,9 @@ fn detect() -> Vec<Isa> {
             found.push(Isa(Kind::AvxVnni(simd)));
         }
         if has_avx512vnni() {
-            found.push(Isa(Kind::Avx512Vnni(simd)));
+            let has_vbmi = is_x86_feature_detected!("avx512vbmi");
+            let kind = if has_vbmi { Kind::Avx512Vbmi } else { Kind::Avx512Vnni };
+            found.push(Isa(kind(simd)));
         }
     }
     #[cfg(target_arch = "aarch64")]
@@ -264,37 +272,46 @@ fn has_avx512vnni() -> bool {
 mod tests {
     use super::*;
     use crate::x86::avx512vnni_narrow;
+
+    type Matmul = unsafe fn(&Weights<'_>, &[u8], Columns<'_>, &mut [f32]);
     use crate::{GROUP_COLUMNS, int8_dwords, packed_bytes};
 
-    /// AVX-VNNI's kernels in the encoding that more machines have; without it nothing is tested.
+    /// Kernels that this machine leaves to better ones: AVX-VNNI's in the encoding that more
+    /// machines have, and those for AVX-512 without VBMI. Without AVX-512 nothing is tested.
     #[test]
-    fn dpbusd_on_256_bits_has_the_bits_of_scalar() {
+    fn what_other_machines_run_has_the_bits_of_scalar() {
         if Isa::by_name("avx512vnni").is_none() {
             return eprintln!("not tested: this machine has no AVX-512 VNNI");
         }
         for format in Format::ALL.into_iter().filter(|&format| format != Format::F32) {
-            let (rows, k) = (24, 512);
             for n in (1..=GROUP_COLUMNS).chain([37]) {
-                // No byte above 0x3f, whatever field it falls into: every scale is then finite.
-                let bytes =
-                    (0..packed_bytes(format, rows, k)).map(|i| (i * i % 8191 + i) as u8 & 0x3f);
-                let bytes: Vec<u8> = bytes.collect();
-                let w = Weights::new(format, rows, k, &bytes);
-                let values: Vec<f32> = (0..k * n).map(|i| (i * 97 % 255) as f32 - 127.0).collect();
-                let mut data = vec![0; int8_dwords(k, n)];
-                Isa::scalar().quantize_columns(&values, k, &mut data);
-                let x = if format.wants_int8() {
-                    Columns::Int8 { k, columns: n, data: &data }
-                } else {
-                    Columns::F32 { k, values: &values }
-                };
-                let (mut want, mut got) = (vec![0.0f32; rows * n], vec![f32::NAN; rows * n]);
-                scalar::matmul(&w, &bytes, x, &mut want);
-                // SAFETY: `avx512vnni` is there, and these are its features.
-                unsafe { avx512vnni_narrow::matmul(&w, &bytes, x, &mut got) };
-                let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-                assert!(bits(got) == bits(want), "{format}, {n} columns");
+                for matmul in [avx512vnni_narrow::matmul as Matmul, avx512vnni::matmul] {
+                    check(format, n, matmul);
+                }
             }
         }
+    }
+
+    /// Compares products of `n` columns with those of scalar, bit by bit.
+    fn check(format: Format, n: usize, matmul: Matmul) {
+        let (rows, k) = (24, 512);
+        // No byte above 0x3f, whatever field it falls into: every scale is then finite.
+        let bytes = (0..packed_bytes(format, rows, k)).map(|i| (i * i % 8191 + i) as u8 & 0x3f);
+        let bytes: Vec<u8> = bytes.collect();
+        let w = Weights::new(format, rows, k, &bytes);
+        let values: Vec<f32> = (0..k * n).map(|i| (i * 97 % 255) as f32 - 127.0).collect();
+        let mut data = vec![0; int8_dwords(k, n)];
+        Isa::scalar().quantize_columns(&values, k, &mut data);
+        let x = if format.wants_int8() {
+            Columns::Int8 { k, columns: n, data: &data }
+        } else {
+            Columns::F32 { k, values: &values }
+        };
+        let (mut want, mut got) = (vec![0.0f32; rows * n], vec![f32::NAN; rows * n]);
+        scalar::matmul(&w, &bytes, x, &mut want);
+        // SAFETY: the caller saw that `avx512vnni` is there, and both need no more.
+        unsafe { matmul(&w, &bytes, x, &mut got) };
+        let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert!(bits(got) == bits(want), "{format}, {n} columns");
     }
 }

@@ -30,6 +30,53 @@ pub(crate) mod unsigned {
     pub(crate) static IQ3_S: Quads<512> = quads(2048, &IQ3_S_LEVELS, 16);
 }
 
+/// The entries as they stand in the file, cut into two bytes, which instructions look up for 64
+/// indices at once: four weights of two bits in each byte (IQ2), or two of three bits (IQ3).
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod planes {
+    use super::entry;
+
+    /// The first bytes of the entries and the second ones, in tables of 128.
+    pub(crate) type Planes<const TABLES: usize> = [[[u8; 128]; TABLES]; 2];
+    /// The level of a number, of which only the lower bits count: two of IQ2, three of IQ3.
+    pub(crate) type Levels = [u8; 64];
+
+    pub(crate) static IQ2_XXS: Planes<2> = planes(0, 8);
+    pub(crate) static IQ2_XS: Planes<4> = planes(256, 8);
+    pub(crate) static IQ2_S: Planes<8> = planes(768, 8);
+    pub(crate) static IQ3_XXS: Planes<2> = planes(1792, 6);
+    pub(crate) static IQ3_S: Planes<4> = planes(2048, 6);
+
+    // With the offsets of the unsigned entries above.
+    pub(crate) static IQ2_LEVELS: Levels = levels(&super::IQ2_LEVELS, 4, 64);
+    pub(crate) static IQ3_XXS_LEVELS: Levels = levels(&super::IQ3_XXS_HALVES, 8, 32);
+    pub(crate) static IQ3_S_LEVELS: Levels = levels(&super::IQ3_S_LEVELS, 8, 16);
+
+    /// The entries from number `first` of the file on; the first byte of each holds `bits` bits.
+    const fn planes<const TABLES: usize>(first: usize, bits: u32) -> Planes<TABLES> {
+        let (mut out, mut i) = ([[[0; 128]; TABLES]; 2], 0);
+        while i < TABLES * 128 {
+            let entry = entry(first + i);
+            out[0][i / 128][i % 128] = (entry & ((1 << bits) - 1)) as u8;
+            out[1][i / 128][i % 128] = (entry >> bits) as u8;
+            i += 1;
+        }
+        out
+    }
+
+    /// `period` numbers again and again; those without a level do not occur.
+    const fn levels(levels: &[u8], period: usize, offset: u8) -> Levels {
+        let (mut out, mut i) = ([0; 64], 0);
+        while i < 64 {
+            if i % period < levels.len() {
+                out[i] = levels[i % period] + offset;
+            }
+            i += 1;
+        }
+        out
+    }
+}
+
 /// The eight signs that seven bits stand for: the number of negative weights is even. A set bit is
 /// a negative weight.
 pub(crate) const fn even_signs(seven: u8) -> u8 {

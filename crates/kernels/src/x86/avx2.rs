@@ -38,6 +38,11 @@ const TILE_COLUMNS: usize = GROUP_COLUMNS;
 /// nothing is left to be done beforehand.
 const PANEL_WEIGHT_MAX: usize = 127;
 
+macro_rules! formats {
+    ($table:ident) => {
+        every_format!($table);
+    };
+}
 macro_rules! kernels {
     ($($function:item)+) => { $(#[target_feature(enable = "avx2,fma,f16c")] $function)+ };
 }

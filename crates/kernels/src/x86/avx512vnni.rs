@@ -3,18 +3,23 @@
 //! A broadcast is part of the instruction here, and 32 registers hold the sums and accumulators of
 //! eight columns.
 
-use std::arch::x86_64::_mm512_dpbusd_epi32 as dpbusd;
+pub(super) use std::arch::x86_64::_mm512_dpbusd_epi32 as dpbusd;
 
 use super::prefetch::Prefetch;
 use super::{avx512vnni_narrow, lanes512 as lanes};
 use crate::{Columns, Weights};
 
 /// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
-const VECTORS: usize = 2;
-const TILE_COLUMNS: usize = 8;
+pub(super) const VECTORS: usize = 2;
+pub(super) const TILE_COLUMNS: usize = 8;
 /// The greatest unsigned weight of panels: any byte.
-const PANEL_WEIGHT_MAX: usize = 255;
+pub(super) const PANEL_WEIGHT_MAX: usize = 255;
 
+macro_rules! formats {
+    ($table:ident) => {
+        every_format!($table);
+    };
+}
 macro_rules! kernels {
     ($($function:item)+) => {
         $(

@@ -14,6 +14,11 @@ const TILE_COLUMNS: usize = 4;
 /// The greatest unsigned weight of panels: any byte.
 const PANEL_WEIGHT_MAX: usize = 255;
 
+macro_rules! formats {
+    ($table:ident) => {
+        every_format!($table);
+    };
+}
 macro_rules! kernels {
     ($($function:item)+) => {
         $(

@@ -1,7 +1,7 @@
 //! IQ2 and IQ3: magnitudes from codebooks, and their signs.
 //!
 //! Entries of a codebook are loaded one by one: an instruction that gathers does the same loads, in
-//! more operations on most cores.
+//! more operations on most cores. `avx512vbmi/codebooks.rs` looks them up in registers instead.
 //!
 //! Indices whose bits lie apart are put together for a whole block before the first of them is
 //! looked up. Look-ups are written out, because a loop of them would stay one.
@@ -127,8 +127,7 @@ pub(super) fn iq3_s(b: [&IQ3Sx8; GROUPS], mut each: impl FnMut(usize, [V; 8], Sc
             collect(|g, r| IQ3_S[usize::from(odd_last[g][2 * r + 1] & 511)]),
         ];
         let w = with_signs::<16>(w, load(b.map(|b| &b.signs[j])), [0, 1, 2, 3]);
-        let odd = or(and(shl::<1>(shr_by(scales, bits(4 * j))), splat(30)), splat(1));
-        each(j, w, Scales { scale: [mul(d, to_f32(odd))], min: [] });
+        each(j, w, Scales { scale: [mul(d, odd_of_nibbles(scales, j))], min: [] });
     }
 }
 
@@ -141,7 +140,7 @@ fn join_pairs([a, b, c, d]: [[V; 2]; 4]) -> [V; 8] {
 /// Turns magnitudes plus `OFFSET` into weights plus `OFFSET`. Byte `order[i]` of a dword of `signs`
 /// is of weights `8i ..`, the first one lowest.
 #[inline]
-fn with_signs<const OFFSET: u8>(mut w: [V; 8], signs: V, order: [u8; 4]) -> [V; 8] {
+pub(in super::super) fn with_signs<const OFFSET: u8>(mut w: [V; 8], signs: V, order: [u8; 4]) -> [V; 8] {
     for i in 0..4 {
         let lane: [u8; 16] = std::array::from_fn(|b| (b / 4 * 4) as u8 + order[i]);
         let eight = shuffle(signs, splat_quad(lane));
@@ -153,27 +152,33 @@ fn with_signs<const OFFSET: u8>(mut w: [V; 8], signs: V, order: [u8; 4]) -> [V; 
 
 /// The eighth bit of each byte makes the number of ones even; it was zero.
 #[inline]
-fn even_signs(seven: V) -> V {
+pub(in super::super) fn even_signs(seven: V) -> V {
     let folded = and(xor(seven, shr::<4>(seven)), splat_byte(15));
     or(seven, shuffle(splat_quad(ODD_NIBBLES), folded))
 }
 
 /// The lower 28 bits of each dword, seven in each byte.
 #[inline]
-fn bytes_of_seven_bits(x: V) -> V {
+pub(in super::super) fn bytes_of_seven_bits(x: V) -> V {
     let two = or(and(x, splat(0x3FFF)), and(shl::<2>(x), splat(0x3FFF_0000)));
     or(and(two, splat(0x007F_007F)), and(shl::<1>(two), splat(0x7F00_7F00)))
 }
 
 /// `2s + 1` for the upper four bits `s` of each dword.
 #[inline]
-fn odd_on_top(x: V) -> F {
+pub(in super::super) fn odd_on_top(x: V) -> F {
     to_f32(or(shr::<27>(x), splat(1)))
+}
+
+/// `2s + 1` for nibble `j` of each dword.
+#[inline]
+pub(in super::super) fn odd_of_nibbles(x: V, j: usize) -> F {
+    to_f32(or(and(shl::<1>(shr_by(x, bits(4 * j))), splat(30)), splat(1)))
 }
 
 /// `d · (s + ½) / 4` for the nibbles `s` of eight bytes: the low ones, the high ones.
 #[inline]
-fn scales_of_16(d: F, bytes: [&[Dwords; 2]; GROUPS]) -> [[F; 8]; 2] {
+pub(in super::super) fn scales_of_16(d: F, bytes: [&[Dwords; 2]; GROUPS]) -> [[F; 8]; 2] {
     let bytes = [load(bytes.map(|bytes| &bytes[0])), load(bytes.map(|bytes| &bytes[1]))];
     let odd = |twice| or(and(twice, splat_byte(30)), splat_byte(1));
     let d = mul(d, splat_f32(EIGHTH));
@@ -185,13 +190,13 @@ fn scales_of_16(d: F, bytes: [&[Dwords; 2]; GROUPS]) -> [[F; 8]; 2] {
 
 /// Bytes 0 and 2 of each dword, as words.
 #[inline]
-fn even_bytes(x: V) -> V {
+pub(in super::super) fn even_bytes(x: V) -> V {
     and(x, splat(0x00FF_00FF))
 }
 
 /// Bytes 1 and 3 of each dword, as words.
 #[inline]
-fn odd_bytes(x: V) -> V {
+pub(in super::super) fn odd_bytes(x: V) -> V {
     even_bytes(shr::<8>(x))
 }
 }
@@ -205,5 +210,5 @@ const ODD_NIBBLES: [u8; 16] = {
     }
     table
 };
-const EIGHTH: u32 = 0.125_f32.to_bits();
-const HALF: u32 = 0.5_f32.to_bits();
+pub(in super::super) const EIGHTH: u32 = 0.125_f32.to_bits();
+pub(in super::super) const HALF: u32 = 0.5_f32.to_bits();

@@ -1,8 +1,9 @@
 //! The x86 kernels, written once and compiled for each instruction set that includes this file.
 //!
 //! The including file defines its vectors in `super::lanes`, its integer sums in `super::products`
-//! and `super::tile_products`, and its target features in the macro `kernels!`, which puts them
-//! before each function. (rustfmt does not look into that macro.)
+//! and `super::tile_products`, the formats that it multiplies in the macro `formats!`, and its
+//! target features in the macro `kernels!`, which puts them before each function. (rustfmt does not
+//! look into that macro.)
 //!
 //! The modules `simple`, `k`, `iq`, `iq4` and `fp4` unpack weights. A product with few columns
 //! (`direct`) multiplies weights as soon as they are unpacked. A product with many columns
@@ -19,7 +20,7 @@ use crate::x86::{
 use crate::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Weights, scalar};
 
 mod fp4;
-mod iq;
+pub(super) mod iq;
 mod iq4;
 mod k;
 mod panel;
@@ -28,9 +29,9 @@ mod simple;
 /// Scales of 32 weights of each row: one for all 32 (`S = 1`) or one for each 16 (`S = 2`), and the
 /// minima that are added to the scaled weights, none (`M = 0`) or one for each scale.
 #[derive(Clone, Copy)]
-struct Scales<const S: usize, const M: usize> {
-    scale: [F; S],
-    min: [F; M],
+pub(super) struct Scales<const S: usize, const M: usize> {
+    pub(super) scale: [F; S],
+    pub(super) min: [F; M],
 }
 
 kernels! {
@@ -70,15 +71,14 @@ fn takes_panels(format: Format, columns: usize) -> bool {
     columns >= PANEL_COLUMNS && weight_max(format) <= super::PANEL_WEIGHT_MAX
 }
 
-/// The table of the block formats: the function that unpacks one, the greatest unsigned weight, and
-/// the offset that makes weights unsigned.
-macro_rules! formats {
-    ($($format:ident: $module:ident::$name:ident($block:ident), $max:literal, $offset:literal;)+) => {
+/// What follows from the table of formats, which the including file chooses by its macro `formats!`.
+macro_rules! products_of {
+    ($($format:ident: $($unpack:ident)::+($name:ident, $block:ident), $max:literal, $offset:literal;)+) => {
         /// The greatest unsigned weight of `format`.
         fn weight_max(format: Format) -> usize {
             match format {
                 $(Format::$format => $max,)+
-                Format::F32 | Format::F16 | Format::BF16 => usize::MAX,
+                _ => usize::MAX,
             }
         }
 
@@ -91,7 +91,7 @@ macro_rules! formats {
         ) {
             match format {
                 $(Format::$format => direct::$name(groups, x, out),)+
-                Format::F32 | Format::F16 | Format::BF16 => (), // they multiply f32
+                _ => (), // not multiplied here, or with f32
             }
         }
 
@@ -105,7 +105,7 @@ macro_rules! formats {
         ) {
             match format {
                 $(Format::$format => unpacked::$name(groups, in_row, x, out),)+
-                Format::F32 | Format::F16 | Format::BF16 => (),
+                _ => (),
             }
         }
         }
@@ -127,7 +127,7 @@ macro_rules! formats {
                     let x = x.as_chunks::<PER>().0;
                     let ahead = Prefetch::of_this_core().ahead(GROUPS);
                     for_blocks(groups, x, out, |block: [&Block; GROUPS], x: &[Int8Block<N>; PER], acc| {
-                        $module::$name(block, |j, w, scales| {
+                        $($unpack)::+(block, |j, w, scales| {
                             prefetch::<Block, PER>(ahead, block, j);
                             add::<$max, $offset, _, _, N>(&w, scales, &x[j], acc);
                         });
@@ -153,7 +153,7 @@ macro_rules! formats {
                     const PER: usize = Format::$format.block_weights() / 32;
                     type Block = packed::$block;
                     panel::multiply::<Block, PER, $max, $offset, _, _>(groups, in_row, x, out, |block, panels, m| {
-                        $module::$name(block, |j, w, scales| panel::set(&mut panels[j], m, w, scales));
+                        $($unpack)::+(block, |j, w, scales| panel::set(&mut panels[j], m, w, scales));
                     });
                 }
             )+
@@ -162,27 +162,7 @@ macro_rules! formats {
     };
 }
 
-formats! {
-    Q4_0: simple::q4_0(Q4_0x8), 15, 8;
-    Q4_1: simple::q4_1(Q4_1x8), 15, 0;
-    Q5_0: simple::q5_0(Q5_0x8), 31, 16;
-    Q5_1: simple::q5_1(Q5_1x8), 31, 0;
-    Q8_0: simple::q8_0(Q8_0x8), 255, 128;
-    Q2_K: k::q2_k(Q2Kx8), 3, 0;
-    Q3_K: k::q3_k(Q3Kx8), 7, 4;
-    Q4_K: k::q4_k(Q4Kx8), 15, 0;
-    Q5_K: k::q5_k(Q5Kx8), 31, 0;
-    Q6_K: k::q6_k(Q6Kx8), 63, 32;
-    IQ2_XXS: iq::iq2_xxs(IQ2XXSx8), 107, 64;
-    IQ2_XS: iq::iq2_xs(IQ2XSx8), 107, 64;
-    IQ2_S: iq::iq2_s(IQ2Sx8), 107, 64;
-    IQ3_XXS: iq::iq3_xxs(IQ3XXSx8), 63, 32;
-    IQ3_S: iq::iq3_s(IQ3Sx8), 31, 16;
-    IQ4_NL: iq4::iq4_nl(IQ4NLx8), 255, 128;
-    IQ4_XS: iq4::iq4_xs(IQ4XSx8), 255, 128;
-    MXFP4: fp4::mxfp4(MXFP4x8), 28, 16;
-    NVFP4: fp4::nvfp4(NVFP4x8), 28, 16;
-}
+formats!(products_of);
 
 kernels! {
 /// Calls `step` for each block of each group; `step` adds the block's products to the accumulators.
