@@ -1,5 +1,7 @@
-//! AVX-512 with VBMI, whose instructions look 64 indices up at once: for the formats with codebooks,
-//! whose look-ups one by one take longer than memory and multiplications together.
+//! AVX-512 with VBMI, whose instructions look 64 indices up at once.
+//!
+//! It is for the formats with codebooks, whose look-ups one by one take longer than memory and
+//! multiplications together.
 //!
 //! One column takes 512 bits here as well: not memory limits these formats.
 

@@ -19,8 +19,8 @@
 //! `avx512vnni`.
 //! `prefetch` says how far ahead of their use this core is best asked for weights.
 
-/// The block formats: the function that unpacks one, the name of its products, its packed block, the
-/// greatest unsigned weight, and the offset that makes weights unsigned.
+/// The block formats: the function that unpacks one, the name of its products, its packed block,
+/// the greatest unsigned weight, and the offset that makes weights unsigned.
 macro_rules! every_format {
     ($table:ident) => {
         $table! {

@@ -1,5 +1,6 @@
-//! IQ2 and IQ3 with all indices of a sub-block looked up at once; what else they hold is unpacked as
-//! in `kernels/iq.rs`.
+//! IQ2 and IQ3 with all indices of a sub-block looked up at once.
+//!
+//! What else they hold is unpacked as in `kernels/iq.rs`.
 
 use super::kernels::Scales;
 use super::kernels::iq::{

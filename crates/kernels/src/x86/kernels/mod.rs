@@ -71,7 +71,7 @@ fn takes_panels(format: Format, columns: usize) -> bool {
     columns >= PANEL_COLUMNS && weight_max(format) <= super::PANEL_WEIGHT_MAX
 }
 
-/// What follows from the table of formats, which the including file chooses by its macro `formats!`.
+/// What follows from the table of formats, which the including file names in its macro `formats!`.
 macro_rules! products_of {
     ($($format:ident: $($unpack:ident)::+($name:ident, $block:ident), $max:literal, $offset:literal;)+) => {
         /// The greatest unsigned weight of `format`.
