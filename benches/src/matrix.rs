@@ -23,7 +23,7 @@ impl Matrix {
             // No byte above 0x3f, whatever field it falls into: every scale is then finite and
             // below 2. Indices into a codebook are any byte, since the whole of it has to be in the
             // cache; the scale, two bytes a row, stands before them.
-            let is_index = has_codebook(format) && i % packed_block >= 2 * GROUP_ROWS;
+            let is_index = format.has_codebook() && i % packed_block >= 2 * GROUP_ROWS;
             // MXFP4's scale is an exponent: subnormal numbers would be slow.
             let is_exponent = format == Format::MXFP4 && i % packed_block < GROUP_ROWS;
             match byte {
@@ -44,11 +44,6 @@ impl Matrix {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
-}
-
-fn has_codebook(format: Format) -> bool {
-    use Format::{IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
-    matches!(format, IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S)
 }
 
 /// Columns of activations in the form that a format's kernels want.

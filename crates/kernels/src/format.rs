@@ -127,6 +127,11 @@ impl Format {
         with_block!(self, B => B::HAS_MIN, else false)
     }
 
+    /// Whether weights are entries of a codebook, of which several stand under one index.
+    pub const fn has_codebook(self) -> bool {
+        matches!(self, Self::IQ2_XXS | Self::IQ2_XS | Self::IQ2_S | Self::IQ3_XXS | Self::IQ3_S)
+    }
+
     /// True when [`quantize`](crate::quantize()) can write this format.
     pub const fn can_quantize(self) -> bool {
         use Format::{BF16, F16, F32, Q4_0, Q4_K, Q6_K, Q8_0};

@@ -272,28 +272,35 @@ fn has_avx512vnni() -> bool {
 mod tests {
     use super::*;
     use crate::x86::avx512vnni_narrow;
-
-    type Matmul = unsafe fn(&Weights<'_>, &[u8], Columns<'_>, &mut [f32]);
     use crate::{GROUP_COLUMNS, int8_dwords, packed_bytes};
 
     /// Kernels that this machine leaves to better ones: AVX-VNNI's in the encoding that more
     /// machines have, and those for AVX-512 without VBMI. Without AVX-512 nothing is tested.
     #[test]
     fn what_other_machines_run_has_the_bits_of_scalar() {
-        if Isa::by_name("avx512vnni").is_none() {
+        let Some(simd) = pulp::x86::V3::try_new().filter(|_| has_avx512vnni()) else {
             return eprintln!("not tested: this machine has no AVX-512 VNNI");
-        }
+        };
+        let without_vbmi = Isa(Kind::Avx512Vnni(simd));
         for format in Format::ALL.into_iter().filter(|&format| format != Format::F32) {
             for n in (1..=GROUP_COLUMNS).chain([37]) {
-                for matmul in [avx512vnni_narrow::matmul as Matmul, avx512vnni::matmul] {
-                    check(format, n, matmul);
-                }
+                check(format, n, |w, groups, x, out| {
+                    without_vbmi.matmul_checked(w, groups, x, out)
+                });
+                check(format, n, |w, groups, x, out| {
+                    // SAFETY: `avx512vnni` is there, and these are its features.
+                    unsafe { avx512vnni_narrow::matmul(w, groups, x, out) }
+                });
             }
         }
     }
 
     /// Compares products of `n` columns with those of scalar, bit by bit.
-    fn check(format: Format, n: usize, matmul: Matmul) {
+    fn check(
+        format: Format,
+        n: usize,
+        matmul: impl Fn(&Weights<'_>, &[u8], Columns<'_>, &mut [f32]),
+    ) {
         let (rows, k) = (24, 512);
         // No byte above 0x3f, whatever field it falls into: every scale is then finite.
         let bytes = (0..packed_bytes(format, rows, k)).map(|i| (i * i % 8191 + i) as u8 & 0x3f);
@@ -309,8 +316,7 @@ mod tests {
         };
         let (mut want, mut got) = (vec![0.0f32; rows * n], vec![f32::NAN; rows * n]);
         scalar::matmul(&w, &bytes, x, &mut want);
-        // SAFETY: the caller saw that `avx512vnni` is there, and both need no more.
-        unsafe { matmul(&w, &bytes, x, &mut got) };
+        matmul(&w, &bytes, x, &mut got);
         let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
         assert!(bits(got) == bits(want), "{format}, {n} columns");
     }

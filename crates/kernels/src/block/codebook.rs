@@ -11,41 +11,41 @@ pub(crate) type Octets<const ENTRIES: usize> = [u64; ENTRIES];
 /// Four magnitudes in each entry, in the order of its bytes in memory.
 pub(crate) type Quads<const ENTRIES: usize> = [u32; ENTRIES];
 
-pub(crate) static IQ2_XXS: Octets<256> = octets(0, 0);
-pub(crate) static IQ2_XS: Octets<512> = octets(256, 0);
-pub(crate) static IQ2_S: Octets<1024> = octets(768, 0);
+pub(crate) static IQ2_XXS: Octets<256> = octets(first::IQ2_XXS, 0);
+pub(crate) static IQ2_XS: Octets<512> = octets(first::IQ2_XS, 0);
+pub(crate) static IQ2_S: Octets<1024> = octets(first::IQ2_S, 0);
 /// The half of each magnitude, for all of them are even.
-pub(crate) static IQ3_XXS: Quads<256> = quads(1792, &IQ3_XXS_HALVES, 0);
-pub(crate) static IQ3_S: Quads<512> = quads(2048, &IQ3_S_LEVELS, 0);
+pub(crate) static IQ3_XXS: Quads<256> = quads(first::IQ3_XXS, &IQ3_XXS_HALVES, 0);
+pub(crate) static IQ3_S: Quads<512> = quads(first::IQ3_S, &IQ3_S_LEVELS, 0);
 
 /// The same with an offset added that leaves no sign to negative weights.
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod unsigned {
-    use super::{IQ3_S_LEVELS, IQ3_XXS_HALVES, Octets, Quads, octets, quads};
+    use super::{IQ3_S_LEVELS, IQ3_XXS_HALVES, Octets, Quads, first, octets, quads};
 
-    pub(crate) static IQ2_XXS: Octets<256> = octets(0, 64);
-    pub(crate) static IQ2_XS: Octets<512> = octets(256, 64);
-    pub(crate) static IQ2_S: Octets<1024> = octets(768, 64);
-    pub(crate) static IQ3_XXS: Quads<256> = quads(1792, &IQ3_XXS_HALVES, 32);
-    pub(crate) static IQ3_S: Quads<512> = quads(2048, &IQ3_S_LEVELS, 16);
+    pub(crate) static IQ2_XXS: Octets<256> = octets(first::IQ2_XXS, 64);
+    pub(crate) static IQ2_XS: Octets<512> = octets(first::IQ2_XS, 64);
+    pub(crate) static IQ2_S: Octets<1024> = octets(first::IQ2_S, 64);
+    pub(crate) static IQ3_XXS: Quads<256> = quads(first::IQ3_XXS, &IQ3_XXS_HALVES, 32);
+    pub(crate) static IQ3_S: Quads<512> = quads(first::IQ3_S, &IQ3_S_LEVELS, 16);
 }
 
 /// The entries as they stand in the file, cut into two bytes, which instructions look up for 64
 /// indices at once: four weights of two bits in each byte (IQ2), or two of three bits (IQ3).
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod planes {
-    use super::entry;
+    use super::{entry, first};
 
     /// The first bytes of the entries and the second ones, in tables of 128.
     pub(crate) type Planes<const TABLES: usize> = [[[u8; 128]; TABLES]; 2];
     /// The level of a number, of which only the lower bits count: two of IQ2, three of IQ3.
     pub(crate) type Levels = [u8; 64];
 
-    pub(crate) static IQ2_XXS: Planes<2> = planes(0, 8);
-    pub(crate) static IQ2_XS: Planes<4> = planes(256, 8);
-    pub(crate) static IQ2_S: Planes<8> = planes(768, 8);
-    pub(crate) static IQ3_XXS: Planes<2> = planes(1792, 6);
-    pub(crate) static IQ3_S: Planes<4> = planes(2048, 6);
+    pub(crate) static IQ2_XXS: Planes<2> = planes(first::IQ2_XXS, 8);
+    pub(crate) static IQ2_XS: Planes<4> = planes(first::IQ2_XS, 8);
+    pub(crate) static IQ2_S: Planes<8> = planes(first::IQ2_S, 8);
+    pub(crate) static IQ3_XXS: Planes<2> = planes(first::IQ3_XXS, 6);
+    pub(crate) static IQ3_S: Planes<4> = planes(first::IQ3_S, 6);
 
     // With the offsets of the unsigned entries above.
     pub(crate) static IQ2_LEVELS: Levels = levels(&super::IQ2_LEVELS, 4, 64);
@@ -86,6 +86,15 @@ pub(crate) const fn even_signs(seven: u8) -> u8 {
 const IQ2_LEVELS: [u8; 3] = [8, 25, 43];
 const IQ3_XXS_HALVES: [u8; 8] = [2, 6, 10, 14, 18, 22, 26, 31];
 const IQ3_S_LEVELS: [u8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
+
+/// The number in the file of each codebook's first entry.
+mod first {
+    pub(super) const IQ2_XXS: usize = 0;
+    pub(super) const IQ2_XS: usize = 256;
+    pub(super) const IQ2_S: usize = 768;
+    pub(super) const IQ3_XXS: usize = 1792;
+    pub(super) const IQ3_S: usize = 2048;
+}
 
 static FILE: &[u8; 5120] = include_bytes!("codebooks.bin");
 

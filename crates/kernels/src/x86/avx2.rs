@@ -24,7 +24,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes256 as lanes;
+use super::{every_format as formats, lanes256 as lanes};
 use crate::GROUP_COLUMNS;
 use lanes::{V, splat, splat_byte, xor};
 
@@ -38,11 +38,6 @@ const TILE_COLUMNS: usize = GROUP_COLUMNS;
 /// nothing is left to be done beforehand.
 const PANEL_WEIGHT_MAX: usize = 127;
 
-macro_rules! formats {
-    ($table:ident) => {
-        every_format!($table);
-    };
-}
 macro_rules! kernels {
     ($($function:item)+) => { $(#[target_feature(enable = "avx2,fma,f16c")] $function)+ };
 }

@@ -5,10 +5,9 @@
 //!
 //! One column takes 512 bits here as well: not memory limits these formats.
 
-use super::{avx512vnni, lanes512 as lanes};
-use crate::{Columns, Format, Weights};
-
-use super::avx512vnni::{PANEL_WEIGHT_MAX, TILE_COLUMNS, VECTORS, dpbusd};
+use super::avx512vnni::{self, PANEL_WEIGHT_MAX, TILE_COLUMNS, VECTORS, dpbusd};
+use super::lanes512 as lanes;
+use crate::{Columns, Weights};
 
 macro_rules! formats {
     ($table:ident) => {
@@ -21,6 +20,7 @@ macro_rules! formats {
         }
     };
 }
+use formats;
 macro_rules! kernels {
     ($($function:item)+) => {
         $(
@@ -48,10 +48,9 @@ use vnni::{products, tile_products};
 kernels! {
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
-    use Format::{IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
-    match w.format() {
-        IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S => kernels::matmul(w, groups, x, out),
-        _ => avx512vnni::matmul(w, groups, x, out),
+    match w.format().has_codebook() {
+        true => kernels::matmul(w, groups, x, out),
+        false => avx512vnni::matmul(w, groups, x, out),
     }
 }
 }

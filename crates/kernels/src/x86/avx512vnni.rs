@@ -6,7 +6,7 @@
 pub(super) use std::arch::x86_64::_mm512_dpbusd_epi32 as dpbusd;
 
 use super::prefetch::Prefetch;
-use super::{avx512vnni_narrow, lanes512 as lanes};
+use super::{avx512vnni_narrow, every_format as formats, lanes512 as lanes};
 use crate::{Columns, Weights};
 
 /// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
@@ -15,11 +15,6 @@ pub(super) const TILE_COLUMNS: usize = 8;
 /// The greatest unsigned weight of panels: any byte.
 pub(super) const PANEL_WEIGHT_MAX: usize = 255;
 
-macro_rules! formats {
-    ($table:ident) => {
-        every_format!($table);
-    };
-}
 macro_rules! kernels {
     ($($function:item)+) => {
         $(

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::_mm256_dpbusd_epi32 as dpbusd;
 
-use super::lanes256 as lanes;
+use super::{every_format as formats, lanes256 as lanes};
 
 /// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
 const VECTORS: usize = 2;
@@ -14,11 +14,6 @@ const TILE_COLUMNS: usize = 4;
 /// The greatest unsigned weight of panels: any byte.
 const PANEL_WEIGHT_MAX: usize = 255;
 
-macro_rules! formats {
-    ($table:ident) => {
-        every_format!($table);
-    };
-}
 macro_rules! kernels {
     ($($function:item)+) => {
         $(

@@ -46,6 +46,7 @@ macro_rules! every_format {
         }
     };
 }
+use every_format;
 
 pub(crate) mod avx2;
 pub(crate) mod avx512vbmi;

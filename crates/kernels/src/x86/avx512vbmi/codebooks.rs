@@ -4,8 +4,7 @@
 
 use super::kernels::Scales;
 use super::kernels::iq::{
-    EIGHTH, HALF, bytes_of_seven_bits, even_bytes, even_signs, odd_bytes, odd_of_nibbles,
-    odd_on_top, scales_of_16, with_signs,
+    even_bytes, iq2_s_of, iq2_xs_of, iq2_xxs_of, iq3_s_of, iq3_xxs_of, odd_bytes,
 };
 use super::lanes::*;
 use crate::block::codebook::planes::{self, Levels};
@@ -14,67 +13,49 @@ use crate::x86::vbmi::{is_set, look_up, octet, quad};
 
 kernels! {
 #[inline]
-pub(super) fn iq2_xxs(b: [&IQ2XXSx8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let d = mul(load_f16(b.map(|b| &b.d)), splat_f32(EIGHTH));
-    for j in 0..8 {
-        let indices = load(b.map(|b| &b.qs[2 * j]));
-        let tail = load(b.map(|b| &b.qs[2 * j + 1]));
-        let w = octets(look_up(&planes::IQ2_XXS, indices, []), [0, 1, 2, 3]);
-        let w = with_signs::<64>(w, even_signs(bytes_of_seven_bits(tail)), [0, 1, 2, 3]);
-        each(j, w, Scales { scale: [mul(d, odd_on_top(tail))], min: [] });
-    }
+pub(super) fn iq2_xxs(b: [&IQ2XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
+    let found = |j: usize| look_up(&planes::IQ2_XXS, load(b.map(|b| &b.qs[2 * j])), []);
+    iq2_xxs_of(b, |j| octets(found(j), [0, 1, 2, 3]), each);
 }
 
 #[inline]
-pub(super) fn iq2_xs(b: [&IQ2XSx8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
-    let scales = scales_of_16(load_f16(b.map(|b| &b.d)), b.map(|b| &b.scales));
-    for j in 0..8 {
+pub(super) fn iq2_xs(b: [&IQ2XSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
+    let found = |j: usize| {
         let units = [load(b.map(|b| &b.qs[2 * j])), load(b.map(|b| &b.qs[2 * j + 1]))];
         // The lower bytes of both units side by side, and the upper ones.
         let low = or(even_bytes(units[0]), shl::<8>(even_bytes(units[1])));
         let high = or(odd_bytes(units[0]), and(units[1], splat(0xFF00_FF00)));
-        let found = look_up(&planes::IQ2_XS, low, [is_set(high, 0x0101_0101)]);
-        let signs = even_signs(and(shr::<1>(high), splat_byte(0x7F)));
-        let w = with_signs::<64>(octets(found, [0, 2, 1, 3]), signs, [0, 2, 1, 3]);
-        each(j, w, Scales { scale: [scales[0][j], scales[1][j]], min: [] });
-    }
+        look_up(&planes::IQ2_XS, low, [is_set(high, 0x0101_0101)])
+    };
+    iq2_xs_of(b, |j| octets(found(j), [0, 2, 1, 3]), each);
 }
 
 #[inline]
-pub(super) fn iq2_s(b: [&IQ2Sx8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
-    let scales = scales_of_16(load_f16(b.map(|b| &b.d)), b.map(|b| &b.scales));
-    for j in 0..8 {
+pub(super) fn iq2_s(b: [&IQ2Sx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
+    let found = |j: usize| {
         let high = byte_of_dwords(load(b.map(|b| &b.qh[j / 4])), j % 4);
         let high = [is_set(high, 0x4010_0401), is_set(high, 0x8020_0802)];
-        let w = octets(look_up(&planes::IQ2_S, load(b.map(|b| &b.qs[j])), high), [0, 1, 2, 3]);
-        let w = with_signs::<64>(w, load(b.map(|b| &b.signs[j])), [0, 1, 2, 3]);
-        each(j, w, Scales { scale: [scales[0][j], scales[1][j]], min: [] });
-    }
+        look_up(&planes::IQ2_S, load(b.map(|b| &b.qs[j])), high)
+    };
+    iq2_s_of(b, |j| octets(found(j), [0, 1, 2, 3]), each);
 }
 
 #[inline]
-pub(super) fn iq3_xxs(b: [&IQ3XXSx8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let d = mul(load_f16(b.map(|b| &b.d)), splat_f32(HALF));
-    for j in 0..8 {
-        let found = |i: usize| look_up(&planes::IQ3_XXS, load(b.map(|b| &b.qs[2 * j + i])), []);
-        let tail = load(b.map(|b| &b.signs[j]));
-        let w = quads(&planes::IQ3_XXS_LEVELS, [found(0), found(1)]);
-        let w = with_signs::<32>(w, even_signs(bytes_of_seven_bits(tail)), [0, 1, 2, 3]);
-        each(j, w, Scales { scale: [mul(d, odd_on_top(tail))], min: [] });
-    }
+pub(super) fn iq3_xxs(b: [&IQ3XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
+    let found = |i: usize| look_up(&planes::IQ3_XXS, load(b.map(|b| &b.qs[i])), []);
+    let found = |j: usize| [found(2 * j), found(2 * j + 1)];
+    iq3_xxs_of(b, |j| quads(&planes::IQ3_XXS_LEVELS, found(j)), each);
 }
 
 #[inline]
-pub(super) fn iq3_s(b: [&IQ3Sx8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let (d, scales) = (load_f16(b.map(|b| &b.d)), load(b.map(|b| &b.scales)));
-    for j in 0..8 {
-        let ninth = byte_of_dwords(load(b.map(|b| &b.qh[j / 4])), j % 4);
-        let ninth = [is_set(ninth, 0x0804_0201), is_set(ninth, 0x8040_2010)];
+pub(super) fn iq3_s(b: [&IQ3Sx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
+    let found = |j: usize| {
+        let high = byte_of_dwords(load(b.map(|b| &b.qh[j / 4])), j % 4);
+        let ninth = [is_set(high, 0x0804_0201), is_set(high, 0x8040_2010)];
         let found = |i: usize| look_up(&planes::IQ3_S, load(b.map(|b| &b.qs[2 * j + i])), [ninth[i]]);
-        let w = quads(&planes::IQ3_S_LEVELS, [found(0), found(1)]);
-        let w = with_signs::<16>(w, load(b.map(|b| &b.signs[j])), [0, 1, 2, 3]);
-        each(j, w, Scales { scale: [mul(d, odd_of_nibbles(scales, j))], min: [] });
-    }
+        [found(0), found(1)]
+    };
+    iq3_s_of(b, |j| quads(&planes::IQ3_S_LEVELS, found(j)), each);
 }
 
 /// The 32 weights of four entries, of which byte `order[i]` of each dword is number `i`.

@@ -1,9 +1,9 @@
 //! The x86 kernels, written once and compiled for each instruction set that includes this file.
 //!
 //! The including file defines its vectors in `super::lanes`, its integer sums in `super::products`
-//! and `super::tile_products`, the formats that it multiplies in the macro `formats!`, and its
-//! target features in the macro `kernels!`, which puts them before each function. (rustfmt does not
-//! look into that macro.)
+//! and `super::tile_products`, the formats that it multiplies in the macro `super::formats!`, and
+//! its target features in the macro `kernels!`, which puts them before each function. (rustfmt does
+//! not look into that macro.)
 //!
 //! The modules `simple`, `k`, `iq`, `iq4` and `fp4` unpack weights. A product with few columns
 //! (`direct`) multiplies weights as soon as they are unpacked. A product with many columns
@@ -162,7 +162,7 @@ macro_rules! products_of {
     };
 }
 
-formats!(products_of);
+super::formats!(products_of);
 
 kernels! {
 /// Calls `step` for each block of each group; `step` adds the block's products to the accumulators.
