@@ -48,14 +48,15 @@ fn as_time_allows(seeds: Range<u64>) -> Range<u64> {
 
 fn sessions(seeds: Range<u64>) {
     let models = ["q4_0", "q8_0", "f32"].map(model);
-    let (mut drafted, mut accepted) = (0, 0);
-    for seed in as_time_allows(seeds.clone()) {
+    let (mut runs, mut drafted, mut accepted) = (0, 0, 0);
+    for seed in as_time_allows(seeds) {
         let model = &models[seed as usize % 3];
-        let stats = Run { model, has_senses: true, seed, count: 14 }.check();
-        (drafted, accepted) = (drafted + stats.0, accepted + stats.1);
+        let run = Run { model, has_senses: true, seed, count: 14 };
+        if let Some(stats) = run.check() {
+            (runs, drafted, accepted) = (runs + 1, drafted + stats.0, accepted + stats.1);
+        }
     }
-    println!("{drafted} tokens drafted, {accepted} accepted");
-    let runs = as_time_allows(seeds).count();
+    println!("{drafted} tokens drafted, {accepted} accepted in {runs} runs");
     // A few runs are too few for a mean.
     let is_enough = drafted > 20 * runs && accepted > 5 * runs;
     assert!(emulated() || is_enough, "{drafted} and {accepted}");
