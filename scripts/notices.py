@@ -19,7 +19,7 @@ RULE = "=" * 100
 
 
 def cargo(*arguments):
-    return subprocess.run(["cargo", *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["cargo", *arguments], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
 
 
 def in_program(target):
@@ -41,6 +41,7 @@ def texts(folder):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     target = sys.argv[1]
     wanted = in_program(target)
     # All packages, because cargo's own filter would leave out what another target needs.
