@@ -97,8 +97,8 @@ pub(super) fn unquoted_on(is_windows: bool, text: &str) -> String {
     plain
 }
 
-/// The path in what stands behind `file://`. On Windows a slash stands before the drive, and a host is
-/// the server of a share (RFC 8089, appendix E).
+/// The path in what stands behind `file://`. On Windows a slash stands before the drive, and a
+/// host is the server of a share (RFC 8089, appendix E).
 fn path_of_address(address: &str, is_windows: bool) -> String {
     let path = percent_decoded(address);
     let has_drive = path.starts_with('/') && path.get(2..3) == Some(":");
