@@ -92,7 +92,8 @@ fn main() -> ExitCode {
             ExitCode::from(FAILURE)
         }
         Err(e) => {
-            say!("carat: {} (see `{help}`)", sentence(e.as_ref()));
+            // Names that a file gives are in it.
+            say!("carat: {} (see `{help}`)", text::visible(&sentence(e.as_ref())));
             ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILURE })
         }
     }

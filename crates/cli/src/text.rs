@@ -1,5 +1,8 @@
 //! Numbers and foreign text in a form for people, and how it reaches them.
 
+use std::borrow::Cow;
+use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
@@ -54,19 +57,45 @@ pub(crate) fn count(n: u64) -> String {
 /// At most `max` characters of a text that may hold anything: control characters are escaped, so
 /// that a file cannot speak to the terminal.
 pub(crate) fn shortened(text: &str, max: usize) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(max)
-        .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect();
+    let mut shown = escaped(text.chars().take(max), char::is_control);
     if text.chars().nth(max).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// What a model said, for a terminal: line breaks and tabs stay, all other control characters are
+/// escaped. A model of a stranger, or a document that it read, would else move the cursor, write to
+/// the clipboard or whatever escapes make a terminal do.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let is_active = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    match text.contains(is_active) {
+        false => text.into(),
+        true => escaped(text.chars(), is_active).into(),
+    }
+}
+
+fn escaped(text: impl Iterator<Item = char>, is_active: fn(char) -> bool) -> String {
+    text.flat_map(|c| {
+        let escaped = is_active(c).then(|| c.escape_default());
+        let plain = escaped.is_none().then_some(c);
+        escaped.into_iter().flatten().chain(plain)
+    })
+    .collect()
+}
+
+/// Whether a terminal of this system follows escapes that nobody prepares it for.
+pub(crate) fn follows_escapes() -> bool {
+    follows(cfg!(windows), env::var_os("TERM").as_deref(), env::var_os("WT_SESSION").is_some())
+}
+
+/// `TERM=dumb` does not. On Windows the Windows Terminal does, which sets `WT_SESSION`, and what
+/// sets `TERM` as Unix does; an old console would show the escapes.
+fn follows(is_windows: bool, term: Option<&OsStr>, is_windows_terminal: bool) -> bool {
+    match term {
+        Some(term) => term != "dumb",
+        None => !is_windows || is_windows_terminal,
+    }
 }
 
 fn three_digits(x: f64) -> String {
@@ -103,5 +132,27 @@ mod tests {
         assert_eq!(shortened("a\x1b[31mb\nß", 20), "a\\u{1b}[31mb\\nß");
         assert_eq!(shortened("ßßß", 2), "ßß…");
         assert_eq!(shortened("ßß", 2), "ßß");
+    }
+
+    #[test]
+    fn escapes_are_for_terminals_that_follow_them() {
+        let follows = |is_windows, term: Option<&str>, is_windows_terminal| {
+            super::follows(is_windows, term.map(OsStr::new), is_windows_terminal)
+        };
+        for is_windows in [false, true] {
+            assert!(!follows(is_windows, Some("dumb"), true));
+            assert!(follows(is_windows, Some("xterm-256color"), false));
+            assert!(follows(is_windows, None, true));
+        }
+        assert!(follows(false, None, false) && !follows(true, None, false));
+    }
+
+    /// C0 and C1 controls and DEL, as Unicode's category Cc has them.
+    #[test]
+    fn what_a_model_said_cannot_either() {
+        assert_eq!(visible("a\tb\nß 😀\u{200d}"), "a\tb\nß 😀\u{200d}");
+        let said = "\x1b]52;c;eA==\x07 \r\x08\0 \u{9b}2J\x7f";
+        let shown = r"\u{1b}]52;c;eA==\u{7} \r\u{8}\u{0} \u{9b}2J\u{7f}";
+        assert_eq!(visible(said), shown);
     }
 }

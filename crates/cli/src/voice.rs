@@ -14,7 +14,11 @@ use crate::text::{self, say};
 pub(crate) struct Voice<'t> {
     tokenizer: &'t Tokenizer,
     is_json: bool,
-    dim: bool,
+    /// Whether a terminal shows the text.
+    is_shown: bool,
+    /// Whether one shows the thoughts, and whether it can dim them.
+    shows_thoughts: bool,
+    dims: bool,
     /// Whether the last thing said was a part of a thought.
     is_thinking: bool,
     calls: usize,
@@ -42,8 +46,16 @@ impl Ended {
 
 impl<'t> Voice<'t> {
     pub(crate) fn new(tokenizer: &'t Tokenizer, is_json: bool) -> Self {
-        let dim = io::stderr().is_terminal();
-        Self { tokenizer, is_json, dim, is_thinking: false, calls: 0, text: String::new() }
+        Self {
+            tokenizer,
+            is_json,
+            is_shown: io::stdout().is_terminal(),
+            shows_thoughts: io::stderr().is_terminal(),
+            dims: io::stderr().is_terminal() && text::follows_escapes(),
+            is_thinking: false,
+            calls: 0,
+            text: String::new(),
+        }
     }
 
     /// The visible text so far, without thoughts.
@@ -66,7 +78,9 @@ impl<'t> Voice<'t> {
                 self.end_thought();
                 match self.is_json {
                     true => print(&Line::InvalidToolCall { text, reason }),
-                    false => self.shown(&format!("{text}\n")).map(|()| say!("carat: {reason}")),
+                    false => self.shown(&format!("{text}\n")).map(|()| {
+                        say!("carat: {}", text::visible(reason));
+                    }),
                 }
             }
             Event::Dropped(messages) => {
@@ -105,7 +119,8 @@ impl<'t> Voice<'t> {
             return if text.is_empty() { Ok(()) } else { print(&Line::Thought { text }) };
         }
         self.is_thinking = true;
-        let (on, off) = if self.dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let (on, off) = if self.dims { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let text = if self.shows_thoughts { text::visible(text) } else { text.into() };
         let _ = write!(io::stderr(), "{on}{text}{off}");
         Ok(())
     }
@@ -152,7 +167,10 @@ impl<'t> Voice<'t> {
 
     fn shown(&mut self, text: &str) -> Result<()> {
         self.text.push_str(text);
-        text::print(text)
+        match self.is_shown {
+            true => text::print(&text::visible(text)),
+            false => text::print(text),
+        }
     }
 
     /// Lets what follows a thought begin a line.

@@ -330,6 +330,23 @@ fn a_terminal_without_colours_gets_words() {
     }
 }
 
+/// The model says the escape character twice. A pipe gets what it said.
+#[test]
+fn what_a_model_says_cannot_speak_to_the_terminal() {
+    let model = tiny();
+    // Token 32 is that byte.
+    let args = ["--raw", "--greedy", "--logit-bias=32=100", "-n", "2", "the rain"];
+    let args = [&["run", "-m", &model][..], &args].concat();
+    let (bytes, code) = Terminal::new(80, &args, &[]).end();
+    let shown = String::from_utf8_lossy(&bytes);
+    assert_eq!(code, Some(0), "{shown:?}");
+    assert!(shown.contains(r"\u{1b}\u{1b}") && !shown.contains("\x1b\x1b"), "{shown:?}");
+
+    let piped = std::process::Command::new(env!("CARGO_BIN_EXE_carat")).args(args).output();
+    let said = piped.expect("the program starts").stdout;
+    assert!(said.ends_with(b"\x1b\x1b"), "{said:?}");
+}
+
 /// Ctrl-C ends the gallery with what was answered so far, and leaves the terminal as it was.
 #[test]
 fn ctrl_c_ends_the_gallery() {

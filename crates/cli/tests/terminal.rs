@@ -38,6 +38,13 @@ fn an_error_points_to_the_help_of_its_command() {
 }
 
 #[test]
+fn no_name_of_a_file_speaks_to_the_terminal() {
+    let ran = run("run -m no\x1b]0;title\x07where.gguf hi");
+    ran.fails(1, &[r"no\u{1b}]0;title\u{7}where.gguf"]);
+    assert!(!ran.err.contains(['\x1b', '\x07']), "{}", ran.err);
+}
+
+#[test]
 fn a_cache_file_after_a_blank_is_an_error_that_says_how() {
     let folder = Folder::new();
     let there = folder.file("there", "");

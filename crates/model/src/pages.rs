@@ -31,8 +31,8 @@ impl Pages {
     pub(crate) fn zeroed(what: &'static str, bytes: usize) -> Result<Self, MemoryError> {
         let no_memory = |_| MemoryError { what, bytes: bytes as u64 };
         let map = MmapMut::map_anon(bytes.max(1)).map_err(no_memory)?;
-        // A kernel without huge pages refuses, and nothing but speed is lost.
-        #[cfg(target_os = "linux")]
+        // A kernel without huge pages refuses, and nothing but speed is lost. Miri knows none.
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Self { map, len: bytes })
     }

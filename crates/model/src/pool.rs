@@ -10,6 +10,8 @@
 mod cores;
 mod crew;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -458,13 +460,19 @@ impl<'a, T: Copy> Scatter<'a, T> {
 
     /// The part of it from `at` on, `len` long.
     fn part(&self, at: usize, len: usize) -> Self {
-        assert!(at + len <= self.len, "{len} values at {at} of {}", self.len);
+        assert!(self.holds(at, len), "{len} values at {at} of {}", self.len);
         Self { out: self.out.wrapping_add(at), len, borrow: marker::PhantomData }
     }
 
+    /// Whether `len` values from `at` on lie inside; no sum is formed that could wrap.
+    fn holds(&self, at: usize, len: usize) -> bool {
+        self.len.checked_sub(at).is_some_and(|rest| len <= rest)
+    }
+
     fn write(&self, at: usize, values: &[T]) {
-        assert!(at + values.len() <= self.len, "{} values at {at} of {}", values.len(), self.len);
-        let out = ptr::slice_from_raw_parts_mut(self.out.wrapping_add(at), values.len());
+        let len = values.len();
+        assert!(self.holds(at, len), "{len} values at {at} of {}", self.len);
+        let out = ptr::slice_from_raw_parts_mut(self.out.wrapping_add(at), len);
         // SAFETY: the assertion says that the range lies inside the borrowed slice, and no other
         // unit writes these places (see `Sync` above), so the reference is unique while it lives.
         unsafe { &mut *out }.copy_from_slice(values);

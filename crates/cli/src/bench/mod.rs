@@ -305,11 +305,16 @@ fn find_cache(args: &BenchArgs, model: &Path) -> Option<PathBuf> {
 
 /// Where large files may lie for a while: /tmp is memory on many systems.
 fn cache_folder() -> PathBuf {
-    let named = |key| std::env::var_os(key).map(PathBuf::from).filter(|path| path.is_absolute());
+    cache_folder_by(|key| std::env::var_os(key).map(PathBuf::from))
+        .map_or_else(std::env::temp_dir, |folder| folder.join("carat"))
+}
+
+/// The folder for caches, by the XDG Base Directory Specification or as Windows has it.
+fn cache_folder_by(named: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let named = |key| named(key).filter(|path| path.is_absolute());
     named("XDG_CACHE_HOME")
         .or_else(|| named("HOME").map(|home| home.join(".cache")))
         .or_else(|| named("LOCALAPPDATA"))
-        .map_or_else(std::env::temp_dir, |folder| folder.join("carat"))
 }
 
 /// Measures the roof before the model and after it: what lasts a while warms a laptop up.
@@ -357,3 +362,27 @@ impl RoofMeter {
 const DRIFT: f64 = 0.05;
 
 const QUICK_READ_BYTES: usize = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Absolute paths of this system: `/x` is none on Windows.
+    #[test]
+    fn the_folder_for_caches_is_the_one_that_the_system_has() {
+        let root = std::env::temp_dir();
+        let folder = |known: &[(&str, &str)]| {
+            cache_folder_by(|key| {
+                let (_, value) = known.iter().find(|(name, _)| *name == key)?;
+                Some(if value.is_empty() { PathBuf::new() } else { root.join(value) })
+            })
+        };
+        let (xdg, home, local) = (("XDG_CACHE_HOME", "x"), ("HOME", "h"), ("LOCALAPPDATA", "l"));
+        assert_eq!(folder(&[xdg, home, local]), Some(root.join("x")));
+        assert_eq!(folder(&[("XDG_CACHE_HOME", ""), home]), Some(root.join("h").join(".cache")));
+        assert_eq!(folder(&[local]), Some(root.join("l")));
+        assert_eq!(folder(&[("HOME", "")]), None);
+        let relative = |key: &str| (key == "XDG_CACHE_HOME").then(|| PathBuf::from("here"));
+        assert_eq!(cache_folder_by(relative), None);
+    }
+}

@@ -1,6 +1,7 @@
 //! Tab in a chat: commands, and the paths that some of them take.
 
 use std::fs;
+use std::path::is_separator;
 
 use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::Highlighter;
@@ -69,7 +70,7 @@ fn paths(written: &str) -> Vec<Pair> {
         Some(quote) => unquoted(&format!("{written}{quote}")),
         None => unquoted(written),
     };
-    let (folder, begun) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
+    let (folder, begun) = path.split_at(path.rfind(is_separator).map_or(0, |slash| slash + 1));
     let listed = match folder {
         "" => "./".into(),
         // A tilde is the home folder only where no quote stands before it.
@@ -89,8 +90,8 @@ fn paths(written: &str) -> Vec<Pair> {
             name.push('/');
         }
         let replacement = match quote {
-            Some(quote) => quoted(&format!("{folder}{name}"), quote, !is_folder),
-            None => escaped(&format!("{folder}{name}")),
+            Some(quote) => quoted(cfg!(windows), &format!("{folder}{name}"), quote, !is_folder),
+            None => escaped(cfg!(windows), &format!("{folder}{name}")),
         };
         found.push(Pair { display: name, replacement });
     }
@@ -99,12 +100,12 @@ fn paths(written: &str) -> Vec<Pair> {
 }
 
 /// The path in quotes, of which the last is left out where the path goes on.
-fn quoted(path: &str, quote: char, is_whole: bool) -> String {
+fn quoted(is_windows: bool, path: &str, quote: char, is_whole: bool) -> String {
     let mut written = String::from(quote);
     for c in path.chars() {
         match (quote, c) {
             ('\'', '\'') => written.push_str(r"'\''"),
-            ('"', '"' | '\\' | '$' | '`') if !cfg!(windows) => written.extend(['\\', c]),
+            ('"', '"' | '\\' | '$' | '`') if !is_windows => written.extend(['\\', c]),
             _ => written.push(c),
         }
     }
@@ -115,10 +116,10 @@ fn quoted(path: &str, quote: char, is_whole: bool) -> String {
 }
 
 /// The path with a backslash before all that [`unquoted`] takes away.
-fn escaped(path: &str) -> String {
+fn escaped(is_windows: bool, path: &str) -> String {
     let mut written = String::new();
     for c in path.chars() {
-        if matches!(c, ' ' | '\'' | '"' | '\\') && !cfg!(windows) {
+        if matches!(c, ' ' | '\'' | '"' | '\\') && !is_windows {
             written.push('\\');
         }
         written.push(c);
@@ -129,6 +130,7 @@ fn escaped(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::line::unquoted_on;
 
     fn replaced(line: &str) -> Vec<String> {
         let (start, found) = completed(line);
@@ -202,9 +204,9 @@ mod tests {
             for quote in ["", "'", "\""] {
                 // As a person goes on from folder to folder.
                 let mut line = match quote {
-                    "" => format!("/image {}", escaped(&format!("{root}/{begun}"))),
+                    "" => format!("/image {}", escaped(false, &format!("{root}/{begun}"))),
                     quote => {
-                        let open = quoted(&begun, quote.chars().next().expect("one"), false);
+                        let open = quoted(false, &begun, quote.chars().next().expect("one"), false);
                         format!("/image {quote}{root}/{}", &open[1..])
                     }
                 };
@@ -224,6 +226,16 @@ mod tests {
                 fs::metadata(folder.path().join(name)).expect("it is there");
                 let written = line.strip_prefix("/image ").expect("the command");
                 assert_eq!(super::super::line::path(written), folder.path().join(name), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_windows_can_be_read_back() {
+        let names = [r"C:\Users\me\", r"\\server\share\my photo.png", r"C:\$a\`b`.png", "C:/a b"];
+        for name in names {
+            for written in [quoted(true, name, '"', true), escaped(true, name)] {
+                assert_eq!(unquoted_on(true, &written), name, "{written}");
             }
         }
     }

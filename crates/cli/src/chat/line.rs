@@ -1,7 +1,7 @@
 //! What a line of a chat asks for, and paths as people and terminals write them.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, is_separator};
 
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(super) fn path(written: &str) -> PathBuf {
         return written.into();
     }
     if let Some(address) = written.strip_prefix("file://") {
-        return percent_decoded(address).into();
+        return path_of_address(address, cfg!(windows)).into();
     }
     let plain = unquoted(written);
     if written.starts_with('~') { at_home(&plain) } else { plain.into() }
@@ -66,16 +66,20 @@ pub(super) fn path(written: &str) -> PathBuf {
 
 /// A path whose leading `~/` is the home folder.
 pub(super) fn at_home(path: &str) -> PathBuf {
-    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    match rest.zip(env::home_dir()) {
-        Some((rest, home)) => home.join(rest.trim_start_matches('/')),
+    let is_end = |rest: &&str| rest.is_empty() || rest.starts_with(is_separator);
+    match path.strip_prefix('~').filter(is_end).zip(env::home_dir()) {
+        Some((rest, home)) => home.join(rest.trim_start_matches(is_separator)),
         None => path.into(),
     }
 }
 
 /// The text without quotes and backslashes as a shell takes them away; blanks stay. A quote that is
-/// never closed is a character like others.
+/// never closed is a character like others. On Windows backslashes part folders.
 pub(super) fn unquoted(text: &str) -> String {
+    unquoted_on(cfg!(windows), text)
+}
+
+pub(super) fn unquoted_on(is_windows: bool, text: &str) -> String {
     let (mut plain, mut quote) = (String::new(), None);
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
@@ -83,14 +87,26 @@ pub(super) fn unquoted(text: &str) -> String {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
             (None, '"' | '\'') if ahead.contains(c) => quote = Some(c),
-            (None, '\\') if !cfg!(windows) => plain.extend(rest.next()),
-            (Some('"'), '\\') if ahead.starts_with(['"', '\\', '$', '`']) => {
+            (None, '\\') if !is_windows => plain.extend(rest.next()),
+            (Some('"'), '\\') if !is_windows && ahead.starts_with(['"', '\\', '$', '`']) => {
                 plain.extend(rest.next());
             }
             _ => plain.push(c),
         }
     }
     plain
+}
+
+/// The path in what stands behind `file://`. On Windows a slash stands before the drive, and a
+/// host is the server of a share (RFC 8089, appendix E).
+fn path_of_address(address: &str, is_windows: bool) -> String {
+    let path = percent_decoded(address);
+    let has_drive = path.starts_with('/') && path.get(2..3) == Some(":");
+    match (is_windows, path.starts_with('/')) {
+        (true, true) if has_drive => path[1..].to_owned(),
+        (true, false) => format!("//{path}"),
+        _ => path,
+    }
 }
 
 /// `%20` and the like as the bytes that they stand for, as far as these are text.
@@ -184,6 +200,30 @@ mod tests {
         assert_eq!(path("~"), home);
         assert_eq!(path("'~/a.png'"), Path::new("~/a.png"));
         assert_eq!(path("~nobody/a.png"), Path::new("~nobody/a.png"));
+    }
+
+    /// As Explorer and the Windows Terminal write a file that is dropped, and browsers an address.
+    #[test]
+    fn paths_of_windows_keep_their_backslashes() {
+        for (written, wanted) in [
+            (r"C:\Users\me\a.png", r"C:\Users\me\a.png"),
+            (r#""C:\Users\me\my photo.png""#, r"C:\Users\me\my photo.png"),
+            (r#""\\server\share\$a\b.png""#, r"\\server\share\$a\b.png"),
+            (r"'C:\it\'", r"C:\it\"),
+        ] {
+            assert_eq!(unquoted_on(true, written), wanted, "{written}");
+        }
+        for (address, wanted) in [
+            ("/C:/my%20photo.png", "C:/my photo.png"),
+            ("server/share/a.png", "//server/share/a.png"),
+            ("/share/a.png", "/share/a.png"),
+            ("/é:/a.png", "/é:/a.png"),
+            ("", "//"),
+        ] {
+            assert_eq!(path_of_address(address, true), wanted, "{address}");
+        }
+        assert_eq!(path_of_address("/C:/a", false), "/C:/a");
+        assert_eq!(path_of_address("server/a", false), "server/a");
     }
 
     #[test]

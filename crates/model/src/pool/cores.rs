@@ -2,7 +2,7 @@
 //!
 //! Affinity, cgroup quotas and CPUs that are offline all make this less than what the machine has:
 //! the standard library knows the first two, Linux's sysfs tells which hardware threads share a
-//! core.
+//! core. Other systems are asked how many cores the machine has.
 
 use std::collections::HashSet;
 use std::fs;
@@ -31,8 +31,25 @@ pub(crate) fn threads(wanted: usize) -> Result<usize, ThreadsError> {
 
 /// Cores, not hardware threads: two threads of one core share the units that the kernels fill.
 fn physical_cores() -> usize {
-    let cores = cores(Path::new("/")).unwrap_or(usize::MAX);
-    available().min(cores)
+    let cores = cores(Path::new("/")).or_else(cores_of_machine);
+    usable(available(), cores)
+}
+
+/// Of `cores` the machine may have more than this process may use; some systems do not say.
+fn usable(available: usize, cores: Option<usize>) -> usize {
+    available.min(cores.unwrap_or(usize::MAX)).max(1)
+}
+
+/// Where sysfs says nothing on Linux, hardware threads are counted.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn cores_of_machine() -> Option<usize> {
+    None
+}
+
+/// `hw.physicalcpu` on macOS, `GetLogicalProcessorInformation` on Windows.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn cores_of_machine() -> Option<usize> {
+    Some(num_cpus::get_physical())
 }
 
 /// CPUs that the affinity of this thread allows, or fewer where a cgroup has a quota.
@@ -162,6 +179,19 @@ mod tests {
             assert_eq!(cpus(list), [0; 0], "{list}");
         }
         assert_eq!(cpus("0-18446744073709551615").len(), CPUS_MAX + 1);
+    }
+
+    #[test]
+    fn cores_of_a_machine_are_used_as_far_as_the_process_may() {
+        for (available, cores, usable) in [
+            (8, Some(4), 4),
+            (2, Some(4), 2),
+            (8, None, 8),
+            (1, Some(0), 1),
+            (6, Some(usize::MAX), 6),
+        ] {
+            assert_eq!(super::usable(available, cores), usable, "{available} of {cores:?}");
+        }
     }
 
     #[test]
