@@ -247,7 +247,7 @@ fn error(fault: Fault, line: u32, steps: u64, bytes: usize) -> ChatError {
 }
 
 /// Fifteen times the official template.
-const SOURCE_BYTES_MAX: usize = 1 << 18;
+pub(crate) const SOURCE_BYTES_MAX: usize = 1 << 18;
 
 /// Address space only: pages are used when the stack reaches them.
 const STACK_BYTES: usize = 1 << 28;
@@ -255,11 +255,11 @@ const STACK_BYTES: usize = 1 << 28;
 /// Operations of a template, beside one for each byte of the conversation's values and those for
 /// its pairs of messages: about a tenth of a second. The official template takes a hundred for a
 /// message.
-const STEPS_MAX: u64 = 1_000_000;
+pub(crate) const STEPS_MAX: u64 = 1_000_000;
 
 /// Operations for the square of the number of messages: from every message the official template
 /// looks back over all messages before it, seven operations for each.
-const STEPS_PER_PAIR: u64 = 8;
+pub(crate) const STEPS_PER_PAIR: u64 = 8;
 
 /// Bytes of values alive, beside four times those of the conversation's.
-const BYTES_MAX: usize = 24 << 20;
+pub(crate) const BYTES_MAX: usize = 24 << 20;

@@ -60,7 +60,7 @@ mod error;
 mod facts;
 mod formats;
 mod lark;
-mod limits;
+pub(crate) mod limits;
 mod schema;
 mod shape;
 mod strings;
