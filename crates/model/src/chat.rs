@@ -62,11 +62,13 @@ mod text;
 mod tool;
 mod value;
 
+use std::io;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::pages;
 use ast::Parsed;
 use budget::{Budget, Builder, Fault};
 use text::Ch;
@@ -228,6 +230,9 @@ fn rendered(out: &Builder<Ch>) -> Rendered {
 fn on_deep_stack<T: Send>(
     work: impl FnOnce() -> Result<T, ChatError> + Send,
 ) -> Result<T, ChatError> {
+    // The stack may be the last that the system has, and the first value of the template an abort.
+    let room = pages::ask("a chat template", STACK_BYTES + BYTES_MAX + pages::SMALL_BYTES);
+    room.map_err(|e| ChatError::Thread(io::Error::new(io::ErrorKind::OutOfMemory, e)))?;
     thread::scope(|scope| {
         let builder = thread::Builder::new().stack_size(STACK_BYTES);
         let running = builder.spawn_scoped(scope, work).map_err(ChatError::Thread)?;

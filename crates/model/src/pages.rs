@@ -69,6 +69,10 @@ pub(crate) fn resize(
     Ok(())
 }
 
+/// What work takes in small pieces, beside what is asked for by itself.
+#[cfg(feature = "chat")]
+pub(crate) const SMALL_BYTES: usize = 8 << 20;
+
 impl Deref for Pages {
     type Target = [u8];
 
