@@ -134,7 +134,7 @@ pub enum ChatError {
     },
     /// The system has no thread for the template to run on.
     #[error("the chat template cannot be run, no thread could be started")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
     /// The template does not come to an end.
     #[error("the chat template runs for more than {limit} steps; use another")]
     TooLong {
