@@ -142,8 +142,8 @@ fn without_memory_there_is_an_error_at_every_size() {
     ] {
         let mut codes = Vec::new();
         for megabytes in (16..=560).step_by(8) {
-            let ended = shell(&format!("ulimit -v {}; exec \"$@\"", megabytes << 10), &args);
-            let Output { status, stderr, .. } = { ended }.output().expect("a shell runs");
+            let script = format!("ulimit -v {}; exec \"$@\"", megabytes << 10);
+            let Output { status, stderr, .. } = shell(&script, &args).output().expect("a shell");
             let said = String::from_utf8_lossy(&stderr);
             let code = status.code();
             assert!(!said.contains("panicked"), "{megabytes} MB of {args}: {said}");

@@ -77,7 +77,7 @@ fn killed_while_it_pulls() {
             assert_eq!(home.snapshots(), ["mmproj-F16.gguf", "x.gguf"], "after kill {kill}");
             assert_eq!(fs::read(home.file("x.gguf")).expect("it is there"), payload());
             assert_eq!(fs::read(home.file("mmproj-F16.gguf")).expect("it is there"), other);
-            let mut blobs = known.map(|name| name.to_owned()).to_vec();
+            let mut blobs = known.to_vec();
             blobs.sort();
             let found: Vec<_> = home.blobs().into_iter().map(|(name, _)| name).collect();
             assert_eq!(found, blobs, "after kill {kill}");
