@@ -27,7 +27,7 @@ enum Reading {
     /// Something is being done: it comes to its end.
     Not,
     /// A line is read, and this is to be saved.
-    Line(Option<(Chat, PathBuf)>),
+    Line(Option<Box<(Chat, PathBuf)>>),
     /// The program is being ended.
     Never,
 }
@@ -49,7 +49,7 @@ impl Lent {
             if desk.asked.is_some() {
                 return None;
             }
-            let lent = file.and_then(|file| Some((self.0.take()?, file.to_owned())));
+            let lent = file.and_then(|file| Some(Box::new((self.0.take()?, file.to_owned()))));
             desk.is_read = Reading::Line(lent);
         }
         let line = read();
@@ -57,7 +57,7 @@ impl Lent {
             let mut desk = desk();
             match mem::replace(&mut desk.is_read, Reading::Not) {
                 Reading::Line(lent) => {
-                    self.0 = lent.map(|(chat, _)| chat).or(self.0.take());
+                    self.0 = lent.map(|lent| lent.0).or(self.0.take());
                     return Some(line);
                 }
                 ending => desk.is_read = ending,
@@ -88,8 +88,8 @@ pub(super) fn may_end(signal: i32) -> bool {
     match mem::replace(&mut desk.is_read, Reading::Never) {
         Reading::Line(lent) => {
             drop(desk);
-            if let Some((chat, file)) = lent
-                && let Err(e) = talk::save(&chat, &file)
+            if let Some(lent) = lent
+                && let Err(e) = talk::save(&lent.0, &lent.1)
             {
                 say!("carat: {}", sentence(e.as_ref()));
             }
