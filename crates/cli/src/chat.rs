@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use carat::{AnswerOptions, Chat, Medium, Message, Model, Role};
+use carat::{AnswerOptions, Medium, Message, Model, Role};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Editor};
@@ -27,10 +27,12 @@ use crate::voice::Voice;
 use crate::{load, sentence};
 use complete::Completion;
 use history::Keeper;
+use lent::Lent;
 use line::Line;
 
 mod complete;
 mod history;
+mod lent;
 mod line;
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
@@ -67,7 +69,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let mut talk = Talk {
         args,
         beginning,
-        chat,
+        chat: Lent::new(chat),
         options,
         file,
         is_changed: false,
@@ -76,6 +78,9 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
         attached: Vec::new(),
         failures: 0,
     };
+    if args.answer.session.is_some() {
+        interrupt::ask_before_end(lent::may_end);
+    }
     let held = match io::stdin().is_terminal() && io::stdout().is_terminal() {
         true => talk.interactive(),
         false => talk.piped(),
@@ -84,6 +89,9 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let saved = talk.keep();
     if let (Err(_), Err(e)) = (&held, &saved) {
         say!("carat: {}", sentence(e.as_ref()));
+    }
+    if let Some(signal) = lent::asked() {
+        interrupt::exit_by(signal);
     }
     held.and(saved)
 }
@@ -114,7 +122,7 @@ fn is_projector(e: &anyhow::Error) -> bool {
 struct Talk<'a> {
     args: &'a ChatArgs,
     beginning: Beginning<'a>,
-    chat: Chat,
+    chat: Lent,
     options: AnswerOptions,
     /// Where /save without a name saves, and with --session the end of the conversation.
     file: Option<PathBuf>,
@@ -140,7 +148,8 @@ impl Talk<'_> {
         interrupt::stay();
         say!("/help shows the commands, Ctrl-D leaves");
         loop {
-            let Some(text) = read_message(&mut editor)? else { return Ok(()) };
+            let read = || read_message(&mut editor);
+            let Some(text) = self.read(read)? else { return Ok(()) };
             keeper.keep(&mut editor, &text);
             match self.line(&text) {
                 Ok(true) => return Ok(()),
@@ -155,7 +164,7 @@ impl Talk<'_> {
     /// command that fails only makes the whole fail in the end.
     fn piped(&mut self) -> Result<()> {
         let mut lines = io::stdin().lock().lines();
-        while let Some(text) = join_lines(|_| lines.next().transpose())? {
+        while let Some(text) = self.read(|| join_lines(|_| lines.next().transpose()))? {
             if self.line(&text)? {
                 break;
             }
@@ -165,6 +174,12 @@ impl Talk<'_> {
             1 => bail!("one command of the conversation failed"),
             n => bail!("{n} commands of the conversation failed"),
         }
+    }
+
+    /// Reads a message by `read`; none at the end of the input, or once a signal asked for the end.
+    fn read(&mut self, read: impl FnOnce() -> Result<Option<String>>) -> Result<Option<String>> {
+        let file = self.kept().map(Path::to_owned);
+        self.chat.while_reading(file.as_deref(), read).unwrap_or(Ok(None))
     }
 
     /// Does what a line asks for; true if that is to leave.
@@ -237,7 +252,7 @@ impl Talk<'_> {
         let file = line::path(written);
         self.keep()?;
         let chat = self.beginning.restore(&file)?;
-        self.chat = chat;
+        self.chat = Lent::new(chat);
         self.attached.clear();
         self.is_changed = false;
         let turns = self.chat.messages().iter().filter(|message| message.role == Role::User);
@@ -251,14 +266,17 @@ impl Talk<'_> {
 
     /// Saves what would be lost, if it is to be kept.
     fn keep(&mut self) -> Result<()> {
-        match &self.file {
-            Some(file) if self.is_changed && self.args.answer.session.is_some() => {
-                talk::save(&self.chat, file)?;
-                self.is_changed = false;
-                Ok(())
-            }
-            _ => Ok(()),
+        if let Some(file) = self.kept() {
+            talk::save(&self.chat, file)?;
+            self.is_changed = false;
         }
+        Ok(())
+    }
+
+    /// Where to save what would be lost, if something would and is to be kept.
+    fn kept(&self) -> Option<&Path> {
+        let is_kept = self.is_changed && self.args.answer.session.is_some();
+        self.file.as_deref().filter(|_| is_kept)
     }
 
     /// Reads what the next message shows.

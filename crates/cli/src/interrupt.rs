@@ -1,13 +1,19 @@
 //! Signals. Ctrl-C (SIGINT): the first one during an answer ends the answer and says so at once,
 //! any other one ends the program, unless that is a conversation with a person. SIGTERM and SIGHUP
-//! always end the program. What it was writing is removed first: cache files and models are as
-//! large as what they are made of.
+//! always end the program; a conversation that is kept in a file is saved first. What the program
+//! was writing is removed: cache files and models are as large as what they are made of. The
+//! terminal is left as it was found, also where a line was being edited.
+//!
+//! SIGBUS is how the system tells that a mapped file is gone: it was cut short, or its disk fails.
+//! The thread that reads it meets the signal again and again until another one has said so and
+//! ended the program. SIGXFSZ is ignored, so that a limit on the size of files is an error like a
+//! disk that is full.
 
 use std::error::Error;
 use std::fmt;
 use std::process;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use anyhow::{Context, Result, bail};
 use carat::Cancel;
@@ -37,10 +43,17 @@ pub(crate) fn install() -> Result<()> {
 
 #[cfg(unix)]
 fn listen() -> Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGTERM};
+    use signal_hook::consts::{SIGBUS, SIGXFSZ};
     use signal_hook::iterator::Signals;
-    let signals = [SIGINT, SIGTERM].into_iter().chain(hears_hangup().then_some(SIGHUP));
-    let mut signals = Signals::new(signals)?;
+    terminal::remember();
+    if is_in_mask("SigCgt:", SIGBUS) == Some(true) {
+        // The standard library hears it as well, for its report of a stack that overflows. Of any
+        // other it gives the signal back to the system, by which the next thread that reads the
+        // mapping would end the program without a word. So it is given back now, for nothing.
+        signal_hook::low_level::raise(SIGBUS)?;
+    }
+    let signals = [SIGINT, SIGTERM, SIGBUS, SIGXFSZ].into_iter();
+    let mut signals = Signals::new(signals.chain(hears_hangup().then_some(SIGHUP)))?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         signals.forever().for_each(handle);
     })?;
@@ -56,15 +69,33 @@ fn listen() -> Result<()> {
 /// not say keeps its own way of ending them.
 #[cfg(unix)]
 fn hears_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask & 1 << (signal_hook::consts::SIGHUP - 1) == 0)
+    is_in_mask("SigIgn:", SIGHUP) == Some(false)
+}
+
+/// Whether Linux lists a signal in one of the masks of this process.
+#[cfg(unix)]
+fn is_in_mask(name: &str, signal: i32) -> Option<bool> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask & 1 << (signal - 1) != 0)
 }
 
 fn handle(signal: i32) {
+    #[cfg(unix)]
+    match signal {
+        signal_hook::consts::SIGXFSZ => return,
+        signal_hook::consts::SIGBUS => progress::interject(MAPPING_GONE),
+        _ => {}
+    }
     if signal != SIGINT {
-        exit_by(signal);
+        let asked = matches!(signal, SIGTERM | SIGHUP).then(|| MAY_END.get()).flatten();
+        if asked.is_none_or(|may_end| may_end(signal)) {
+            exit_by(signal);
+        }
+        LEAVES.store(true, Ordering::SeqCst);
+        STOP.cancel();
+        return;
     }
     let is_awaited = ANSWERING.load(Ordering::SeqCst);
     let is_second = is_awaited && STOP.is_cancelled();
@@ -97,6 +128,12 @@ fn heard(is_awaited: bool, is_second: bool, stays: bool) -> Heard {
     }
 }
 
+/// From now on SIGTERM and SIGHUP end the program only if `may_end` allows it, which is given their
+/// number. Whoever forbids it ends the program soon; work that can be cancelled is.
+pub(crate) fn ask_before_end(may_end: fn(i32) -> bool) {
+    MAY_END.get_or_init(|| may_end);
+}
+
 /// From now on Ctrl-C never ends the program.
 pub(crate) fn stay() {
     STAYS.store(true, Ordering::SeqCst);
@@ -107,15 +144,54 @@ pub(crate) fn exit() -> ! {
     exit_by(SIGINT)
 }
 
-fn exit_by(signal: i32) -> ! {
+/// Ends the program as a signal does.
+pub(crate) fn exit_by(signal: i32) -> ! {
     PartFile::abandon_all();
+    #[cfg(unix)]
+    terminal::restore();
     process::exit(EXIT_SIGNAL + signal)
+}
+
+/// The terminal as the program found it.
+#[cfg(unix)]
+mod terminal {
+    use std::io::{self, IsTerminal};
+    use std::sync::OnceLock;
+
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+    static FOUND: OnceLock<Option<Termios>> = OnceLock::new();
+
+    pub(super) fn remember() {
+        FOUND.get_or_init(|| tcgetattr(io::stdin()).ok());
+    }
+
+    /// Undoes what editing a line does to a terminal: keys are shown again and end lines, and what
+    /// is pasted comes without marks around it.
+    pub(super) fn restore() {
+        let Some(found) = FOUND.get().and_then(Option::as_ref) else { return };
+        // Whoever ends can do no more than try: the terminal may be gone.
+        let is_changed =
+            tcgetattr(io::stdin()).is_ok_and(|now| now.local_modes != found.local_modes);
+        if !is_changed {
+            return;
+        }
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, found);
+        if io::stdout().is_terminal() {
+            // Past the lock, which another thread may hold. The line is left as well; DEC private
+            // mode 2004 is bracketed paste (xterm).
+            let _ = rustix::io::write(io::stdout(), b"\x1b[?2004l\r\n");
+        }
+    }
 }
 
 impl Guard {
     /// An answer begins.
     pub(crate) fn new() -> Self {
         STOP.reset();
+        if LEAVES.load(Ordering::SeqCst) {
+            STOP.cancel();
+        }
         ANSWERING.store(true, Ordering::SeqCst);
         Self(())
     }
@@ -145,12 +221,23 @@ pub(crate) fn stop() -> Cancel {
     STOP.clone()
 }
 
+static MAY_END: OnceLock<fn(i32) -> bool> = OnceLock::new();
+/// Whether the program was asked to end and will do so by itself.
+static LEAVES: AtomicBool = AtomicBool::new(false);
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 static STAYS: AtomicBool = AtomicBool::new(false);
 static STOP: LazyLock<Cancel> = LazyLock::new(Cancel::new);
 
-/// The number that POSIX gives it.
+/// The numbers that POSIX gives them.
+const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+
+/// What a mapped file that is gone means. No other thread knows which one it was.
+#[cfg(unix)]
+const MAPPING_GONE: &str = "carat: the cache file was cut short by another program while it was \
+                            read, or its disk cannot be read: start again with --verify-cache, or \
+                            without --cache";
 
 /// What shells report for a program that a signal ended is this and the signal's number.
 const EXIT_SIGNAL: i32 = 128;

@@ -366,6 +366,88 @@ fn ctrl_c_ends_the_gallery() {
     assert_eq!((cell.fgcolor(), cell.bgcolor(), cell.dim()), Default::default());
 }
 
+/// A signal while a line is being edited: keys are shown again, lines end, nothing is pasted in
+/// marks, and the cursor stands in a line of its own.
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    for (name, code) in [("-TERM", 143), ("-HUP", 129)] {
+        let folder = Folder::new();
+        let mut terminal = chat(&folder.path("state"), &[], &[]);
+        let modes = |terminal: &Terminal| {
+            let found = rustix::termios::tcgetattr(&terminal.pty).expect("a terminal has settings");
+            (found.local_modes, found.input_modes, found.output_modes)
+        };
+        let (idle, _other_end) = pty_process::blocking::open().expect("a pseudo-terminal");
+        let found = rustix::termios::tcgetattr(&idle).expect("a terminal has settings");
+        let found = (found.local_modes, found.input_modes, found.output_modes);
+        terminal.prompt(0);
+        assert_ne!(modes(&terminal), found, "a line is being edited");
+        terminal.type_in("half a li");
+        terminal.wait("half of a line", |shown| shown.contains("> half a li"));
+        kill(name, &terminal);
+        let begun = Instant::now();
+        while terminal.child.try_wait().expect("a state").is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{name} did not end it");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(modes(&terminal), found, "{name}");
+        let (bytes, ended) = terminal.end();
+        assert_eq!(ended, Some(code), "{name}");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let (on, off) = (text.rfind("\x1b[?2004h"), text.rfind("\x1b[?2004l"));
+        assert!(off > on, "{name}: {text:?}");
+        assert!(text.ends_with("\r\n"), "{name}: {text:?}");
+    }
+}
+
+/// Whoever closes the terminal, or the system that goes down, takes no conversation with it: while
+/// a line is being edited, and in the middle of an answer.
+#[test]
+fn what_was_said_is_saved_before_a_signal_ends_a_chat() {
+    let folder = Folder::new();
+    let (state, plain, file) = (folder.path("state"), folder.path("plain"), folder.path("talk"));
+    let mut terminal = chat(&state, &["--session", &plain], &[]);
+    terminal.prompt(0);
+    terminal.type_in("hello\r");
+    terminal.prompt(1);
+    terminal.type_in("\x04");
+    assert_eq!(terminal.end().1, Some(0));
+    let wanted = fs::read(&plain).expect("it was saved");
+    for (name, code) in [("-TERM", 143), ("-HUP", 129)] {
+        let mut terminal = chat(&state, &["--session", &file], &[]);
+        terminal.prompt(0);
+        terminal.type_in("hello\r");
+        terminal.prompt(1);
+        terminal.type_in("half a li");
+        terminal.wait("half of a line", |shown| shown.contains("> half a li"));
+        kill(name, &terminal);
+        assert_eq!(terminal.end().1, Some(code), "{name}");
+        assert!(fs::read(&file).expect("it was saved") == wanted, "{name}");
+        fs::remove_file(&file).expect("it is there");
+
+        // An answer that goes on for long: no end but that of the context.
+        let model = tiny();
+        let endless = ["chat", "-m", &model, "--session", &file, "--ctx", "4000", "--greedy"];
+        let bias = ["1=-inf", "106=-inf", "50=-inf"].map(|bias| ["--logit-bias", bias]);
+        let args = [&endless[..], bias.as_flattened()].concat();
+        let mut terminal = Terminal::new(80, &args, &[("XDG_STATE_HOME", &state)]);
+        terminal.prompt(0);
+        terminal.type_in("hello\r");
+        terminal.wait("an answer", |shown| shown.len() > 300);
+        kill(name, &terminal);
+        assert_eq!(terminal.end().1, Some(code), "{name}");
+        assert!(fs::metadata(&file).expect("it was saved").len() > wanted.len() as u64, "{name}");
+        assert_eq!(folder.names(), ["plain", "state", "talk"], "{name}");
+        fs::remove_file(&file).expect("it is there");
+    }
+}
+
+fn kill(name: &str, terminal: &Terminal) {
+    let id = terminal.child.id().to_string();
+    let killed = std::process::Command::new("kill").args([name, &id]).status();
+    assert!(killed.expect("there is kill").success());
+}
+
 fn gallery(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/gallery").join(name)
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::reader::{Endian, Field, Reader};
-use crate::{Error, Result, ValueType};
+use crate::{Error, Result, ValueType, limits};
 
 /// An array in the metadata: a view of its bytes in the file.
 ///
@@ -108,13 +108,13 @@ impl<'a> Array<'a> {
     /// Reads type, length and elements, and checks every element. `depth` is 1 for an outer array.
     pub(crate) fn read(r: &mut Reader<'a>, field: Field<'_>, depth: u32) -> Result<Self> {
         let at = r.at();
-        if depth > NESTING_MAX {
-            let (field, max) = (field.to_string(), NESTING_MAX);
+        if depth > limits::ARRAY_LEVELS {
+            let (field, max) = (field.to_string(), limits::ARRAY_LEVELS);
             return Err(Error::NestedTooDeep { field, at, max });
         }
         let element_type = r.value_type(field)?;
         let each_min = element_type.bytes_min();
-        let len = r.count(field, each_min)?;
+        let len = r.count(field, each_min, limits::ARRAY_ELEMENTS)?;
         let start = r.at();
         let mut text = None;
         match element_type {
@@ -203,6 +203,3 @@ pub(crate) fn read_bools<'a>(r: &mut Reader<'a>, len: u64, field: Field<'_>) -> 
         }
     }
 }
-
-/// Arrays within arrays. The specification sets no limit; known files use one level.
-pub(crate) const NESTING_MAX: u32 = 8;

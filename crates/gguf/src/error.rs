@@ -41,9 +41,20 @@ pub enum Error {
     #[error("{field} is not UTF-8: unexpected byte {byte:#04x} at byte {at}")]
     NotUtf8 { field: String, at: u64, byte: u8 },
 
-    /// A key or a tensor name above the limit of the specification.
+    /// A key, a tensor name or a string above its [limit](crate::limits).
     #[error("{field} at byte {at} is {len} bytes long, at most {max} are allowed")]
     NameTooLong { field: String, at: u64, len: u64, max: u64 },
+
+    /// More entries, elements or tensors than the [limits](crate::limits) allow.
+    #[error(
+        "{field} at byte {at} is {count}, at most {max} are read: \
+         the file is damaged, or no model"
+    )]
+    TooMany { field: String, at: u64, count: u64, max: u64 },
+
+    /// A header above its [limit](crate::limits::HEADER_BYTES).
+    #[error("the header has more than {max} bytes, no model's has: the file is damaged")]
+    HeaderTooLong { max: u64 },
 
     /// A type id that is not in the specification.
     #[error("{field} at byte {at} has value type {id}, which is not one of 0 to 12")]

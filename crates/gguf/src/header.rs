@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::metadata::ENTRY_BYTES_MIN;
 use crate::reader::{Field, Reader};
 use crate::tensor::{INFO_BYTES_MIN, Section, TensorInfo, check_overlap};
-use crate::{Endian, Error, Metadata, Result, Tensor, Value};
+use crate::{Endian, Error, Metadata, Result, Tensor, Value, limits};
 
 /// The bytes of a file.
 #[derive(Clone, Copy)]
@@ -48,8 +48,9 @@ impl<'a> File<'a> {
         let tensors_field = Field("tensor count", "");
         let entries_field = Field("metadata count", "");
         let tensors_at = r.at();
-        let tensor_count = r.count(tensors_field, INFO_BYTES_MIN)?;
-        let entry_count = r.count(entries_field, ENTRY_BYTES_MIN)?;
+        let tensor_count = r.count(tensors_field, INFO_BYTES_MIN, limits::TENSORS)?;
+        let most = limits::METADATA_ENTRIES;
+        let entry_count = r.count(entries_field, ENTRY_BYTES_MIN, most)?;
         let metadata = Metadata::read(&mut r, entry_count)?;
         let alignment = read_alignment(&metadata)?;
 
@@ -60,6 +61,7 @@ impl<'a> File<'a> {
             if index.insert(info.name, index.len()).is_some() {
                 return Err(Error::DuplicateTensor { tensor: info.name.to_owned(), at: info.at });
             }
+            r.check_header()?;
             infos.push(info);
         }
         // A file without tensors may end here. Lengths of slices stay below 2^63: no overflow.

@@ -63,6 +63,7 @@
 mod array;
 mod error;
 mod header;
+pub mod limits;
 mod metadata;
 mod mmap;
 mod owned;

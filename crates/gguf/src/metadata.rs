@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::reader::{Field, Reader};
-use crate::{Array, Error, Result, Value};
+use crate::{Array, Error, Result, Value, limits};
 
 /// Keys and values, borrowed from the file.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +46,7 @@ impl<'a> Metadata<'a> {
         let mut index = HashMap::new();
         for i in 0..count as usize {
             let at = r.at();
-            let key = r.name(Field("metadata key", ""), KEY_BYTES_MAX)?;
+            let key = r.name(Field("metadata key", ""), limits::KEY_BYTES)?;
             match index.entry(key) {
                 Entry::Vacant(slot) => slot.insert(i),
                 Entry::Occupied(slot) => {
@@ -56,6 +56,7 @@ impl<'a> Metadata<'a> {
             };
             let value_type = r.value_type(Field("type of metadata key", key))?;
             let value = Value::read(r, value_type, Field("value of metadata key", key))?;
+            r.check_header()?;
             entries.push((key, value));
             starts.push(at);
         }
@@ -131,6 +132,3 @@ getters! {
 
 /// The fewest bytes that an entry takes: length of an empty key, type, one byte of value.
 pub(crate) const ENTRY_BYTES_MIN: u64 = 8 + 4 + 1;
-
-/// The longest key (GGUF specification, `gguf_metadata_kv_t`).
-pub(crate) const KEY_BYTES_MAX: u64 = 65535;

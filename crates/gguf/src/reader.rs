@@ -7,7 +7,7 @@ use std::fmt;
 
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
-use crate::{Error, Result, ValueType};
+use crate::{Error, Result, ValueType, limits};
 
 /// The order of bytes within a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,12 +112,24 @@ impl<'a> Reader<'a> {
         Ok(self.endian.u64(self.take(8, field)?))
     }
 
-    /// A number of things of at least `each_min` bytes each; they must fit in what is left.
-    pub(crate) fn count(&mut self, field: Field<'_>, each_min: u64) -> Result<u64> {
+    /// A number of things of at least `each_min` bytes each, at most `max`; they must fit in what
+    /// is left.
+    pub(crate) fn count(&mut self, field: Field<'_>, each_min: u64, max: u64) -> Result<u64> {
         let at = self.at();
         let count = self.u64(field)?;
         self.check_count(field, at, count, each_min)?;
+        if count > max {
+            return Err(Error::TooMany { field: field.to_string(), at, count, max });
+        }
         Ok(count)
+    }
+
+    /// Refuses a header that is longer than any model's.
+    pub(crate) fn check_header(&self) -> Result<()> {
+        if self.at > limits::HEADER_BYTES {
+            return Err(header_too_long());
+        }
+        Ok(())
     }
 
     /// Refuses a `count`, read at byte `at`, of things that do not fit in what is left.
@@ -137,9 +149,7 @@ impl<'a> Reader<'a> {
 
     /// A length and that many bytes of UTF-8.
     pub(crate) fn string(&mut self, field: Field<'_>) -> Result<&'a str> {
-        let len = self.u64(field)?;
-        let at = self.at();
-        let bytes = self.take(len, field)?;
+        let (at, bytes) = self.string_bytes(field)?;
         std::str::from_utf8(bytes).map_err(|e| {
             let at = at + e.valid_up_to() as u64;
             Error::NotUtf8 { field: field.to_string(), at, byte: bytes[e.valid_up_to()] }
@@ -149,8 +159,20 @@ impl<'a> Reader<'a> {
     /// A length and that many bytes.
     #[inline]
     pub(crate) fn skip_string(&mut self, field: Field<'_>) -> Result<()> {
+        self.string_bytes(field).map(drop)
+    }
+
+    /// The bytes of a string, and where they begin.
+    #[inline]
+    fn string_bytes(&mut self, field: Field<'_>) -> Result<(u64, &'a [u8])> {
         let len = self.u64(field)?;
-        self.take(len, field).map(drop)
+        let at = self.at();
+        let bytes = self.take(len, field)?;
+        if len > limits::STRING_BYTES {
+            let max = limits::STRING_BYTES;
+            return Err(Error::NameTooLong { field: field.to_string(), at: at - 8, len, max });
+        }
+        Ok((at, bytes))
     }
 
     /// As [`string`](Self::string), at most `max` bytes long.
@@ -172,4 +194,8 @@ impl<'a> Reader<'a> {
             id,
         })
     }
+}
+
+pub(crate) fn header_too_long() -> Error {
+    Error::HeaderTooLong { max: limits::HEADER_BYTES as u64 }
 }

@@ -13,9 +13,10 @@ use std::time::SystemTime;
 
 use crate::header::{self, Bytes};
 use crate::mmap::Mapping;
+use crate::reader::header_too_long;
 use crate::split::{SplitName, parse_parts};
 use crate::tensor_file::TensorFile;
-use crate::{Error, Gguf, Result, Tensor};
+use crate::{Error, Gguf, Result, Tensor, limits};
 
 /// The open file of a model, or all its parts. [`parse`](Self::parse) borrows from it.
 #[derive(Debug)]
@@ -172,9 +173,16 @@ impl Part {
             read_exact_at(&self.file, &mut self.head[have..], have as u64)
                 .map_err(|source| read_error(path.to_owned(), have as u64, more, source))?;
             match header::File::parse(self.bytes(), 0, &mut HashMap::new()) {
+                Err(Error::Truncated { need, have, .. })
+                    if need <= have && self.head.len() >= limits::HEADER_BYTES =>
+                {
+                    let source = Box::new(header_too_long());
+                    return Err(Error::InFile { path: path.to_owned(), source });
+                }
                 Err(Error::Truncated { at, need, have, .. }) if need <= have => {
                     // What is there fits in memory: the position stays far below 2^63.
                     wanted = usize::try_from(at + need).unwrap_or(len).max(4 * wanted);
+                    wanted = wanted.min(limits::HEADER_BYTES);
                 }
                 Err(_) => return Ok(()), // the same again when it is parsed
                 Ok(file) => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use crate::reader::{Field, Reader};
-use crate::{Error, Result, TensorType};
+use crate::{Error, Result, TensorType, limits};
 
 /// A tensor and its bytes in the file.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,14 +44,14 @@ impl fmt::Debug for Tensor<'_> {
 /// dimensions is a scalar and has shape `[1]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
-    ne: [u64; DIMENSIONS_MAX],
+    ne: [u64; limits::DIMENSIONS],
     len: usize,
 }
 
 impl Shape {
     /// The shape with these dimensions; `None` if the rules above are broken.
     pub fn new(dims: &[u64]) -> Option<Self> {
-        let mut ne = [1; DIMENSIONS_MAX];
+        let mut ne = [1; limits::DIMENSIONS];
         ne.get_mut(..dims.len())?.copy_from_slice(dims);
         let product = ne.iter().try_fold(1u64, |product, n| product.checked_mul(*n))?;
         (product > 0).then_some(Self { ne, len: dims.len().max(1) })
@@ -109,7 +109,7 @@ pub(crate) struct TensorInfo<'a> {
 impl<'a> TensorInfo<'a> {
     pub(crate) fn read(r: &mut Reader<'a>, alignment: u64) -> Result<Self> {
         let at = r.at();
-        let name = r.name(Field("tensor name", ""), NAME_BYTES_MAX)?;
+        let name = r.name(Field("tensor name", ""), limits::TENSOR_NAME_BYTES)?;
         let tensor = || name.to_owned();
         let shape_at = r.at();
         let shape = read_shape(r, name)?;
@@ -176,11 +176,11 @@ fn read_shape(r: &mut Reader<'_>, name: &str) -> Result<Shape> {
     let tensor = || name.to_owned();
     let at = r.at();
     let found = r.u32(Field("number of dimensions of tensor", name))?;
-    if found > DIMENSIONS_MAX as u32 {
-        let max = DIMENSIONS_MAX as u32;
+    if found > limits::DIMENSIONS as u32 {
+        let max = limits::DIMENSIONS as u32;
         return Err(Error::TooManyDimensions { tensor: tensor(), at, found, max });
     }
-    let mut ne = [1; DIMENSIONS_MAX];
+    let mut ne = [1; limits::DIMENSIONS];
     let dims = &mut ne[..found as usize];
     for (index, n) in dims.iter_mut().enumerate() {
         let at = r.at();
@@ -218,12 +218,6 @@ pub(crate) fn check_overlap(tensors: &[Tensor<'_>]) -> Result<()> {
 fn shape_text(dims: &[u64]) -> String {
     dims.iter().map(u64::to_string).collect::<Vec<_>>().join(" x ")
 }
-
-/// The most dimensions of a tensor (GGUF specification, `gguf_tensor_info_t`).
-pub(crate) const DIMENSIONS_MAX: usize = 4;
-
-/// The longest tensor name (GGUF specification, `gguf_tensor_info_t`).
-pub(crate) const NAME_BYTES_MAX: u64 = 64;
 
 /// The fewest bytes of a description: empty name, no dimensions, type, offset.
 pub(crate) const INFO_BYTES_MIN: u64 = 8 + 4 + 4 + 8;

@@ -6,12 +6,9 @@ use std::io::{self, Write};
 
 use byteorder::{BigEndian, LittleEndian, WriteBytesExt};
 
-use crate::array::NESTING_MAX;
 use crate::header::{ALIGNMENT_DEFAULT, ALIGNMENT_KEY, MAGIC, alignment_is_valid};
-use crate::metadata::KEY_BYTES_MAX;
 use crate::split::{SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS_COUNT};
-use crate::tensor::NAME_BYTES_MAX;
-use crate::{Endian, Gguf, OwnedValue, Shape, TensorType};
+use crate::{Endian, Gguf, OwnedValue, Shape, TensorType, limits};
 
 /// Collects metadata and tensors, then writes a file that [`Gguf::parse`] reads back equal.
 #[derive(Clone, Debug)]
@@ -195,10 +192,13 @@ impl<'a> Writer<'a> {
             return Err(WriteError::UnsupportedVersion { found: self.version });
         }
         let mut alignment = ALIGNMENT_DEFAULT;
-        check_names(self.metadata.iter().map(|(key, _)| key.as_str()), KEY_BYTES_MAX)?;
+        check_names(self.metadata.iter().map(|(key, _)| key.as_str()), limits::KEY_BYTES)?;
         for (key, value) in &self.metadata {
-            if value.depth() > NESTING_MAX {
-                return Err(WriteError::NestedTooDeep { key: key.clone(), max: NESTING_MAX });
+            if value.depth() > limits::ARRAY_LEVELS {
+                return Err(WriteError::NestedTooDeep {
+                    key: key.clone(),
+                    max: limits::ARRAY_LEVELS,
+                });
             }
             if key == ALIGNMENT_KEY {
                 alignment = match *value {
@@ -207,7 +207,7 @@ impl<'a> Writer<'a> {
                 };
             }
         }
-        check_names(self.tensors.iter().map(|t| t.name.as_str()), NAME_BYTES_MAX)?;
+        check_names(self.tensors.iter().map(|t| t.name.as_str()), limits::TENSOR_NAME_BYTES)?;
         self.tensors.iter().try_for_each(PendingTensor::check)?;
         Ok(alignment)
     }

@@ -62,11 +62,13 @@ mod text;
 mod tool;
 mod value;
 
+use std::io;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use crate::pages;
 use ast::Parsed;
 use budget::{Budget, Builder, Fault};
 use text::Ch;
@@ -132,7 +134,7 @@ pub enum ChatError {
     },
     /// The system has no thread for the template to run on.
     #[error("the chat template cannot be run, no thread could be started")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
     /// The template does not come to an end.
     #[error("the chat template runs for more than {limit} steps; use another")]
     TooLong {
@@ -228,6 +230,9 @@ fn rendered(out: &Builder<Ch>) -> Rendered {
 fn on_deep_stack<T: Send>(
     work: impl FnOnce() -> Result<T, ChatError> + Send,
 ) -> Result<T, ChatError> {
+    // The stack may be the last that the system has, and the first value of the template an abort.
+    let room = pages::ask("a chat template", STACK_BYTES + BYTES_MAX + pages::SMALL_BYTES);
+    room.map_err(|e| ChatError::Thread(io::Error::new(io::ErrorKind::OutOfMemory, e)))?;
     thread::scope(|scope| {
         let builder = thread::Builder::new().stack_size(STACK_BYTES);
         let running = builder.spawn_scoped(scope, work).map_err(ChatError::Thread)?;
@@ -247,7 +252,7 @@ fn error(fault: Fault, line: u32, steps: u64, bytes: usize) -> ChatError {
 }
 
 /// Fifteen times the official template.
-const SOURCE_BYTES_MAX: usize = 1 << 18;
+pub(crate) const SOURCE_BYTES_MAX: usize = 1 << 18;
 
 /// Address space only: pages are used when the stack reaches them.
 const STACK_BYTES: usize = 1 << 28;
@@ -255,11 +260,11 @@ const STACK_BYTES: usize = 1 << 28;
 /// Operations of a template, beside one for each byte of the conversation's values and those for
 /// its pairs of messages: about a tenth of a second. The official template takes a hundred for a
 /// message.
-const STEPS_MAX: u64 = 1_000_000;
+pub(crate) const STEPS_MAX: u64 = 1_000_000;
 
 /// Operations for the square of the number of messages: from every message the official template
 /// looks back over all messages before it, seven operations for each.
-const STEPS_PER_PAIR: u64 = 8;
+pub(crate) const STEPS_PER_PAIR: u64 = 8;
 
 /// Bytes of values alive, beside four times those of the conversation's.
-const BYTES_MAX: usize = 24 << 20;
+pub(crate) const BYTES_MAX: usize = 24 << 20;

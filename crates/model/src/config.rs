@@ -349,14 +349,14 @@ const FULL_BASE: f32 = 1e6;
 const NORM_EPS: f32 = 1e-6;
 
 /// Far above any model and low enough that no product of two sizes overflows.
-const LAYERS_MAX: usize = 1 << 12;
-const HEADS_MAX: usize = 1 << 12;
-const WIDTH_MAX: usize = 1 << 24;
+pub(crate) const LAYERS_MAX: usize = 1 << 12;
+pub(crate) const HEADS_MAX: usize = 1 << 12;
+pub(crate) const WIDTH_MAX: usize = 1 << 24;
 const PER_LAYER_MAX: usize = 1 << 14;
-const EXPERTS_MAX: usize = 1 << 12;
+pub(crate) const EXPERTS_MAX: usize = 1 << 12;
 
 /// Positions are exact in f32 up to here.
-const CONTEXT_MAX: usize = 1 << 24;
+pub(crate) const CONTEXT_MAX: usize = 1 << 24;
 
 /// Attention keeps a tile of at least one head on the stack (`text::attention`).
 pub(crate) const HEAD_DIM_MAX: usize = 8192;

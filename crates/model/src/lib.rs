@@ -61,6 +61,7 @@ pub mod grammar;
 mod identity;
 #[cfg(feature = "serde")]
 mod isa_name;
+pub mod limits;
 mod media;
 mod model;
 mod model_file;

@@ -92,7 +92,10 @@ pub struct OpenOptions<'a> {
     /// memory of their own, in huge pages where there are some.
     ///
     /// Whoever may neither read the file nor write it is served without it, and
-    /// [`Model::cache_refused`] says so. No program may cut the file short while the model lives.
+    /// [`Model::cache_refused`] says so. If another program cuts the file short or writes to it
+    /// while the model lives, passes end with [`CacheError::Changed`] and sessions stay as they
+    /// were; if it is cut within a pass, the system ends the process (SIGBUS). Replacing or
+    /// removing it is safe.
     pub cache: Option<&'a Path>,
     /// Compares all of the model and all of the cache file with what was noted when it was written,
     /// which takes as long as reading both; what does not agree is written anew. Without it, a

@@ -38,6 +38,41 @@ impl Pages {
     }
 }
 
+/// Asks the system for memory and gives it back: an error where what follows would abort, since it
+/// asks in many small pieces.
+pub(crate) fn ask(what: &'static str, bytes: usize) -> Result<(), MemoryError> {
+    Pages::zeroed(what, bytes).map(drop)
+}
+
+/// `count` zeros, or an error instead of an abort.
+pub(crate) fn zeros<T: Clone + Default>(
+    what: &'static str,
+    count: usize,
+) -> Result<Vec<T>, MemoryError> {
+    let mut values = Vec::new();
+    let bytes = count.saturating_mul(size_of::<T>()) as u64;
+    values.try_reserve_exact(count).map_err(|_| MemoryError { what, bytes })?;
+    values.resize(count, T::default());
+    Ok(values)
+}
+
+/// Makes a buffer that is used again and again `len` bytes long, or gives an error instead of an
+/// abort; what is in it is anything.
+pub(crate) fn resize(
+    what: &'static str,
+    buffer: &mut Vec<u8>,
+    len: usize,
+) -> Result<(), MemoryError> {
+    let more = len.saturating_sub(buffer.len());
+    buffer.try_reserve(more).map_err(|_| MemoryError { what, bytes: len as u64 })?;
+    buffer.resize(len, 0);
+    Ok(())
+}
+
+/// What work takes in small pieces, beside what is asked for by itself.
+#[cfg(feature = "chat")]
+pub(crate) const SMALL_BYTES: usize = 8 << 20;
+
 impl Deref for Pages {
     type Target = [u8];
 
@@ -61,7 +96,13 @@ mod tests {
         for bytes in [usize::MAX / 2, usize::MAX] {
             let error = Pages::zeroed("test", bytes).expect_err("more than any machine has");
             assert_eq!(error, MemoryError { what: "test", bytes: bytes as u64 });
+            assert_eq!(ask("test", bytes), Err(error));
+            let error = zeros::<u8>("test", bytes).expect_err("more than any machine has");
+            assert_eq!(error, MemoryError { what: "test", bytes: bytes as u64 });
         }
+        let bytes = u64::MAX;
+        assert_eq!(zeros::<f32>("test", usize::MAX), Err(MemoryError { what: "test", bytes }));
+        assert_eq!(zeros::<f32>("test", 3), Ok(vec![0.0; 3]));
     }
 
     #[test]

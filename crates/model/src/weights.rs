@@ -7,6 +7,7 @@
 mod cache;
 mod experts;
 mod image;
+mod mapped;
 mod table;
 
 use std::collections::{HashMap, HashSet};
@@ -21,6 +22,7 @@ use crate::config::{Config, KvSource, LayerConfig, LayerKind};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::model_file::ModelFileError;
+use crate::pages::zeros;
 use crate::text::rope;
 pub use cache::CacheError;
 pub(crate) use experts::{ExpertWeights, bytes as expert_bytes};
@@ -107,6 +109,14 @@ impl Weights {
     /// The output head.
     pub(crate) fn head(&self) -> &Matrix {
         self.output.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Whether the matrices are those that were opened; asked before and after a pass reads them.
+    ///
+    /// # Errors
+    /// If they lie in a cache file that was changed since, or the file system does not answer.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.embedding.check()
     }
 
     /// The matrices that a decoded token is multiplied with, in this order. Of experts there are as
@@ -217,9 +227,9 @@ pub(crate) fn vector(gguf: &Gguf<'_>, name: &str) -> Result<Vec<f32>> {
 
 /// Reads all values of a tensor as f32, numbers or not.
 pub(crate) fn values(gguf: &Gguf<'_>, tensor: &Tensor<'_>) -> Result<Vec<f32>> {
-    let mut data = vec![0; tensor.data.len()];
+    let mut data = zeros("weights", tensor.data.len())?;
     gguf.read(tensor, 0, &mut data)?;
-    let mut values = vec![0.0; tensor.shape.elements() as usize];
+    let mut values = zeros("weights", tensor.shape.elements() as usize)?;
     dequantize(format(tensor)?, &data, &mut values);
     Ok(values)
 }

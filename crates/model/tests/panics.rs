@@ -5,7 +5,7 @@ mod common;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use carat::{Input, Sampler, SamplerConfig, Session, SessionConfig};
+use carat::{Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig};
 use common::{bits, config, logits, model, push, tokens};
 
 /// What `work` panics with.
@@ -69,4 +69,28 @@ fn a_session_survives_a_callback_that_sees_its_logits() {
         session.truncate(held).expect("one back");
         assert!(bits(&push(&mut session, &ids[held..])) == fresh[29], "pushed on, {at}");
     }
+}
+
+/// Half of a cache file is written by then.
+#[test]
+fn a_panic_while_a_model_is_opened_leaves_no_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = folder.path().join("model.cache");
+    let panic = panic_of(|| {
+        let mut calls = 0;
+        let mut progress = |_, _| {
+            calls += 1;
+            assert!(folder.path().read_dir().expect("a folder").next().is_some());
+            if calls == 2 { panic!("no more") } else { ControlFlow::Continue(()) }
+        };
+        let (cache, progress) = (Some(&*cache), Some(&mut progress as _));
+        let options = OpenOptions { cache, progress, ..Default::default() };
+        Model::open_with(common::file("q4_0"), options).expect("a model");
+    });
+    assert_eq!(panic, "no more");
+    assert_eq!(folder.path().read_dir().expect("a folder").count(), 0);
+    let options = OpenOptions { cache: Some(&cache), ..Default::default() };
+    let model = Model::open_with(common::file("q4_0"), options).expect("a model");
+    let fresh = logits(&common::model("q4_0"), config(), &tokens(5));
+    assert!(logits(&model, config(), &tokens(5)) == fresh);
 }

@@ -90,6 +90,12 @@ pub(crate) fn text(path: &Path) -> String {
     path.to_str().expect("the path is UTF-8").to_owned()
 }
 
+/// How often a test kills the program: some times, or as `CARAT_TEST_KILLS` says.
+pub(crate) fn kills() -> u32 {
+    let named = std::env::var("CARAT_TEST_KILLS").ok();
+    named.map_or(16, |n| n.parse().expect("CARAT_TEST_KILLS is a number"))
+}
+
 /// A folder for the files of one test.
 pub(crate) struct Folder(tempfile::TempDir);
 

@@ -7,6 +7,7 @@
 mod common;
 
 mod broken;
+mod kills;
 mod lies;
 mod names;
 mod processes;

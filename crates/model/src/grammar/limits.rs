@@ -3,35 +3,35 @@
 use llguidance::api::ParserLimits;
 
 /// Bytes of a schema, written as JSON without white space, and of all schemas of a set of tools.
-pub(super) const SCHEMA_BYTES: usize = 1 << 20;
+pub(crate) const SCHEMA_BYTES: usize = 1 << 20;
 
 /// Bytes of a Lark grammar or a regular expression.
-pub(super) const TEXT_BYTES: usize = 64 << 10;
+pub(crate) const TEXT_BYTES: usize = 64 << 10;
 
 /// Lists and objects in each other, in a schema and in a value of `enum`.
-pub(super) const DEPTH: usize = 128;
+pub(crate) const DEPTH: usize = 128;
 
 /// Rules of a grammar that a schema becomes; alternatives within alternatives multiply.
-pub(super) const RULES: usize = 10_000;
+pub(crate) const RULES: usize = 10_000;
 
 /// Of `minItems`, `minLength` and `maxLength`. What a client allows beyond that in a list cannot be
 /// reached in any context.
-pub(super) const COUNT: usize = 16_384;
+pub(crate) const COUNT: usize = 16_384;
 
 /// Values of an `enum`.
-pub(super) const VALUES: usize = 10_000;
+pub(crate) const VALUES: usize = 10_000;
 
 /// Lists and objects in each other where a schema allows anything.
-pub(super) const ANY_DEPTH: usize = 8;
+pub(crate) const ANY_DEPTH: usize = 8;
 
 /// Tools that are declared together.
-pub(super) const TOOLS: usize = 256;
+pub(crate) const TOOLS: usize = 256;
 
 /// Stack for compiling: llguidance follows rules by recursion, ours and those of a Lark grammar.
-pub(super) const STACK: usize = 256 << 20;
+pub(crate) const STACK: usize = 256 << 20;
 
 /// Work for deciding whether any string satisfies a schema, in derivre's steps.
-pub(super) const STRING_FUEL: u64 = 300_000;
+pub(crate) const STRING_FUEL: u64 = 300_000;
 
 /// The limits of llguidance: about 20 ms to build the lexer, 100 MB for its states.
 pub(super) fn parser() -> ParserLimits {

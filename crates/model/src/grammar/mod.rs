@@ -60,7 +60,7 @@ mod error;
 mod facts;
 mod formats;
 mod lark;
-mod limits;
+pub(crate) mod limits;
 mod schema;
 mod shape;
 mod strings;
@@ -73,6 +73,7 @@ use llguidance::api::TopLevelGrammar;
 use serde_json::Value;
 
 use crate::chat::{Tool, ToolChoice};
+use crate::pages;
 use error::first_line;
 
 pub use constraint::Constraint;
@@ -171,6 +172,8 @@ impl Grammar {
             let first = matcher.compute_mask_or_eos().map(drop);
             first.map(|()| matcher).map_err(|error| error.to_string())
         };
+        let room = pages::ask("a grammar", limits::STACK + pages::SMALL_BYTES);
+        room.map_err(|error| refused(&error.to_string()))?;
         let matcher = thread::scope(|scope| {
             let builder = thread::Builder::new().stack_size(limits::STACK);
             let thread = builder.spawn_scoped(scope, build);

@@ -40,4 +40,4 @@ pub(crate) const PIXELS_MAX: u64 = 178_956_970;
 
 /// The longest side that is decoded. A column of one pixel is 48 wide between the two passes of the
 /// resize, so this bounds them to 150 MB, and the filter's weights to 32 MB.
-const SIDE_MAX: u32 = 1 << 20;
+pub(crate) const SIDE_MAX: u32 = 1 << 20;

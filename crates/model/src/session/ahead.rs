@@ -21,7 +21,7 @@ use crate::draft::{
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::pages::{MemoryError, Pages};
+use crate::pages::{Pages, zeros};
 use crate::text;
 use crate::text::kv_cache::{KvLimits, ring_bytes};
 
@@ -95,8 +95,8 @@ impl Ahead {
             proposed_at: NEVER,
             evaluated: 0,
             taken: 0,
-            rows: zeros(most * of_model.hidden)?,
-            logits: zeros(most * of_model.vocab)?,
+            rows: zeros("drafts", most * of_model.hidden)?,
+            logits: zeros("drafts", most * of_model.vocab)?,
             are_finite: [false; DRAFT_MAX],
             staged: Pages::zeroed("drafts", most * ring_bytes(of_model, limits))?,
         };
@@ -362,7 +362,9 @@ impl Session {
         let has_drafter =
             matches!(ahead.source, Source::Drafter | Source::Both(_) | Source::Rehearsal(_));
         let mut steps = 0;
-        if has_drafter && has_row && by == By::Other {
+        // Where a cache file was changed, the pass tells.
+        let is_whole = self.model.weights().check().is_ok();
+        if has_drafter && has_row && by == By::Other && is_whole {
             let (model, kv, row) = (&self.model, &self.kv, &self.hidden);
             let tokens = &self.tokens[len - pending..];
             let start = Start { model, kv, row, tokens, past_end: false };
@@ -452,14 +454,6 @@ fn cut(model: &Model, most: usize, drafts: &mut Vec<TokenId>) {
     };
     let count = drafts.iter().take(most).take_while(can_be_said).count();
     drafts.truncate(count);
-}
-
-fn zeros(count: usize) -> Result<Vec<f32>, MemoryError> {
-    let mut values = Vec::new();
-    let bytes = (count * size_of::<f32>()) as u64;
-    values.try_reserve_exact(count).map_err(|_| MemoryError { what: "drafts", bytes })?;
-    values.resize(count, 0.0);
-    Ok(values)
 }
 
 /// So much in common with an earlier text makes the lookup's guess better than a drafter's.

@@ -15,7 +15,6 @@ use carat_kernels::GROUP_COLUMNS;
 use super::{Embedding, Placed, Progress, Session, SessionError};
 use crate::TokenId;
 use crate::draft::Pass;
-use crate::engine::Cancelled;
 use crate::error::{Error, Result};
 use crate::sampler::not_finite;
 use crate::text::{self, PassError, Stream};
@@ -74,7 +73,7 @@ impl Session {
             self.pass(tokens, Some(&mut x), false).map_err(&cancelled)?;
             for x in x.chunks(GROUP_COLUMNS * hidden) {
                 let rows = &mut rows[..x.len() / hidden * vocab];
-                if !self.logits_of(x, rows).map_err(|stopped| cancelled(stopped.into()))? {
+                if !self.logits_of(x, rows).map_err(&cancelled)? {
                     return Err(Ended::Error(not_finite(rows, vocab).into()));
                 }
                 for row in rows.chunks_exact(vocab) {
@@ -144,17 +143,21 @@ impl Session {
                 Ok(())
             }
             Ok(false) => Err(not_finite(&self.logits, self.logits.len()).into()),
-            Err(Cancelled) => Err(Error::Cancelled { done: 0, total: 1 }),
+            Err(stopped) => Err(stopped.after(0, 1)),
         }
     }
 
     /// Turns residual rows, at most [`GROUP_COLUMNS`], into logits, and says whether these are
     /// numbers.
-    fn logits_of(&self, x: &[f32], logits: &mut [f32]) -> Result<bool, Cancelled> {
+    fn logits_of(&self, x: &[f32], logits: &mut [f32]) -> Result<bool, PassError> {
         let mut turn = self.engine.turn(&self.cancel)?;
+        let weights = self.model.weights();
+        weights.check().map_err(PassError::File)?;
         let (pool, frame) = turn.parts();
         let are_finite = text::logits(&self.model, pool, x, logits, frame);
-        turn.is_whole().map(|()| are_finite)
+        turn.is_whole()?;
+        weights.check().map_err(PassError::File)?;
+        Ok(are_finite)
     }
 
     /// Evaluates all tokens that are not in the cache.

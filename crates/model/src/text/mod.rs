@@ -1,8 +1,9 @@
 //! The text decoder: embed, run the layers, and turn the rows that matter into logits.
 //!
-//! Everything here allocates nothing, and nothing fails but reading the per-layer embeddings of a
-//! file that is no longer what it was: shapes were checked when the model was opened, memory comes
-//! from the caller's frame, and room in the cache was reserved before.
+//! Everything here allocates nothing, and nothing fails but reading weights of a file that is no
+//! longer what it was, a cache file or that of the per-layer embeddings: shapes were checked when
+//! the model was opened, memory comes from the caller's frame, and room in the cache was reserved
+//! before.
 //!
 //! In models whose last layers read keys and values of earlier ones, only the rows that somebody
 //! wants go on once the last keys are made: those that logits are made of, and those that the
@@ -48,8 +49,8 @@ pub(crate) struct Share {
 pub(crate) enum PassError {
     /// It was cancelled.
     Cancelled,
-    /// The per-layer embeddings cannot be read.
-    Table(Error),
+    /// A file that weights lie in was changed, or cannot be read.
+    File(Error),
 }
 
 impl From<Cancelled> for PassError {
@@ -63,7 +64,7 @@ impl PassError {
     pub(crate) fn after(self, done: u64, total: u64) -> Error {
         match self {
             Self::Cancelled => Error::Cancelled { done, total },
-            Self::Table(error) => error,
+            Self::File(error) => error,
         }
     }
 }
@@ -143,6 +144,7 @@ pub(crate) fn forward(
     mut frame: Frame<'_>,
 ) -> Result<(), PassError> {
     let (config, layers) = (model.config(), &model.weights().layers);
+    model.weights().check().map_err(PassError::File)?;
     let (tokens, staged) = place(streams);
     let x = frame.take(tokens * config.hidden); // [tokens, hidden]
     for stream in &*streams {
@@ -175,6 +177,7 @@ pub(crate) fn forward(
     if pool.is_stopped() {
         return Err(PassError::Cancelled);
     }
+    model.weights().check().map_err(PassError::File)?; // they may have changed meanwhile
     streams.iter_mut().filter(|stream| stream.is_finite).for_each(|stream| {
         let (end, tokens, kept) = (stream.end() * config.hidden, stream.tokens(), stream.ids.len());
         let staged = &staged[stream.staged.clone()];

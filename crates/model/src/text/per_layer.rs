@@ -45,7 +45,7 @@ pub(super) fn inputs(
     let Some(weights) = &model.weights().per_layer else { return Ok(()) };
     let (config, isa, table) = (model.config(), pool.isa(), &weights.table);
     let (len, width) = (config.per_layer, config.per_layer_len());
-    table.check().map_err(PassError::Table)?;
+    table.check().map_err(PassError::File)?;
     let ids = |row: usize| {
         let stream = streams.iter().rfind(|stream| stream.row <= row);
         stream.map_or(0, |stream| stream.per_layer_id(row - stream.row) as usize)
@@ -72,8 +72,8 @@ pub(super) fn inputs(
         }
     });
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(PassError::Table(error)),
-        None => table.check().map_err(PassError::Table), // it may have changed meanwhile
+        Some(error) => Err(PassError::File(error)),
+        None => table.check().map_err(PassError::File), // it may have changed meanwhile
     }
 }
 

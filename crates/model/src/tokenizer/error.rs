@@ -9,6 +9,10 @@ pub enum TokenizerError {
     #[error(transparent)]
     Metadata(#[from] carat_gguf::Error),
 
+    /// The system gave no memory.
+    #[error(transparent)]
+    Memory(#[from] crate::pages::MemoryError),
+
     /// A scheme other than the two of the Gemma family.
     #[error(
         "tokenizer.ggml.model is {found:?}; \

@@ -34,6 +34,7 @@ mod vocab;
 use carat_gguf::{Gguf, Metadata};
 
 use crate::TokenId;
+use crate::pages;
 use crate::rendered::Rendered;
 use crate::weights;
 use bpe::Bpe;
@@ -115,6 +116,7 @@ impl Tokenizer {
 
     /// Reads the first `count` tokens.
     fn read(metadata: &Metadata<'_>, count: usize) -> Result<Self, TokenizerError> {
+        pages::ask("the vocabulary", bytes_of(metadata))?;
         let gemma4 = has_ranked_merges(metadata)?;
         let tokens = metadata.strings(TOKENS)?;
         let types = metadata.ints(TYPES)?;
@@ -341,6 +343,14 @@ fn has_ranked_merges(metadata: &Metadata<'_>) -> Result<bool, TokenizerError> {
     }
 }
 
+/// About what the tables of a vocabulary take while they are made: its texts twice, and a few
+/// numbers for each of its entries.
+fn bytes_of(metadata: &Metadata<'_>) -> usize {
+    let arrays = [TOKENS, TYPES, MERGES, SCORES].map(|key| metadata.get(key)?.as_array());
+    let arrays = arrays.into_iter().flatten();
+    arrays.map(|array| 2 * array.bytes().len() + ENTRY_BYTES * array.len()).sum()
+}
+
 /// The ids that keys of their own name.
 struct Named {
     bos: Option<TokenId>,
@@ -414,6 +424,9 @@ fn check(key: &'static str, id: u64, vocab: &Vocab) -> Result<TokenId, Tokenizer
         _ => Err(TokenizerError::IdOutOfRange { key, id, vocab_size }),
     }
 }
+
+/// Numbers beside the text of an entry: hashes, ids and ranks in tables that are half full.
+const ENTRY_BYTES: usize = 64;
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";

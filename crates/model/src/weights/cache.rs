@@ -35,22 +35,26 @@
 //! A new file is written as a [`PartFile`], is mapped through the handle that wrote it and gets its
 //! name last; an existing one is mapped through the handle that was checked. So whatever other
 //! processes do to the name meanwhile, the image stays the one of this model. Carat never shortens
-//! a cache file and writes nothing but the header into an existing one. If another program cuts the
-//! file short while it is mapped, the system ends the process (SIGBUS): that is the price of
-//! mapping, and whoever cannot pay it opens models without a cache file.
+//! a cache file and writes nothing but the header into an existing one, whose time of the last
+//! write it sets back. So a file that another program cut short or wrote to tells it, and passes
+//! end with an error ([`Mapped`]). If it is cut *within* a pass the system ends the process
+//! (SIGBUS): that is the price of mapping, and whoever cannot pay it opens models without a cache
+//! file.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use carat_gguf::{Mapping, PartFile};
+use carat_gguf::PartFile;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::image::{PackedImage, Plan, Repacked, Repacking};
+use super::mapped::{Mapped, State, state};
 use crate::error::{Error, Result};
 use crate::identity::{self, Identity};
+use crate::pages::{resize, zeros};
 
 /// Why a cache file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,11 @@ pub enum CacheError {
     /// A file where a cache file should be or come.
     #[error("{} is no cache file and is left as it is: name another file for the cache", path.display())]
     NotACache { path: PathBuf },
+
+    /// Somebody cut the file short or wrote to it while a model lived in it.
+    #[error("the cache file {} was changed by another program while it was in use: \
+        open the model again, and let all of the file be verified", path.display())]
+    Changed { path: PathBuf },
 
     /// A directory where a cache file should be or come.
     #[error("{} is a directory: name a file in it for the cache, as in {}",
@@ -129,6 +138,8 @@ struct Cache {
     file: File,
     /// Whether the header may be written.
     is_writable: bool,
+    /// Before anything of it was read.
+    state: State,
     header: [u8; HEADER_BYTES],
 }
 
@@ -154,13 +165,14 @@ impl Cache {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.map_err(failed)?,
         };
+        let state = state(&file).map_err(failed)?;
         let mut start = Vec::new();
         (&file).take(HEADER_BYTES as u64).read_to_end(&mut start).map_err(failed)?;
         if !start.is_empty() && !start.starts_with(NAME) {
             return Err(CacheError::NotACache { path: path.to_owned() });
         }
         let Ok(header) = start.try_into() else { return Ok(None) };
-        Ok(Some(Self { file, is_writable, header }))
+        Ok(Some(Self { file, is_writable, state, header }))
     }
 
     /// The image, if it is that of the model in `plan`.
@@ -171,11 +183,10 @@ impl Cache {
         verify: bool,
         repacking: &mut Repacking<'_>,
     ) -> Result<Option<Opened>> {
-        let failed = |source| CacheError::Read { path: path.to_owned(), source };
         let found = Header::parse(&self.header);
         let Some(found) = found.filter(|found| found.is_about(plan)) else { return Ok(None) };
-        let mapping = Mapping::new(&self.file).map_err(failed)?;
-        if mapping.bytes().len() != HEADER_BYTES + plan.bytes {
+        let mapped = Mapped::new(&self.file, path, self.state)?;
+        if mapped.bytes().len() != HEADER_BYTES + plan.bytes {
             return Ok(None);
         }
         let stamp = stamp(plan)?;
@@ -188,23 +199,35 @@ impl Cache {
         }
         let read = |at: usize, out: &mut [u8]| -> Result<()> {
             // Through the mapping: the bytes that the kernels will see.
-            out.copy_from_slice(&mapping.bytes()[HEADER_BYTES + at..][..out.len()]);
+            out.copy_from_slice(&mapped.bytes()[HEADER_BYTES + at..][..out.len()]);
             Ok(())
         };
         let is_whole = match verify {
             true => plan.hash_image(repacking.pool, read)? == found.image,
             false => true,
         };
-        if !is_whole || !is_image(plan, &mapping.bytes()[HEADER_BYTES..], repacking.pool)? {
+        if !is_whole || !is_image(plan, &mapped.bytes()[HEADER_BYTES..], repacking.pool)? {
             return Ok(None);
         }
         let identity = Some(found.identity);
         if !is_same && self.is_writable {
             // Without it the next start compares everything again, and nothing else is lost.
-            let _ = write_at(&self.file, 0, &Header { stamp, ..found }.bytes());
+            let _ = self.note(&Header { stamp, ..found });
         }
-        let image = PackedImage::File(mapping, HEADER_BYTES);
+        if mapped.check().is_err() {
+            return Ok(None); // somebody wrote to it meanwhile
+        }
+        let image = PackedImage::File(mapped, HEADER_BYTES);
         Ok(Some(Opened { image, identity, refused: None }))
+    }
+
+    /// Writes another header, which is no change for those who have the image mapped.
+    fn note(&self, header: &Header) -> io::Result<()> {
+        write_at(&self.file, 0, &header.bytes())?;
+        match self.state.1 {
+            Some(time) => self.file.set_times(FileTimes::new().set_modified(time)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -273,9 +296,15 @@ fn bytes_32(bytes: &[u8]) -> [u8; 32] {
 /// The hash of the stamp of the model's files, unless they were changed a moment ago.
 fn stamp(plan: &Plan<'_>) -> Result<Option<blake3::Hash>> {
     let Some(source) = plan.gguf.source() else { return Ok(None) };
-    let settled = SystemTime::now().checked_sub(SETTLED);
-    let stamp = source.stamp()?.filter(|stamp| settled.is_some_and(|time| stamp.changed < time));
+    let now = SystemTime::now();
+    let stamp = source.stamp()?.filter(|stamp| is_settled(stamp.changed, now));
     Ok(stamp.map(|stamp| blake3::hash(&stamp.bytes)))
+}
+
+/// Whether another write would get another time than `changed`. By a clock that was set back nobody
+/// knows, and the model is read whole.
+fn is_settled(changed: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(changed).is_ok_and(|age| age > SETTLED)
 }
 
 /// Compares every unit of rows, or every so many of a large image, and the last of each matrix.
@@ -289,7 +318,7 @@ fn is_image(plan: &Plan<'_>, image: &[u8], pool: &ThreadPool) -> Result<bool> {
     }
     let is_same = |(part, rows): (&super::image::PlannedMatrix<'_>, std::ops::Range<usize>)| {
         let at = part.place(rows.start);
-        let mut fresh = vec![0; part.packed(rows.len())];
+        let mut fresh = zeros("the cache file's rows", part.packed(rows.len()))?;
         part.pack(rows, &mut Vec::new(), &mut fresh)?;
         Ok(image[at..][..fresh.len()] == fresh)
     };
@@ -310,7 +339,7 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
     let mut buffer = Vec::new();
     let hashes = plan.repack(repacking, true, |at, len, pack| {
         if buffer.len() < len {
-            buffer.resize(len, 0);
+            resize("the cache file's rows", &mut buffer, len)?;
         }
         let piece = &mut buffer[..len];
         pack(piece)?;
@@ -322,7 +351,7 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
     let header = Header::new(plan, stamp, &repacked);
     write_at(file, 0, &header.bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)?;
-    let mapping = Mapping::new(file).map_err(failed)?;
+    let mapped = Mapped::new(file, path, state(file).map_err(failed)?)?;
     let refused = match part.persist(path) {
         Ok(()) => None,
         Err(source) => {
@@ -334,7 +363,7 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
             Some(refused)
         }
     };
-    let image = PackedImage::File(mapping, HEADER_BYTES);
+    let image = PackedImage::File(mapped, HEADER_BYTES);
     Ok(Opened { image, identity: Some(repacked.identity), refused })
 }
 
@@ -360,3 +389,19 @@ const COMPARED_BYTES: usize = 128 << 20;
 
 /// File systems note times in steps of up to two seconds (FAT).
 const SETTLED: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_makes_no_stamp_trusted() {
+        let (now, second) = (SystemTime::UNIX_EPOCH + 1000 * SETTLED, Duration::from_secs(1));
+        assert!(is_settled(now - SETTLED - second, now));
+        for changed in [now, now - second, now - SETTLED, now + second, now + 500 * SETTLED] {
+            assert!(!is_settled(changed, now), "{changed:?}");
+        }
+        assert!(is_settled(SystemTime::UNIX_EPOCH, now), "a model of 1970 is settled");
+        assert!(!is_settled(now, SystemTime::UNIX_EPOCH), "and not in 1970");
+    }
+}

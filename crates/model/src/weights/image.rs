@@ -8,29 +8,30 @@ use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use carat_gguf::{Gguf, Mapping, Tensor};
+use carat_gguf::{Gguf, Tensor};
 use carat_kernels::{Format, GROUP_ROWS, pack, packed_bytes};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use super::mapped::Mapped;
 use super::{find, format, stacked};
 use crate::error::{Error, Result};
 use crate::identity::{self, Identity};
-use crate::pages::Pages;
+use crate::pages::{Pages, resize};
 
 /// The memory of an image.
 #[derive(Debug)]
 pub(super) enum PackedImage {
     Memory(Pages),
     /// A mapped file, in which the image begins at this offset.
-    File(Mapping, usize),
+    File(Mapped, usize),
 }
 
 impl PackedImage {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Memory(pages) => pages,
-            Self::File(mapping, at) => &mapping.bytes()[*at..],
+            Self::File(mapped, at) => &mapped.bytes()[*at..],
         }
     }
 }
@@ -57,6 +58,17 @@ impl Matrix {
     /// One of several matrices.
     pub(crate) fn nth(&self, i: usize) -> carat_kernels::Weights<'_> {
         carat_kernels::Weights::new(self.format, self.rows, self.cols, self.nth_bytes(i))
+    }
+
+    /// Whether the image that the matrix is in is the one that was opened.
+    ///
+    /// # Errors
+    /// If it lies in a file that was changed since, or the file system does not answer.
+    pub(super) fn check(&self) -> Result<()> {
+        match &*self.image {
+            PackedImage::Memory(_) => Ok(()),
+            PackedImage::File(mapped, _) => Ok(mapped.check()?),
+        }
     }
 
     /// The bytes of one of several matrices.
@@ -87,7 +99,7 @@ pub(crate) fn reordered(
     let units = pages.par_chunks_mut(packed_bytes(format, UNIT_ROWS, cols));
     let units = units.zip(order.par_chunks(UNIT_ROWS));
     let gather = |buffer: &mut Vec<u8>, (out, ids): (&mut [u8], &[u32])| {
-        buffer.resize(ids.len() * row, 0);
+        resize("weights", buffer, ids.len() * row)?;
         for (id, bytes) in ids.iter().zip(buffer.chunks_exact_mut(row)) {
             gguf.read(tensor, *id as usize * row, bytes)?;
         }
@@ -227,7 +239,7 @@ impl<'a> Plan<'a> {
         let hash = |part: &PlannedMatrix<'_>| -> Result<blake3::Hash> {
             let units: Vec<_> = part.units().collect();
             let hash_unit = |buffer: &mut Vec<u8>, rows: &Range<usize>| {
-                buffer.resize(part.packed(rows.len()), 0);
+                resize("weights", buffer, part.packed(rows.len()))?;
                 read(part.place(rows.start), buffer)?;
                 Ok(blake3::hash(buffer))
             };
@@ -362,7 +374,7 @@ impl<'a> PlannedMatrix<'a> {
         out: &mut [u8],
     ) -> Result<()> {
         let bytes = self.bytes_of(&rows);
-        buffer.resize(bytes.len(), 0);
+        resize("weights", buffer, bytes.len())?;
         self.gguf.read(self.tensor, bytes.start, buffer)?;
         pack(self.format, self.cols, buffer, out);
         Ok(())

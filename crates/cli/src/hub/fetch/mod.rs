@@ -17,6 +17,7 @@ use crate::hub::cache::Cache;
 use crate::hub::environment::Access;
 use crate::hub::name::{Name, Repo, is_plain_path};
 use crate::hub::table;
+use crate::interrupt;
 use crate::text::{CANNOT_WRITE, bytes, say};
 
 mod blob;
@@ -44,6 +45,7 @@ pub(crate) fn pull(args: &PullArgs) -> Result<()> {
     if !is_plain_path(&args.revision) {
         bail!(crate::Usage(format!("{} is no revision of a repository", args.revision)));
     }
+    interrupt::install()?;
     let access = Access::of_environment(args.endpoint.as_deref())?;
     let cache = Cache::of_environment()?;
     let client = Client::new(access).map_err(|failure| anyhow!(failure.words))?;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process;
+
+use carat_gguf::PartFile;
 
 /// Puts a link to a blob into a snapshot. Where there are no links, the blob is moved there if it
 /// `is_new`, and copied if others may use it.
@@ -35,13 +36,9 @@ fn link_by(
         return fs::rename(blob, pointer);
     }
     // A copy gets its name when it is whole.
-    let part = beside(pointer, "copy");
-    let copied = fs::copy(blob, &part).and_then(|_| fs::rename(&part, pointer));
-    if copied.is_err() {
-        // What is left of it is in nobody's way.
-        let _ = fs::remove_file(&part);
-    }
-    copied
+    let part = PartFile::create(pointer)?;
+    io::copy(&mut fs::File::open(blob)?, &mut part.file())?;
+    part.persist_synced(pointer)
 }
 
 /// Notes the commit of a branch or a tag. A commit needs no note.
@@ -57,9 +54,9 @@ pub(super) fn refer(folder: &Path, revision: &str, commit: &str) -> io::Result<(
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let part = beside(&path, "tmp");
-    fs::File::create(&part)?.write_all(commit.as_bytes())?;
-    fs::rename(&part, &path)
+    let part = PartFile::create(&path)?;
+    part.file().write_all(commit.as_bytes())?;
+    part.persist_synced(&path)
 }
 
 /// Tells programs that make backups that they may leave the cache out.
@@ -69,12 +66,6 @@ pub(super) fn tag(root: &Path) {
         // It is a courtesy.
         let _ = fs::write(path, CACHEDIR_TAG);
     }
-}
-
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.{end}", process::id()));
-    path.with_file_name(name)
 }
 
 /// The way from the folder of `pointer` to `blob`, if they share a folder above.

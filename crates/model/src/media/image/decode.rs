@@ -343,10 +343,10 @@ fn describe(bytes: &[u8], format: Option<ImageFormat>) -> String {
 }
 
 /// The most memory that decoding one picture takes: six bytes for each of [`PIXELS_MAX`].
-const DECODED_BYTES_MAX: u64 = 6 * PIXELS_MAX;
+pub(crate) const DECODED_BYTES_MAX: u64 = 6 * PIXELS_MAX;
 
 /// The longest file that is read: raw pixels of [`PIXELS_MAX`] with room for metadata.
-const FILE_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes that tell the format.
 const SNIFFED_BYTES: u64 = 64;
