@@ -52,7 +52,7 @@ pub fn request_seeds() -> Vec<Vec<u8>> {
             { "type": "image_url", "image_url": picture },
             { "type": "input_audio", "input_audio": { "data": sound, "format": "wav" } }] }] }),
         json!({ "messages": said, "reasoning_effort": "high", "presence_penalty": 1.5,
-            "logit_bias": { "5": -100, "x": 1 }, "response_format": { "type": "json_schema",
+            "logit_bias": { "5": -100 }, "response_format": { "type": "json_schema",
                 "json_schema": { "name": "s", "schema": { "type": ["integer", "null"] } } } }),
         json!({ "messages": said, "response_format": { "type": "json_object" }, "stop": "\u{0}",
             "tool_choice": { "type": "function", "function": { "name": "f" } }, "tools": [tool] }),
@@ -90,7 +90,7 @@ fn wav() -> Vec<u8> {
 }
 
 /// Tokens of a slot.
-const CONTEXT: usize = 128;
+const CONTEXT: usize = 1024;
 
 /// A body of these sizes holds no work for longer.
 const LONGEST: Duration = Duration::from_secs(5);
