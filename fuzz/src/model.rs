@@ -150,8 +150,9 @@ impl File {
         file.extend((0..DATA_BYTES).map(|i| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223); // Numerical Recipes
             let byte = (state >> 24) as u8;
-            // Every second byte is the upper one of a number with an exponent around 0.
-            if i % 2 == 1 { byte & 0x83 | 0x38 } else { byte }
+            // Every second byte is the upper one of a number with an exponent around 0. None is
+            // negative, as divisors of frequencies may not be.
+            if i % 2 == 1 { byte & 0x03 | 0x38 } else { byte }
         }));
         fs::write(&path, file).expect("room for a small file");
         Some(Self(path))
