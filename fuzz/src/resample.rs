@@ -71,7 +71,7 @@ pub fn resample_seeds() -> Vec<Vec<u8>> {
     let rates = [8000u32, 16_000, 44_100, 48_000, 192_000, 1000, 768_000, 11_025, 15_999, 999];
     let seed = |(i, rate): (usize, u32)| {
         let pieces = [i as u8 % 4 + 1, 3 * i as u8];
-        let sound = (0..600u32 * (1 + i as u32 % 3)).map(|at| (at * at * 31 % 251) as u8);
+        let sound = (0..240u32 * (1 + i as u32 % 3)).map(|at| (at * at * 31 % 251) as u8);
         rate.to_le_bytes().into_iter().chain(pieces).chain(sound).collect()
     };
     rates.into_iter().enumerate().map(seed).collect()
