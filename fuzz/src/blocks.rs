@@ -70,7 +70,7 @@ pub fn blocks_seeds() -> Vec<Vec<u8>> {
     (0..Format::ALL.len())
         .map(|which| {
             let many = if which % 2 == 0 { 0x80 } else { 0 };
-            let head = [which as u8, (which * 3) as u8 % 0x80 | many, (which * 29) as u8];
+            let head = [which as u8, (which * 3) as u8 + many, (which * 29) as u8];
             let payload = (0..40u8).map(|i| [0x00, 0xFF, 0x80, i.wrapping_mul(73)][which % 4] ^ i);
             head.into_iter().chain(payload).collect()
         })

@@ -16,7 +16,7 @@ pub fn resample(data: &[u8]) -> bool {
     let word = u32::from_le_bytes([a, b, c, d]);
     let rate = if pieces % 3 == 0 { word } else { 1000 + word % 767_001 };
     let channels = usize::from(channels % 66);
-    let samples: Vec<f32> = rest.chunks(2).map(|pair| sample(pair)).collect();
+    let samples: Vec<f32> = rest.chunks(2).map(sample).collect();
 
     let whole = Clip::from_pcm(&samples, rate, channels);
     let stream = Stream::new(rate, channels);
