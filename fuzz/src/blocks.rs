@@ -6,13 +6,14 @@ use carat_kernels::{
 };
 
 /// Input: a byte for the format, one for the number of columns, one for the shape, then weights.
-pub fn blocks(data: &[u8]) {
-    let [which, columns, shape, weights @ ..] = data else { return };
+pub fn blocks(data: &[u8]) -> bool {
+    let [which, columns, shape, weights @ ..] = data else { return false };
     if weights.is_empty() {
-        return;
+        return false;
     }
     let format = Format::ALL[usize::from(*which) % Format::ALL.len()];
-    let columns = usize::from(columns % 8) + 1;
+    // Few columns, and as many as a panel begins at with some more.
+    let columns = usize::from(columns % 8 + 1 + if columns & 0x80 == 0 { 0 } else { 31 });
     let rows = usize::from(shape % 17) + 1;
     let k = format.block_weights().max(32) * (usize::from(shape / 17 % 3) + 1);
 
@@ -41,6 +42,7 @@ pub fn blocks(data: &[u8]) {
         let shape = format_args!("{format} {rows}x{k}, {columns} columns").to_string();
         assert!(format == Format::F32 || same(&got, &want), "{shape}: {isa:?} is not scalar");
     }
+    true
 }
 
 fn product(isa: Isa, w: &Weights<'_>, x: &[f32]) -> Vec<f32> {
@@ -67,7 +69,8 @@ fn same(a: &[f32], b: &[f32]) -> bool {
 pub fn blocks_seeds() -> Vec<Vec<u8>> {
     (0..Format::ALL.len())
         .map(|which| {
-            let head = [which as u8, (which * 3) as u8, (which * 29) as u8];
+            let many = if which % 2 == 0 { 0x80 } else { 0 };
+            let head = [which as u8, (which * 3) as u8 + many, (which * 29) as u8];
             let payload = (0..40u8).map(|i| [0x00, 0xFF, 0x80, i.wrapping_mul(73)][which % 4] ^ i);
             head.into_iter().chain(payload).collect()
         })

@@ -7,9 +7,14 @@ use carat_gguf::{
     Array, Endian, Gguf, OwnedArray, OwnedValue, TensorType, Value, ValueType, Writer,
 };
 
+use crate::said;
+
 /// Parses `data`; what parses must be written and parsed back equal.
-pub fn gguf(data: &[u8]) {
-    let Ok(first) = Gguf::parse(data) else { return };
+pub fn gguf(data: &[u8]) -> bool {
+    let first = match Gguf::parse(data) {
+        Ok(first) => first,
+        Err(error) => return said::refused(&error),
+    };
     assert!(first.tensors().iter().all(|t| first.tensor(t.name) == Some(t)));
 
     let same_order = Writer::copy_of(&first).to_bytes().expect("what parses can be written");
@@ -26,6 +31,7 @@ pub fn gguf(data: &[u8]) {
     let third = Gguf::parse(&other_order).expect("what was written parses");
     assert_eq!(third.endian(), endian);
     assert_same(&first, &third);
+    true
 }
 
 /// Small files of every kind of value, both byte orders and versions, and some that are broken.

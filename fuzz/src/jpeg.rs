@@ -5,21 +5,28 @@ use std::time::{Duration, Instant};
 
 use carat::vision::{Budget, ImageError, Picture};
 
+use crate::said;
+
 /// Decodes `data` as a JPEG file: where it does not begin like one, the start of one is put there.
-pub fn jpeg(data: &[u8]) {
+pub fn jpeg(data: &[u8]) -> bool {
     let start: &[u8] = if data.starts_with(b"\xff\xd8\xff") { b"" } else { b"\xff\xd8\xff" };
     let file = [start, data].concat();
     let began = Instant::now();
     let found = decode(&file);
     assert!(began.elapsed() < LONGEST, "{} bytes took {:?}", file.len(), began.elapsed());
     assert_eq!(found, decode(&file), "the second time something else is found");
-    if let (Ok(picture), Some((width, height))) = (found, sides(&file)) {
+    let picture = match found {
+        Ok(picture) => picture,
+        Err(error) => return said::refused(&error),
+    };
+    if let Some((width, height)) = sides(&file) {
         let wanted = blank(width, height);
         let shape = |picture: &Picture| [picture.columns(), picture.rows()];
         let turned = blank(height, width);
         let is_shape = shape(&picture) == shape(&wanted) || shape(&picture) == shape(&turned);
         assert!(is_shape, "{width} x {height} pixels became {picture:?}");
     }
+    true
 }
 
 /// The picture, or what the error says.

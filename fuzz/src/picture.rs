@@ -1,27 +1,98 @@
-//! The readers of TIFF, GIF and BMP: any bytes are an error or a picture, and no decoder panics.
+//! The readers of pictures: any bytes are an error or a picture, soon. No decoder of this project
+//! panics; where one of other people's does, that is an error.
+
+use std::fs;
+use std::time::Duration;
 
 use carat::vision::{Budget, ImageError, Picture};
 
+use crate::said::within;
+use crate::{kit, said};
+
 /// Decodes `data` as a TIFF file: where it does not begin like one, the start of one is put there.
-pub fn tiff(data: &[u8]) {
+pub fn tiff(data: &[u8]) -> bool {
     let is_tiff = data.starts_with(b"II") || data.starts_with(b"MM");
-    decode(&[if is_tiff { b"".as_slice() } else { b"II*\0" }, data].concat());
+    let file = [if is_tiff { b"".as_slice() } else { b"II*\0" }, data].concat();
+    decode(&file, Decoders::Ours)
 }
 
 /// Decodes `data` as a GIF or BMP file, whichever it begins like.
-pub fn bitmap(data: &[u8]) {
-    if data.starts_with(b"GIF8") || data.starts_with(b"BM") {
-        decode(data);
+pub fn bitmap(data: &[u8]) -> bool {
+    (data.starts_with(b"GIF8") || data.starts_with(b"BM")) && decode(data, Decoders::Ours)
+}
+
+/// Decodes `data` as any other picture: PNG, WebP, HEIC, ICO, QOI, TGA or a portable map.
+pub fn picture(data: &[u8]) -> bool {
+    let others: [&[u8]; 5] = [b"GIF8", b"BM", b"II", b"MM", b"\xff\xd8\xff"];
+    !others.iter().any(|start| data.starts_with(start)) && decode(data, Decoders::Others)
+}
+
+/// Whose decoders read a format.
+#[derive(PartialEq, Eq)]
+enum Decoders {
+    Ours,
+    Others,
+}
+
+fn decode(data: &[u8], by: Decoders) -> bool {
+    let budget = Budget::ALL[0];
+    match within(LONGEST, || Picture::decode(data, budget)) {
+        Ok(picture) => {
+            assert!((1..=budget.tokens()).contains(&picture.tokens()));
+            true
+        }
+        Err(ImageError::Decoder { source, .. }) if by == Decoders::Ours => panic!("{source}"),
+        Err(error) => said::refused(&error),
     }
 }
 
-fn decode(data: &[u8]) {
-    let budget = Budget::ALL[0];
-    match Picture::decode(data, budget) {
-        Ok(picture) => assert!((1..=budget.tokens()).contains(&picture.tokens())),
-        Err(ImageError::Decoder { source, .. }) => panic!("{source}"),
-        Err(_) => {}
+/// Small pictures of the tests in each of these formats, and portable maps of every kind.
+pub fn picture_seeds() -> Vec<Vec<u8>> {
+    let files = [
+        "damaged/few-colours.png",
+        "damaged/interlaced.png",
+        "damaged/no-palette.png",
+        "damaged/palette.tga",
+        "damaged/xmp.webp",
+        "damaged/exif-prefix.webp",
+        "damaged/anim.webp",
+        "damaged/icon.ico",
+        "modes/la.png",
+        "modes/ya16.png",
+        "modes/rgb48.png",
+        "modes/clip.png",
+        "modes/lossy.webp",
+        "modes/turned.webp",
+        "modes/gray.heic",
+        "modes/full.heic",
+        "near/h2v1.heic",
+        "near/turned.heic",
+        "near/rgba.heic",
+    ];
+    let read =
+        |name: &&str| fs::read(kit::data().join("images").join(name)).expect("a test's file");
+    let mut seeds: Vec<Vec<u8>> = files.iter().map(read).collect();
+    let maps: [&[u8]; 8] = [
+        b"P1\n# c\n4 2\n1011 0 0 1 1",
+        b"P2 2 2 9\n0 5 9 3",
+        b"P3 1 2 255 1 2 3 4 5 6",
+        b"P4 9 2\n\x5a\x80\xff\0",
+        b"P5 3 1 255\nabc",
+        b"P5 2 1 65535\nabcd",
+        b"P6 2 1 100\nabcdef",
+        b"P7\nWIDTH 2\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\nabcdefgh",
+    ];
+    seeds.extend(maps.map(<[u8]>::to_vec));
+    // QOI: two pixels, a run, a difference and an index.
+    seeds.push(
+        b"qoif\0\0\0\x05\0\0\0\x01\x03\0\xfe\x10\x20\x30\xc1\x6b\x05\0\0\0\0\0\0\0\x01".to_vec(),
+    );
+    // An uncompressed TGA file of 2 x 1 pixels, and one in runs.
+    for (kind, pixels) in [(2u8, &b"abcdef"[..]), (10, b"\x81abc")] {
+        let header = [0, 0, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0, 24, 0];
+        seeds.push([&header[..], pixels].concat());
     }
+    seeds
 }
 
 /// A picture in every compression, as strips, tiles and planes, with colors of every meaning.
@@ -184,3 +255,6 @@ pub fn bitmap_seeds() -> Vec<Vec<u8>> {
 
 /// Pixels along a side of the seeds.
 const SIDE: usize = 12;
+
+/// What the most pixels that are read take in a release.
+const LONGEST: Duration = Duration::from_secs(10);

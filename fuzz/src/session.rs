@@ -12,12 +12,19 @@ use std::{env, fs, process};
 use carat::{Input, Isa, KvType, Model, OpenOptions, Part, Session, SessionConfig};
 use carat_gguf::{Endian, Source, Writer};
 
+use crate::said;
+
 /// Restores the session in `data`, and goes on with it where there is one.
-pub fn session(data: &[u8]) {
+pub fn session(data: &[u8]) -> bool {
+    let mut is_restored = false;
     for bytes in [data.to_vec(), sealed(data)] {
         let mut input = &bytes[..];
-        let Ok(mut session) = Session::restore_from(model(), &mut input, settings()) else {
-            continue;
+        let mut session = match Session::restore_from(model(), &mut input, settings()) {
+            Ok(session) => session,
+            Err(error) => {
+                said::is_a_sentence(&error);
+                continue;
+            }
         };
         assert!(session.tokens().iter().all(|id| (*id as usize) < model().config().vocab));
         assert!(session.len() <= CONTEXT && session.pending() <= session.len());
@@ -29,7 +36,9 @@ pub fn session(data: &[u8]) {
         assert!(session.marks().eq(other.marks()));
         assert!(saved(&other) == again, "saved twice, it is another file");
         go_on(&mut session);
+        is_restored = true;
     }
+    is_restored
 }
 
 /// Evaluates what is there, goes back and says more. All of it may fail, and nothing may panic.

@@ -3,14 +3,22 @@
 //! The input is a template, a zero byte, and the words of a message; without the zero byte the
 //! words are empty.
 
+use std::time::Duration;
+
 use carat::ChatTemplate;
 
+use crate::said;
+use crate::said::within;
+
 /// Renders the template with a conversation around the words.
-pub fn template(data: &[u8]) {
+pub fn template(data: &[u8]) -> bool {
     let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
     let source = String::from_utf8_lossy(&data[..end]);
     let words = String::from_utf8_lossy(data.get(end + 1..).unwrap_or_default());
-    let Ok(template) = ChatTemplate::new(&source) else { return };
+    let template = match within(LONGEST, || ChatTemplate::new(&source)) {
+        Ok(template) => template,
+        Err(error) => return said::refused(&error),
+    };
     // A string in Rust's notation would be no JSON.
     let words: String = words.chars().filter(|c| !c.is_control() && !"\"\\".contains(*c)).collect();
     let json = format!(
@@ -19,7 +27,10 @@ pub fn template(data: &[u8]) {
          \"arguments\": {{\"a\": [1, 2.5, true, null, 36893488147419103232]}}}}}}]}}], \
          \"x\": [3, 1, 2], \"d\": {{\"b\": 1, \"A\": [\"two\"]}}, \"bos_token\": \"<bos>\"}}"
     );
-    let Ok(rendered) = template.render_json(&json) else { return };
+    let rendered = match within(LONGEST, || template.render_json(&json)) {
+        Ok(rendered) => rendered,
+        Err(error) => return said::refused(&error),
+    };
     let text = rendered.text();
     assert!(text.len() < BYTES_MAX + 64 * json.len(), "{} bytes", text.len());
     let mut from = 0;
@@ -28,6 +39,7 @@ pub fn template(data: &[u8]) {
         from = span.end;
         assert!(text.get(span).is_some(), "a span cuts a character");
     }
+    true
 }
 
 /// Templates around everything that makes strings or sizes.
@@ -50,3 +62,6 @@ pub fn template_seeds() -> Vec<Vec<u8>> {
 
 /// What the values of a template may hold, in bytes; a character takes four.
 const BYTES_MAX: usize = 24 << 20;
+
+/// A million steps, some of which look at a million bytes.
+const LONGEST: Duration = Duration::from_secs(2);

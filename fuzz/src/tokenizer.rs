@@ -9,7 +9,7 @@ use carat::{TokenId, Tokenizer};
 use carat_gguf::{Endian, Gguf, Writer};
 
 /// Encodes and decodes `data` with small vocabularies of both kinds.
-pub fn tokenizer(data: &[u8]) {
+pub fn tokenizer(data: &[u8]) -> bool {
     static TOKENIZERS: OnceLock<Vec<Tokenizer>> = OnceLock::new();
     let tokenizers = TOKENIZERS.get_or_init(|| {
         let kinds = [("gemma4", false), ("llama", false), ("llama", true)];
@@ -36,6 +36,7 @@ pub fn tokenizer(data: &[u8]) {
         decoded.push_str(decoder.finish());
         assert_eq!(decoded, text);
     }
+    true
 }
 
 /// Texts around everything that the tokeniser treats apart.

@@ -63,6 +63,72 @@ fn session_holds_on_seeds_and_damaged_seeds() {
 }
 
 #[test]
+fn picture_holds_on_seeds_and_damaged_seeds() {
+    replay("picture");
+}
+
+#[test]
+fn film_holds_on_seeds_and_damaged_seeds() {
+    replay("film");
+}
+
+#[test]
+fn sound_holds_on_seeds_and_damaged_seeds() {
+    replay("sound");
+}
+
+#[test]
+fn resample_holds_on_seeds_and_damaged_seeds() {
+    replay("resample");
+}
+
+#[test]
+fn messages_holds_on_seeds_and_damaged_seeds() {
+    replay("messages");
+}
+
+#[test]
+fn call_holds_on_seeds_and_damaged_seeds() {
+    replay("call");
+}
+
+#[test]
+fn grammar_holds_on_seeds_and_damaged_seeds() {
+    replay("grammar");
+}
+
+#[test]
+fn request_holds_on_seeds_and_damaged_seeds() {
+    replay("request");
+}
+
+#[test]
+fn model_holds_on_seeds_and_damaged_seeds() {
+    replay("model");
+}
+
+#[test]
+fn projector_holds_on_seeds_and_damaged_seeds() {
+    replay("projector");
+}
+
+#[test]
+fn drafter_holds_on_seeds_and_damaged_seeds() {
+    replay("drafter");
+}
+
+/// Without this, a target could refuse everything and assert nothing.
+#[test]
+fn most_seeds_are_taken() {
+    for target in TARGETS {
+        let made = (target.seeds)();
+        let taken: Vec<bool> = made.iter().map(|seed| (target.run)(seed)).collect();
+        let count = taken.iter().filter(|is_taken| **is_taken).count();
+        assert!(2 * count >= made.len(), "{} takes few of its seeds: {taken:?}", target.name);
+    }
+}
+
+#[test]
 fn seed_files_are_what_the_code_makes() {
     for target in TARGETS {
         let made = (target.seeds)();
@@ -105,7 +171,8 @@ fn replay(name: &str) {
 
 /// Runs the target, and says which input it was before the target's own panic goes on.
 fn check(target: Target, path: &Path, what: &str, data: &[u8]) {
-    if let Err(cause) = panic::catch_unwind(AssertUnwindSafe(|| (target.run)(data))) {
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| (target.run)(data)));
+    if let Err(cause) = ran {
         eprintln!("target {} failed on {}, {what}", target.name, path.display());
         panic::resume_unwind(cause);
     }

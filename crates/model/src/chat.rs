@@ -105,7 +105,7 @@ pub enum ChatError {
         reason: String,
     },
     /// The template called `raise_exception`: it does not take this conversation.
-    #[error("the chat template refuses the conversation: {reason}")]
+    #[error("the chat template refuses the conversation: {reason}", reason = one_line(reason))]
     Refused {
         /// The template's words.
         reason: String,
@@ -162,7 +162,7 @@ impl ChatTemplate {
         let parsed = on_deep_stack(|| {
             parser::parse(source).map_err(|parser::Syntax { line, reason }| ChatError::Syntax {
                 line: line as usize,
-                reason: reason.replace('\n', " "),
+                reason: one_line(&reason),
             })
         })?;
         Ok(Self { source: source.to_owned(), parsed })
@@ -243,12 +243,23 @@ fn on_deep_stack<T: Send>(
 fn error(fault: Fault, line: u32, steps: u64, bytes: usize) -> ChatError {
     match fault {
         Fault::Error(reason) => {
-            ChatError::Render { line: line as usize, reason: reason.replace('\n', " ") }
+            ChatError::Render { line: line as usize, reason: one_line(&reason) }
         }
         Fault::Raised(reason) => ChatError::Refused { reason },
         Fault::Steps => ChatError::TooLong { limit: steps },
         Fault::Bytes => ChatError::TooMuchMemory { limit: bytes },
     }
+}
+
+/// Words of a template in a message: they may hold line breaks, and characters that a terminal
+/// obeys.
+fn one_line(reason: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' => " ".to_owned(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    reason.chars().map(shown).collect()
 }
 
 /// Fifteen times the official template.

@@ -30,7 +30,8 @@ pub enum ModelFileError {
     /// A metadata key that may change the results in a way that this engine does not know.
     #[error(
         "metadata key {key} is {found}, and this version does not know what it changes: \
-         the file needs a newer version or another program"
+         the file needs a newer version or another program",
+        key = key.escape_debug()
     )]
     UnknownKey { key: String, found: String },
 
@@ -63,7 +64,8 @@ pub enum ModelFileError {
     /// A tensor that stands for a computation which this engine does not know.
     #[error(
         "tensor {name} is not part of the architecture as this engine computes it: \
-         the file needs a newer version or another program"
+         the file needs a newer version or another program",
+        name = name.escape_debug()
     )]
     UnknownTensor { name: String },
 

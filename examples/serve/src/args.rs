@@ -8,7 +8,7 @@ use clap::Parser;
 /// Serves a model by OpenAI's protocol.
 #[derive(Debug, Parser)]
 #[command(name = "carat-serve", version, after_help = EXAMPLES)]
-pub(crate) struct Args {
+pub struct Args {
     /// The model file (GGUF)
     pub(crate) model: PathBuf,
     /// The projector file that lets the model see and hear [default: the mmproj*.gguf beside it]

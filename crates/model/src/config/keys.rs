@@ -403,7 +403,7 @@ fn changes_the_computation(name: &str) -> bool {
 /// A value in a message, without its type and cut to a readable length.
 fn shown(value: &Value<'_>) -> String {
     match value {
-        Value::String(text) => text.chars().take(80).collect(),
+        Value::String(text) => text.chars().take(80).flat_map(char::escape_debug).collect(),
         Value::F32(x) => x.to_string(),
         Value::F64(x) => x.to_string(),
         Value::Bool(on) => on.to_string(),

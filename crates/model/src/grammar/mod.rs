@@ -74,6 +74,7 @@ use serde_json::Value;
 
 use crate::chat::{Tool, ToolChoice};
 use crate::pages;
+use crate::quiet;
 use error::first_line;
 
 pub use constraint::Constraint;
@@ -176,9 +177,10 @@ impl Grammar {
         room.map_err(|error| refused(&error.to_string()))?;
         let matcher = thread::scope(|scope| {
             let builder = thread::Builder::new().stack_size(limits::STACK);
-            let thread = builder.spawn_scoped(scope, build);
+            let thread = builder.spawn_scoped(scope, || quiet::catch(build));
             let thread = thread.map_err(|error| refused(&error.to_string()))?;
             let built = thread.join().map_err(|_| refused("compiling it panicked"))?;
+            let built = built.map_err(|panic| refused(&panic.to_string()))?;
             built.map_err(|message| refused(&message))
         })?;
         Ok(Self { env: env.clone(), matcher })

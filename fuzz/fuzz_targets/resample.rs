@@ -1,0 +1,6 @@
+//! libFuzzer's entry to `carat_fuzz::resample`; what is asserted stands there.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    carat_fuzz::resample::resample(data);
+});
