@@ -38,6 +38,18 @@ impl Pages {
     }
 }
 
+/// A vector of `count` zeros, or an error instead of an abort; `what` they are for.
+pub(crate) fn zeros<T: Clone + Default>(
+    what: &'static str,
+    count: usize,
+) -> Result<Vec<T>, MemoryError> {
+    let bytes = (count as u64).saturating_mul(size_of::<T>() as u64);
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|_| MemoryError { what, bytes })?;
+    values.resize(count, T::default());
+    Ok(values)
+}
+
 impl Deref for Pages {
     type Target = [u8];
 
@@ -61,7 +73,13 @@ mod tests {
         for bytes in [usize::MAX / 2, usize::MAX] {
             let error = Pages::zeroed("test", bytes).expect_err("more than any machine has");
             assert_eq!(error, MemoryError { what: "test", bytes: bytes as u64 });
+            let error = zeros::<u32>("test", bytes).expect_err("more than any machine has");
+            assert_eq!(
+                error,
+                MemoryError { what: "test", bytes: (bytes as u64).saturating_mul(4) }
+            );
         }
+        assert_eq!(zeros::<u32>("test", 3), Ok(vec![0; 3]));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::draft::DraftConfig;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::Model;
-use crate::pages::MemoryError;
+use crate::pages::{MemoryError, zeros};
 use crate::rendered::Rendered;
 use crate::text::Placed;
 use crate::text::kv_cache::{KvCache, KvLimits};
@@ -148,9 +148,9 @@ impl Session {
             tokens,
             media: Vec::new(),
             embedded: Embedded::default(),
-            hidden: vec![0.0; model.config().hidden],
+            hidden: zeros("a row", model.config().hidden)?,
             hidden_at: 0,
-            logits: vec![0.0; model.config().vocab],
+            logits: zeros("logits", model.config().vocab)?,
             logits_at: 0,
             marks: Marks::new(config.marks),
             ahead: None,

@@ -21,7 +21,7 @@ use crate::draft::{
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::pages::{MemoryError, Pages};
+use crate::pages::{MemoryError, Pages, zeros};
 use crate::text;
 use crate::text::kv_cache::{KvLimits, ring_bytes};
 
@@ -95,12 +95,12 @@ impl Ahead {
             proposed_at: NEVER,
             evaluated: 0,
             taken: 0,
-            rows: zeros(most * of_model.hidden)?,
-            logits: zeros(most * of_model.vocab)?,
+            rows: zeros("drafts", most * of_model.hidden)?,
+            logits: zeros("drafts", most * of_model.vocab)?,
             are_finite: [false; DRAFT_MAX],
             staged: Pages::zeroed("drafts", most * ring_bytes(of_model, limits))?,
         };
-        ahead.begin(Source::new(session, Drafts::Auto), &session.model);
+        ahead.begin(Source::new(session, Drafts::Auto)?, &session.model);
         Ok(Some(Box::new(ahead)))
     }
 
@@ -217,19 +217,19 @@ impl Ahead {
 }
 
 impl Source {
-    fn new(session: &Session, drafts: Drafts) -> Self {
+    fn new(session: &Session, drafts: Drafts) -> Result<Self, MemoryError> {
         let lookup = || {
             let opaque = media::soft_tokens(&session.model).collect();
             Lookup::new(session.limits.context, opaque)
         };
-        match drafts {
+        Ok(match drafts {
             Drafts::Off => Self::Off,
-            Drafts::Auto if session.model.drafts() => Self::Both(lookup()),
-            Drafts::Auto | Drafts::Lookup => Self::Lookup(lookup()),
+            Drafts::Auto if session.model.drafts() => Self::Both(lookup()?),
+            Drafts::Auto | Drafts::Lookup => Self::Lookup(lookup()?),
             Drafts::Drafter => Self::Drafter,
             Drafts::Source(source) => Self::Other(source),
             Drafts::Rehearsal(source) => Self::Rehearsal(source),
-        }
+        })
     }
 }
 
@@ -256,7 +256,7 @@ impl Session {
         if matches!(drafts, Drafts::Drafter | Drafts::Rehearsal(_)) && !self.model.drafts() {
             return Err(Error::NoDrafter);
         }
-        let source = Source::new(self, drafts);
+        let source = Source::new(self, drafts)?;
         match &mut self.ahead {
             Some(ahead) => {
                 ahead.begin(source, &self.model);
@@ -452,14 +452,6 @@ fn cut(model: &Model, most: usize, drafts: &mut Vec<TokenId>) {
     };
     let count = drafts.iter().take(most).take_while(can_be_said).count();
     drafts.truncate(count);
-}
-
-fn zeros(count: usize) -> Result<Vec<f32>, MemoryError> {
-    let mut values = Vec::new();
-    let bytes = (count * size_of::<f32>()) as u64;
-    values.try_reserve_exact(count).map_err(|_| MemoryError { what: "drafts", bytes })?;
-    values.resize(count, 0.0);
-    Ok(values)
 }
 
 /// So much in common with an earlier text makes the lookup's guess better than a drafter's.
