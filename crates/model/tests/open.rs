@@ -370,7 +370,7 @@ fn a_session_may_take_no_more_memory_than_it_is_allowed() {
 /// The plan that leaves the vocabulary out is the other one without it.
 #[test]
 fn a_plan_can_do_without_the_vocabulary() {
-    let source = Source::open(file("q4_0")).expect("a file");
+    let source = Source::open(&file("q4_0")).expect("a file");
     let gguf = source.parse().expect("GGUF");
     let config = SessionConfig { context: 100, ..config() };
     let whole = MemoryPlan::new(&gguf).and_then(|plan| plan.session(&config)).expect("a plan");
