@@ -121,6 +121,7 @@ impl Options {
             isa: self.isa,
             own_threads: false,
             marks: 0,
+            max_memory: None,
             draft: DraftConfig::default(),
         }
     }

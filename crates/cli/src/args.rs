@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use carat::audio::LongClip;
 use carat::{
-    DRAFT_MAX, DraftConfig, Isa, KvType, Model, OpenOptions, SessionConfig, drafters_beside,
+    Config, DRAFT_MAX, DraftConfig, Isa, KvType, Model, OpenOptions, SessionConfig, drafters_beside,
 };
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -386,6 +386,10 @@ pub(crate) struct EngineArgs {
     /// Compare all of the model and all of the cache file before they are used
     #[arg(long, requires = "cache")]
     verify_cache: bool,
+    /// Refuse to take more memory, such as 6GiB or 500MB, with a full context [default: what the
+    /// machine has]
+    #[arg(long, value_name = "SIZE", value_parser = crate::memory::size)]
+    pub(crate) max_memory: Option<u64>,
     #[command(flatten)]
     pub(crate) cpu: CpuArgs,
 }
@@ -487,13 +491,23 @@ impl EngineArgs {
 
     /// The session for a conversation with `model` that needs at least `tokens_min` tokens.
     pub(crate) fn session(&self, model: &Model, tokens_min: usize) -> SessionConfig {
-        let most = CONTEXT_DEFAULT.max(tokens_min).min(model.config().context);
-        let context = self.ctx.unwrap_or(most);
-        SessionConfig { draft: self.drafting(model), ..self.cpu.session(context, self.kv) }
+        self.planned(model.config(), model.drafts(), tokens_min)
     }
 
-    fn drafting(&self, model: &Model) -> DraftConfig {
-        match model.drafts() || matches!(self.draft, Some(DraftsArg::Lookup)) {
+    /// The same before the model is open; `drafts` says whether it will have a drafter.
+    pub(crate) fn planned(&self, model: &Config, drafts: bool, tokens_min: usize) -> SessionConfig {
+        let most = CONTEXT_DEFAULT.max(tokens_min).min(model.context);
+        let context = self.ctx.unwrap_or(most);
+        SessionConfig { draft: self.drafting(drafts), ..self.cpu.session(context, self.kv) }
+    }
+
+    /// Whether a cache file is wished for.
+    pub(crate) fn has_cache(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    fn drafting(&self, drafts: bool) -> DraftConfig {
+        match drafts || matches!(self.draft, Some(DraftsArg::Lookup)) {
             true => DraftConfig { most: DRAFT_MAX, ..Default::default() },
             false => DraftConfig::default(),
         }

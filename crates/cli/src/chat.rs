@@ -19,6 +19,7 @@ use crate::args::ChatArgs;
 use crate::chosen::Chosen;
 use crate::interrupt::{self, Guard};
 use crate::media::{self, Reading, Source};
+use crate::memory::Planned;
 use crate::reply::{drafts_line, reply, speed_line};
 use crate::run::{ANSWER_ROOM, end_line, engine_line, sampling_line};
 use crate::talk::{self, Beginning};
@@ -45,8 +46,8 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let chosen = Chosen::of(args.model.as_deref())?;
     let wanted = args.answer.read(&chosen)?;
     interrupt::install()?;
-    let (model, senses) = open(args, &chosen)?;
     let held = saved.map_or(0, |saved| saved.tokens.saturating_add(ANSWER_ROOM));
+    let (model, senses) = open(args, &chosen, Planned { tokens: held, marks: talk::MARKS })?;
     let config = talk::session_config(&args.engine, &model, held);
     let beginning = Beginning {
         model: &model,
@@ -98,10 +99,10 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
 
 /// The model, with its projector where there is one, and why there is none otherwise: a
 /// conversation may do without.
-fn open(args: &ChatArgs, chosen: &Chosen) -> Result<(Model, Result<(), String>)> {
+fn open(args: &ChatArgs, chosen: &Chosen, planned: Planned) -> Result<(Model, Result<(), String>)> {
     let cache = args.engine.cache(chosen)?;
     let open = |projector: Option<&Path>| {
-        load::with_drafter(chosen, &args.engine, projector, cache.as_deref())
+        load::with_drafter(chosen, &args.engine, projector, cache.as_deref(), planned)
     };
     let named = args.senses.mmproj.as_deref();
     let without = match media::projector_of(chosen, named) {

@@ -11,6 +11,7 @@ use carat_gguf::Gguf;
 use crate::args::EngineArgs;
 use crate::chosen::Chosen;
 use crate::interrupt;
+use crate::memory::{self, Planned};
 use crate::progress::{Progress, Unit};
 use crate::text::say;
 
@@ -30,15 +31,18 @@ pub(crate) fn model(path: &Path, options: OpenOptions<'_>) -> Result<Model> {
     Ok(model)
 }
 
-/// Loads a model with the drafter that `engine` means. One that lies beside the model,
+/// Loads a model with the drafter that `engine` means, if it and the session that is planned have
+/// room. One that lies beside the model,
 /// was not named and cannot be used is left aside, since answers are the same without it.
 pub(crate) fn with_drafter(
     chosen: &Chosen,
     engine: &EngineArgs,
     projector: Option<&Path>,
     cache: Option<&Path>,
+    planned: Planned,
 ) -> Result<Model> {
     let drafter = engine.drafter(chosen);
+    memory::check(chosen, engine, projector, drafter.as_deref(), planned)?;
     let opened = chosen.open(engine.open(projector, cache, drafter.as_deref()));
     let is_drafter =
         |e: &anyhow::Error| matches!(e.downcast_ref(), Some(carat::Error::Drafter { .. }));

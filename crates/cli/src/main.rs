@@ -35,6 +35,7 @@ mod inspect;
 mod interrupt;
 mod load;
 mod media;
+mod memory;
 mod progress;
 mod prompt;
 mod reply;

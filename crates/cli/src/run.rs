@@ -13,6 +13,7 @@ use crate::args::RunArgs;
 use crate::chosen::Chosen;
 use crate::interrupt::{self, Guard, Interrupted};
 use crate::media::{self, Reading, Source};
+use crate::memory::Planned;
 use crate::reply::{Continuation, continue_text, drafts_line, reply, speed_line};
 use crate::talk::{self, Beginning};
 use crate::text::{self, bytes, say};
@@ -41,12 +42,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         false => media::projector_of(&chosen, args.media.senses.mmproj.as_deref())?,
     };
     room::check(args, &chosen, is_chat, &wanted, &text, &media)?;
-    let model = load::with_drafter(&chosen, &args.engine, projector.as_deref(), cache.as_deref())?;
     let shown: usize = media.iter().map(media::Read::tokens).sum();
     let said = text.len() + args.system.as_ref().map_or(0, String::len) + TEMPLATE_ROOM;
     let room = args.max_tokens.tokens().unwrap_or(ANSWER_ROOM);
     let held = saved.map_or(0, |saved| saved.tokens);
     let tokens = [said, shown, room, held].into_iter().fold(0, usize::saturating_add);
+    let planned = Planned { tokens, marks: if file.is_some() { talk::MARKS } else { 0 } };
+    let (projector, cache) = (projector.as_deref(), cache.as_deref());
+    let model = load::with_drafter(&chosen, &args.engine, projector, cache, planned)?;
     let given = Given { chosen, text, media, reading, read, loaded: begun.elapsed(), tokens };
     match is_chat {
         true => answer(args, &model, template, &wanted, given, saved.is_some()),

@@ -148,4 +148,4 @@ pub(crate) fn say_if_full(ended: &Ended, context: usize, hint: &str) {
 }
 
 /// One for the last answer and one for the answer before, which /undo comes back to.
-const MARKS: usize = 2;
+pub(crate) const MARKS: usize = 2;

@@ -44,6 +44,16 @@ fn run_without_a_model_says_which_one_answers() {
     assert!(!named.err.contains("no model named"), "{}", named.err);
 }
 
+/// Its senses are always there, and counted.
+#[test]
+fn it_takes_no_more_memory_than_allowed() {
+    let refused = run("run --max-memory 1MiB hello");
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    for word in ["weights", "senses", "may take 1.00 MiB"] {
+        assert!(refused.err.contains(word), "{word} is not in: {}", refused.err);
+    }
+}
+
 /// What is seen and heard reaches the model: its prompt has the tokens.
 #[test]
 fn run_shows_and_plays_to_it() {

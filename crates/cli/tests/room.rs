@@ -50,6 +50,30 @@ fn rows_of_a_picture_count_before_the_weights_are_read() {
     run(&format!("{args} --ctx 400 what")).fails(1, &["no tensors"]);
 }
 
+/// Allowed is what `inspect` shows, to the byte, and the context that is advised has room.
+#[test]
+fn more_memory_than_allowed_is_refused_with_the_numbers() {
+    let model = text(&kit("text-q4_0.gguf"));
+    let report = run(&format!("inspect --json --ctx 4096 {model}")).ok();
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let total = report["session"]["total_bytes"].as_u64().expect("bytes");
+    let with = |context: usize, most: u64| {
+        run(&format!("run --raw -m {model} --ctx {context} -n 1 --greedy --max-memory {most} rain"))
+    };
+    with(4096, total).ok();
+    let refused = with(4096, total - 1);
+    let says = ["session needs", "weights", "keys and values", "work space", "may take", "--ctx"];
+    refused.fails(1, &says);
+    let advised = refused.err.split("--ctx ").nth(1).and_then(|rest| rest.split(' ').next());
+    let advised: usize = advised.and_then(|n| n.parse().ok()).expect("a context that fits");
+    assert!((256..4096).contains(&advised), "{advised}");
+    with(advised, total - 1).ok();
+    with(advised + 1, total - 1).fails(1, &["may take"]);
+    with(4096, 1).fails(1, &["smaller weights", "--max-memory"]);
+    run(&format!("chat -m {model} --max-memory 1kB")).fails(1, &["may take 1000 B"]);
+    run(&format!("run -m {model} --max-memory much rain")).fails(2, &["a number of bytes", "6GiB"]);
+}
+
 /// The plan is within 3 % of the most anonymous memory that a program has which fills its context;
 /// its own code is left out of both, as it is larger without optimisation. It is asked for the real
 /// 270M, if that was fetched.

@@ -2,12 +2,13 @@
 //!
 //! Several rows (queries of heads and tokens) meet a tile of keys at once, so that a vector of the
 //! tile is loaded once for up to four of them. However rows and keys are blocked, each score is one
-//! chain of fused multiply-adds along the head, and each output one along the keys: the bits of a
-//! row do not depend on its neighbours.
+//! chain of fused multiply-adds along the head in each of eight lanes, and each output one along the
+//! keys: the bits of a row depend neither on its neighbours nor on the instruction set.
 
 use pulp::{Simd, WithSimd};
 
 use crate::Isa;
+use crate::eight::{Eight, LANES, vectors};
 
 impl Isa {
     /// Scores: `out[r · stride + t] = Σ_i q[r][i] · k[t][i]` for keys `[keys][d]`.
@@ -105,37 +106,42 @@ fn dots<S: Simd, const R: usize, const K: usize>(
 ) -> [[f32; K]; R] {
     // No `map` here or below: the compiler may leave its closure outside of what has the
     // instruction set.
-    let mut acc = [[simd.splat_f32s(0.0); K]; R];
-    let vectors = d / S::F32_LANES;
+    let mut acc = [[Eight::zero(simd); K]; R];
+    let whole = d / LANES * LANES;
     let (mut q_head, mut q_tail): ([&[S::f32s]; R], [&[f32]; R]) = ([&[]; R], [&[]; R]);
     for r in 0..R {
-        let (head, tail) = S::as_simd_f32s(&q[r][..d]);
-        (q_head[r], q_tail[r]) = (&head[..vectors], tail);
+        (q_head[r], q_tail[r]) = (S::as_simd_f32s(&q[r][..whole]).0, &q[r][whole..d]);
     }
     let (mut k_head, mut k_tail): ([&[S::f32s]; K], [&[f32]; K]) = ([&[]; K], [&[]; K]);
     for c in 0..K {
-        let (head, tail) = S::as_simd_f32s(&k[c * d..(c + 1) * d]);
-        (k_head[c], k_tail[c]) = (&head[..vectors], tail);
+        let k = &k[c * d..(c + 1) * d];
+        (k_head[c], k_tail[c]) = (S::as_simd_f32s(&k[..whole]).0, &k[whole..]);
     }
-    for i in 0..vectors {
-        for r in 0..R {
-            for c in 0..K {
-                acc[r][c] = simd.mul_add_f32s(q_head[r][i], k_head[c][i], acc[r][c]);
+    let vectors = vectors::<S>();
+    for i in 0..whole / LANES {
+        for part in 0..vectors {
+            let i = i * vectors + part;
+            for r in 0..R {
+                for c in 0..K {
+                    let acc = &mut acc[r][c].0[part];
+                    *acc = simd.mul_add_f32s(q_head[r][i], k_head[c][i], *acc);
+                }
             }
         }
     }
-    if !d.is_multiple_of(S::F32_LANES) {
+    if whole < d {
         for r in 0..R {
             for c in 0..K {
-                let (q, k) = (simd.partial_load_f32s(q_tail[r]), simd.partial_load_f32s(k_tail[c]));
-                acc[r][c] = simd.mul_add_f32s(q, k, acc[r][c]);
+                let q = Eight::partial_load(simd, q_tail[r]);
+                let k = Eight::partial_load(simd, k_tail[c]);
+                acc[r][c] = acc[r][c].mul_add(simd, q, k);
             }
         }
     }
     let mut sums = [[0.0; K]; R];
     for r in 0..R {
         for c in 0..K {
-            sums[r][c] = simd.reduce_sum_f32s(acc[r][c]);
+            sums[r][c] = acc[r][c].sum(simd);
         }
     }
     sums

@@ -195,7 +195,7 @@ impl Isa {
     #[inline]
     pub(crate) fn run<Op: WithSimd>(self, op: Op) -> Op::Output {
         match self.0 {
-            Kind::Scalar => op.with_simd(pulp::Scalar),
+            Kind::Scalar => op.with_simd(pulp::Scalar256b), // as many lanes as `eight.rs` sums in
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(simd)
             | Kind::AvxVnni(simd)

@@ -31,6 +31,7 @@
 mod activations;
 mod attention;
 mod block;
+mod eight;
 mod format;
 mod gemm_f32;
 mod isa;

@@ -44,7 +44,7 @@ pub(crate) fn ask(what: &'static str, bytes: usize) -> Result<(), MemoryError> {
     Pages::zeroed(what, bytes).map(drop)
 }
 
-/// `count` zeros, or an error instead of an abort.
+/// A vector of `count` zeros, or an error instead of an abort; `what` they are for.
 pub(crate) fn zeros<T: Clone + Default>(
     what: &'static str,
     count: usize,

@@ -127,6 +127,7 @@ impl Session {
     /// If a setting is out of range, or the system has no memory or no threads to give.
     pub fn new(model: &Model, config: SessionConfig) -> Result<Self> {
         let (limits, chunk) = config::limits(model.config(), model.turning_pairs(), &config)?;
+        Memory::of(model, limits, chunk, config.marks, config.draft).check(config.max_memory)?;
         let mut tokens = Vec::new();
         let bytes = (limits.context * size_of::<TokenId>()) as u64;
         tokens
@@ -148,7 +149,7 @@ impl Session {
             tokens,
             media: Vec::new(),
             embedded: Embedded::default(),
-            hidden: zeros("logits", model.config().hidden)?,
+            hidden: zeros("a row", model.config().hidden)?,
             hidden_at: 0,
             logits: zeros("logits", model.config().vocab)?,
             logits_at: 0,

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use altered::{Change, chain, changed, open, set};
 use carat::{
-    Architecture, Config, Error, LayerKind, Memory, Model, ModelFileError, OpenOptions, Rope,
-    Session, SessionConfig,
+    Architecture, Config, Error, LayerKind, Memory, MemoryPlan, Model, ModelFileError, OpenOptions,
+    Rope, Session, SessionConfig, SessionError,
 };
 use carat_gguf::{Endian, Gguf, Source, TensorType, Writer};
 use common::{bits, config, file, kit, logits, model, seeing_model, tokens};
@@ -336,4 +336,45 @@ fn a_model_may_take_no_more_memory_than_it_is_allowed() {
             Err(e) => panic!("{e}"),
         }
     }
+}
+
+/// What a session takes is counted with its model; what is asked for is compared to the byte.
+#[test]
+fn a_session_may_take_no_more_memory_than_it_is_allowed() {
+    let model = seeing_model("q4_0");
+    let config = SessionConfig { context: 100, marks: 1, ..config() };
+    let memory = Session::new(&model, config.clone()).expect("a session").memory();
+    let made =
+        |most| Session::new(&model, SessionConfig { max_memory: Some(most), ..config.clone() });
+    made(memory.total()).expect("room for all of it");
+    for most in [memory.total() - 1, model.bytes(), 0] {
+        let error = made(most).expect_err("no room");
+        let said = error.to_string();
+        let Error::Session(SessionError::MaxMemory { memory: wanted, most: found }) = error else {
+            panic!("{said}");
+        };
+        assert_eq!((*wanted, found), (memory, most));
+        let numbers =
+            [memory.total(), memory.weights, memory.projector, memory.kv, memory.scratch, most];
+        for number in numbers {
+            assert!(said.contains(&number.to_string()), "{number}: {said}");
+        }
+        assert!(!said.contains("drafter"), "{said}");
+    }
+    // A caller may ask for anything.
+    let absurd = SessionConfig { marks: usize::MAX, max_memory: Some(1 << 40), ..config };
+    let error = Session::new(&model, absurd).expect_err("no room");
+    assert!(matches!(error, Error::Session(SessionError::MaxMemory { .. })), "{error}");
+}
+
+/// The plan that leaves the vocabulary out is the other one without it.
+#[test]
+fn a_plan_can_do_without_the_vocabulary() {
+    let source = Source::open(&file("q4_0")).expect("a file");
+    let gguf = source.parse().expect("GGUF");
+    let config = SessionConfig { context: 100, ..config() };
+    let whole = MemoryPlan::new(&gguf).and_then(|plan| plan.session(&config)).expect("a plan");
+    let quick = MemoryPlan::without_vocabulary(&gguf).and_then(|plan| plan.session(&config));
+    assert!(whole.tokenizer > 0);
+    assert_eq!(quick.expect("a plan"), Memory { tokenizer: 0, ..whole });
 }

@@ -7,14 +7,15 @@ use super::SessionNeeds;
 use crate::text::bytes;
 
 /// Memory of this machine or of the container that the program runs in, in bytes.
-pub(super) struct Machine {
-    pub(super) total: u64,
-    pub(super) available: u64,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    pub(crate) total: u64,
+    pub(crate) available: u64,
 }
 
 /// Whether a session can run here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(crate) enum Fit {
     /// There is enough free memory.
     Now,
     /// There would be with other programs closed; so many bytes are missing now.
@@ -26,19 +27,19 @@ pub(super) enum Fit {
 /// What to expect where all but some of a model's experts have room: those that are missing are
 /// read from the cache file, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Paging {
+pub(crate) struct Paging {
     /// Bytes of the experts that stay in memory.
-    pub(super) kept: u64,
+    pub(crate) kept: u64,
     /// Bytes of all experts.
-    pub(super) experts: u64,
+    pub(crate) experts: u64,
     /// Bytes that a token reads from disk, if it uses all experts as often. Texts use some of them
     /// more often than others, so this is the most on average.
-    pub(super) from_disk: u64,
+    pub(crate) from_disk: u64,
 }
 
 impl Machine {
     /// `None` where the system does not say.
-    pub(super) fn this() -> Option<Self> {
+    pub(crate) fn this() -> Option<Self> {
         let ram = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
         let system = System::new_with_specifics(ram).ok()?;
         let (total, available) = (system.total_memory(), system.available_memory());
@@ -52,7 +53,7 @@ impl Machine {
         })
     }
 
-    pub(super) fn fit(&self, needed: u64) -> Fit {
+    pub(crate) fn fit(&self, needed: u64) -> Fit {
         if needed <= self.available {
             Fit::Now
         } else if needed <= self.total {
@@ -64,7 +65,7 @@ impl Machine {
 
     /// What to expect of a session whose experts do not all have room; none where they do, or where
     /// not even those of one token would.
-    pub(super) fn paging(&self, memory: &Memory) -> Option<Paging> {
+    pub(crate) fn paging(&self, memory: &Memory) -> Option<Paging> {
         let Memory { experts, experts_of_token, .. } = *memory;
         let total = SessionNeeds::total(memory);
         let least = total - memory.total() + memory.least();
@@ -80,7 +81,7 @@ impl Machine {
 
 impl Paging {
     /// As a sentence goes on.
-    pub(super) fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let Self { kept, experts, from_disk } = *self;
         format!(
             "{} of the {} of experts have room; with --cache the others are read from disk as they \

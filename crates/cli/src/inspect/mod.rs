@@ -22,7 +22,7 @@ use senses::Senses;
 
 mod drafter;
 mod json;
-mod machine;
+pub(crate) mod machine;
 mod senses;
 mod show;
 
@@ -180,7 +180,7 @@ impl SessionNeeds {
 }
 
 /// Code and constants of the program that a run reads into memory.
-const PROGRAM_BYTES: u64 = 8 << 20;
+pub(crate) const PROGRAM_BYTES: u64 = 8 << 20;
 
 /// What a chat of some length takes; the same as the default of `carat run`.
 const CONTEXT_SHOWN: usize = 8192;

@@ -9,6 +9,7 @@
 //! four bytes a position and as many for the table.
 
 use crate::TokenId;
+use crate::pages::{MemoryError, zeros};
 
 /// The positions of a text, by the tokens that end there.
 #[derive(Debug)]
@@ -32,9 +33,16 @@ pub(crate) struct Found {
 
 impl Lookup {
     /// For texts of up to `context` tokens.
-    pub(crate) fn new(context: usize, opaque: Vec<TokenId>) -> Self {
-        let heads = vec![NOWHERE; table(context)].into_boxed_slice();
-        Self { heads, before: Vec::with_capacity(context), opaque }
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn new(context: usize, opaque: Vec<TokenId>) -> Result<Self, MemoryError> {
+        let mut heads = zeros("drafts", table(context))?;
+        heads.fill(NOWHERE);
+        let mut before = Vec::new();
+        let bytes = (context * size_of::<u32>()) as u64;
+        before.try_reserve_exact(context).map_err(|_| MemoryError { what: "drafts", bytes })?;
+        Ok(Self { heads: heads.into_boxed_slice(), before, opaque })
     }
 
     /// The bytes of one.
@@ -164,6 +172,10 @@ mod tests {
         (1..text.len()).filter(|end| common(*end) >= KEY).max_by_key(|end| (common(*end), *end))
     }
 
+    fn made(context: usize, opaque: Vec<TokenId>) -> Lookup {
+        Lookup::new(context, opaque).expect("memory")
+    }
+
     fn drafted(lookup: &mut Lookup, text: &[TokenId], most: usize) -> Vec<TokenId> {
         let mut out = Vec::new();
         if let Some(found) = lookup.find(text) {
@@ -180,7 +192,7 @@ mod tests {
             let mut random = Random(seed);
             let alphabet = 2 + random.below(6);
             let opaque = if seed % 2 == 0 { vec![0] } else { Vec::new() };
-            let mut lookup = Lookup::new(400, opaque.clone());
+            let mut lookup = made(400, opaque.clone());
             let mut text: Vec<TokenId> = Vec::new();
             for _ in 0..120 {
                 if random.below(8) == 0 {
@@ -207,13 +219,13 @@ mod tests {
 
     #[test]
     fn what_repeats_goes_on_and_what_is_new_does_not() {
-        let mut lookup = Lookup::new(16, Vec::new());
+        let mut lookup = made(16, Vec::new());
         assert_eq!(drafted(&mut lookup, &[], 4), NOTHING);
         assert_eq!(drafted(&mut lookup, &[1], 4), NOTHING);
         assert_eq!(drafted(&mut lookup, &[1, 2, 3, 4, 5], 4), NOTHING);
         assert_eq!(drafted(&mut lookup, &[1, 2, 3, 4, 5, 1, 2], 4), NOTHING);
         assert_eq!(drafted(&mut lookup, &[1, 2, 3, 4, 5, 1, 2, 3], 4), [4, 5, 1, 2]);
-        let mut lookup = Lookup::new(16, Vec::new());
+        let mut lookup = made(16, Vec::new());
         assert_eq!(drafted(&mut lookup, &[7, 7, 7, 7], 3), [7, 7, 7]);
     }
 
@@ -221,15 +233,15 @@ mod tests {
     #[test]
     fn the_longest_is_taken() {
         let text = [9, 1, 2, 3, 4, 8, 1, 2, 3, 5, 7, 1, 2, 3, 6, 9, 1, 2, 3];
-        assert_eq!(drafted(&mut Lookup::new(32, Vec::new()), &text, 1), [4]);
-        assert_eq!(drafted(&mut Lookup::new(32, Vec::new()), &text[1..], 1), [6]);
+        assert_eq!(drafted(&mut made(32, Vec::new()), &text, 1), [4]);
+        assert_eq!(drafted(&mut made(32, Vec::new()), &text[1..], 1), [6]);
     }
 
     /// How much is in common with an earlier text.
     #[test]
     fn the_length_in_common_is_told() {
         let text = [9, 1, 2, 3, 4, 8, 1, 2, 3, 5, 9, 1, 2, 3, 4];
-        let found = |text: &[TokenId]| Lookup::new(32, Vec::new()).find(text).map(|f| f.len);
+        let found = |text: &[TokenId]| made(32, Vec::new()).find(text).map(|f| f.len);
         assert_eq!((found(&text), found(&text[..9]), found(&text[..10])), (Some(5), Some(3), None));
         assert_eq!(found(&[7; 200]), Some(LENGTH_MAX));
     }
@@ -238,16 +250,16 @@ mod tests {
     #[test]
     fn pictures_are_no_text() {
         let text = [1, 2, 3, 99, 99, 99, 99, 5, 1, 2, 3];
-        assert_eq!(drafted(&mut Lookup::new(32, vec![99]), &text, 4), NOTHING);
-        assert_eq!(drafted(&mut Lookup::new(32, vec![99]), &text[..7], 4), NOTHING);
-        assert_eq!(drafted(&mut Lookup::new(32, vec![98]), &text, 4), [99, 99, 99, 99]);
+        assert_eq!(drafted(&mut made(32, vec![99]), &text, 4), NOTHING);
+        assert_eq!(drafted(&mut made(32, vec![99]), &text[..7], 4), NOTHING);
+        assert_eq!(drafted(&mut made(32, vec![98]), &text, 4), [99, 99, 99, 99]);
     }
 
     /// A text of one token is the worst case of a match finder.
     #[test]
     fn no_text_is_slow() {
         let text = vec![5; 1 << 17];
-        let mut lookup = Lookup::new(text.len(), Vec::new());
+        let mut lookup = made(text.len(), Vec::new());
         let begun = std::time::Instant::now();
         for len in (1000..text.len()).step_by(64) {
             assert_eq!(drafted(&mut lookup, &text[..len], 7).len(), 7);

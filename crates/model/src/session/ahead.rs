@@ -21,7 +21,7 @@ use crate::draft::{
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::pages::{Pages, zeros};
+use crate::pages::{MemoryError, Pages, zeros};
 use crate::text;
 use crate::text::kv_cache::{KvLimits, ring_bytes};
 
@@ -100,7 +100,7 @@ impl Ahead {
             are_finite: [false; DRAFT_MAX],
             staged: Pages::zeroed("drafts", most * ring_bytes(of_model, limits))?,
         };
-        ahead.begin(Source::new(session, Drafts::Auto), &session.model);
+        ahead.begin(Source::new(session, Drafts::Auto)?, &session.model);
         Ok(Some(Box::new(ahead)))
     }
 
@@ -217,19 +217,19 @@ impl Ahead {
 }
 
 impl Source {
-    fn new(session: &Session, drafts: Drafts) -> Self {
+    fn new(session: &Session, drafts: Drafts) -> Result<Self, MemoryError> {
         let lookup = || {
             let opaque = media::soft_tokens(&session.model).collect();
             Lookup::new(session.limits.context, opaque)
         };
-        match drafts {
+        Ok(match drafts {
             Drafts::Off => Self::Off,
-            Drafts::Auto if session.model.drafts() => Self::Both(lookup()),
-            Drafts::Auto | Drafts::Lookup => Self::Lookup(lookup()),
+            Drafts::Auto if session.model.drafts() => Self::Both(lookup()?),
+            Drafts::Auto | Drafts::Lookup => Self::Lookup(lookup()?),
             Drafts::Drafter => Self::Drafter,
             Drafts::Source(source) => Self::Other(source),
             Drafts::Rehearsal(source) => Self::Rehearsal(source),
-        }
+        })
     }
 }
 
@@ -256,7 +256,7 @@ impl Session {
         if matches!(drafts, Drafts::Drafter | Drafts::Rehearsal(_)) && !self.model.drafts() {
             return Err(Error::NoDrafter);
         }
-        let source = Source::new(self, drafts);
+        let source = Source::new(self, drafts)?;
         match &mut self.ahead {
             Some(ahead) => {
                 ahead.begin(source, &self.model);

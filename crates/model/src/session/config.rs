@@ -42,6 +42,10 @@ pub struct SessionConfig {
     /// Whether several tokens are evaluated at once while the session generates, of which the later
     /// ones are guessed.
     pub draft: DraftConfig,
+    /// Most bytes that the model and this session may take together, as [`Memory::total`] counts
+    /// them with a full context; `None` is no limit but that of the system. Memory of other sessions
+    /// is not counted.
+    pub max_memory: Option<u64>,
     /// The instruction set.
     #[cfg_attr(feature = "serde", serde(with = "crate::isa_name"))]
     pub isa: Isa,
@@ -49,7 +53,7 @@ pub struct SessionConfig {
 
 impl Default for SessionConfig {
     /// The model's own context, all cores, chunks of 256, f16, 64 tokens of rollback, no marks, no
-    /// drafts, the best instruction set of this machine.
+    /// drafts, no limit of memory, the best instruction set of this machine.
     fn default() -> Self {
         Self {
             context: 0,
@@ -60,6 +64,7 @@ impl Default for SessionConfig {
             rollback: 64,
             marks: 0,
             draft: DraftConfig::default(),
+            max_memory: None,
             isa: Isa::best(),
         }
     }
@@ -140,7 +145,16 @@ impl Memory {
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.weights + self.projector + self.drafter + self.tokenizer + self.kv + self.scratch
+        let shared = self.weights + self.projector + self.drafter + self.tokenizer;
+        (shared + self.scratch).saturating_add(self.kv)
+    }
+
+    /// Refuses a session that takes more than it may.
+    pub(super) fn check(&self, most: Option<u64>) -> Result<()> {
+        match most.filter(|most| *most < self.total()) {
+            Some(most) => Err(SessionError::MaxMemory { memory: Box::new(*self), most }.into()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -164,14 +178,22 @@ impl MemoryPlan {
     /// # Errors
     /// Those of [`Model::open`](crate::Model::open) that can be known beforehand.
     pub fn new(gguf: &Gguf<'_>) -> Result<Self> {
+        let tokenizer = Tokenizer::from_gguf(gguf)?.bytes() + template_bytes(gguf)?;
+        Ok(Self { tokenizer: tokenizer as u64, ..Self::without_vocabulary(gguf)? })
+    }
+
+    /// A plan that takes no time: the vocabulary is not read and counts as nothing.
+    ///
+    /// # Errors
+    /// As [`MemoryPlan::new`], faults of the vocabulary and the template left out.
+    pub fn without_vocabulary(gguf: &Gguf<'_>) -> Result<Self> {
         let config = Config::from_gguf(gguf)?;
-        let template = template_bytes(gguf)?;
         Ok(Self {
             weights: weights::check(gguf, &config)?,
             on_disk: weights::table_bytes(gguf, &config),
             experts: weights::expert_bytes(gguf, &config)?,
             turning_pairs: weights::turning_pairs(gguf, &config)?,
-            tokenizer: (Tokenizer::from_gguf(gguf)?.bytes() + template) as u64,
+            tokenizer: 0,
             projector: None,
             drafter: None,
             config,
@@ -218,7 +240,9 @@ impl MemoryPlan {
 }
 
 fn kv_bytes(config: &Config, limits: KvLimits, marks: usize) -> u64 {
-    KvCache::bytes(config, limits) + marks as u64 * Snapshot::bytes_max(config, limits)
+    // A caller may name any number of marks.
+    let marks = (marks as u64).saturating_mul(Snapshot::bytes_max(config, limits));
+    KvCache::bytes(config, limits).saturating_add(marks)
 }
 
 /// What stands beside a text model, and what a session does with it.

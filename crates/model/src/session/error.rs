@@ -1,5 +1,7 @@
 //! Why a session cannot do what it was asked.
 
+use super::Memory;
+
 /// A fault of what was pushed, or of when it was asked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -23,6 +25,14 @@ pub enum SessionError {
     /// A session setting outside its range.
     #[error("{setting} is {found}, {wanted} is wanted")]
     Setting { setting: &'static str, found: usize, wanted: &'static str },
+
+    /// More memory than the session may take.
+    #[error(
+        "the session needs {} bytes of memory ({}) and may take {most}: \
+         ask for less context, or allow more",
+        memory.total(), parts(memory)
+    )]
+    MaxMemory { memory: Box<Memory>, most: u64 },
 
     /// `truncate` to a length that the session has not reached.
     #[error("cannot truncate to {wanted} tokens, the session holds {have}")]
@@ -69,4 +79,20 @@ pub enum SessionError {
     /// An embedding that another model made.
     #[error("an embedding has rows of {found} values, the model's have {wanted}: embed it anew")]
     MediaModel { wanted: usize, found: usize },
+}
+
+/// What memory is for, as far as there is some.
+fn parts(memory: &Memory) -> String {
+    let Memory { weights, projector, drafter, tokenizer, kv, scratch, .. } = *memory;
+    let parts = [
+        ("weights", weights),
+        ("projector", projector),
+        ("drafter", drafter),
+        ("vocabulary", tokenizer),
+        ("keys and values", kv),
+        ("scratch", scratch),
+    ];
+    let parts = parts.into_iter().filter(|(_, bytes)| *bytes > 0);
+    let parts: Vec<_> = parts.map(|(what, bytes)| format!("{what} {bytes}")).collect();
+    parts.join(", ")
 }

@@ -7,6 +7,7 @@ use crate::TokenId;
 use crate::draft::{self, Start};
 use crate::engine::Cancelled;
 use crate::error::{Error, Result};
+use crate::pages::zeros;
 
 impl Session {
     /// Drafts `steps` tokens greedily after the conversation and `first`, which need not be one
@@ -36,7 +37,7 @@ impl Session {
             self.go_back(self.kv.len() - 1)?;
             self.settle()?;
         }
-        let mut tokens = vec![0; steps];
+        let mut tokens = zeros("drafts", steps)?;
         let (engine, model) = (Arc::clone(&self.engine), self.model.clone());
         let cancelled = |Cancelled| Error::Cancelled { done: 0, total: steps as u64 };
         let mut turn = engine.turn(&self.cancel).map_err(cancelled)?;

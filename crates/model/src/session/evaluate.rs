@@ -16,6 +16,7 @@ use super::{Embedding, Placed, Progress, Session, SessionError};
 use crate::TokenId;
 use crate::draft::Pass;
 use crate::error::{Error, Result};
+use crate::pages::{MemoryError, zeros};
 use crate::sampler::not_finite;
 use crate::text::{self, PassError, Stream};
 
@@ -62,7 +63,8 @@ impl Session {
     /// logits.
     fn evaluate_rows(&mut self, each: &mut dyn FnMut(usize, &[f32])) -> Result<(), Ended> {
         let (hidden, vocab) = (self.model.config().hidden, self.model.config().vocab);
-        let mut rows = vec![0.0; vocab * GROUP_COLUMNS]; // [tokens, vocab]
+        let none = |error: MemoryError| Ended::Error(error.into());
+        let mut rows = zeros("logits", vocab * GROUP_COLUMNS).map_err(none)?; // [tokens, vocab]
         let mut x = Vec::new(); // [tokens, hidden]
         let (first, total) = (self.kv.len(), self.tokens.len() - self.kv.len());
         while self.kv.len() < self.tokens.len() {

@@ -204,7 +204,7 @@ fn choose(isa: Isa, logits: &[f32], scales: &[f32], chosen: &mut [u32], shares: 
     chosen.sort_unstable();
     // What all probabilities have in common cancels out; a logit that is no number makes all so.
     let max = isa.max(logits);
-    let power = |expert: u32| f64::from(logit(expert) - max).exp();
+    let power = |expert: u32| libm::exp(f64::from(logit(expert) - max));
     let sum: f64 = chosen.iter().map(|expert| power(*expert)).sum();
     for (share, expert) in shares.iter_mut().zip(chosen) {
         *share = (power(*expert) / sum) as f32 * scales[*expert as usize];

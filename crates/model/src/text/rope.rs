@@ -1,7 +1,8 @@
 //! Rotary position embedding: the angles, computed once per forward pass.
 //!
 //! Frequencies and angles are rounded to f32 where the reference implementation rounds them, or
-//! far positions would turn by another angle; sines and cosines are then taken accurately.
+//! far positions would turn by another angle; powers, sines and cosines are then taken accurately,
+//! and not by the system's library, whose last bits differ between systems.
 
 use crate::config::Rope;
 
@@ -15,7 +16,8 @@ pub(crate) fn frequencies(rope: Rope, head_dim: usize, divisors: Option<&[f32]>)
         }
         let exponent = (2 * i) as f32 / head_dim as f32;
         let divisor = divisors.map_or(1.0, |d| d[i]);
-        1.0 / rope.base.powf(exponent) / rope.divisor / divisor
+        let power = libm::pow(f64::from(rope.base), f64::from(exponent)) as f32;
+        1.0 / power / rope.divisor / divisor
     };
     (0..head_dim / 2).map(frequency).collect()
 }
@@ -29,7 +31,7 @@ pub(crate) fn fill(frequencies: &[f32], start: usize, cos: &mut [f32], sin: &mut
     for (t, (cos, sin)) in rows.enumerate() {
         let position = (start + t) as f32;
         for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(frequencies) {
-            let (s, c) = f64::from(position * frequency).sin_cos();
+            let (s, c) = libm::sincos(f64::from(position * frequency));
             (*cos, *sin) = (c as f32, s as f32);
         }
     }

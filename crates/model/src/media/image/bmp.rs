@@ -185,6 +185,7 @@ fn runs(
 ) -> Result<Vec<u8>, ImageError> {
     let (mut at, mut x) = (offset, 0);
     let mut out: Vec<u8> = Vec::new();
+    out.try_reserve_exact(count).map_err(|_| ImageError::Memory { bytes: count as u64 })?;
     let pair = |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk::<2>());
     while out.len() < count {
         let &[length, value] = pair(at).ok_or_else(truncated)?;

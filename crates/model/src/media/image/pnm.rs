@@ -38,7 +38,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
         false => scale(value, most, 255).min(255) as u8,
     };
     let bit = |is_black: bool| if is_black { 0 } else { 255 };
-    let mut samples = Vec::with_capacity(count);
+    let mut samples = Vec::new();
+    let none = |_| ImageError::Memory { bytes: count as u64 };
+    samples.try_reserve_exact(count).map_err(none)?;
     match (is_plain, is_bitmap) {
         (true, true) => {
             for _ in 0..count {

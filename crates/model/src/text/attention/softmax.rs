@@ -251,7 +251,7 @@ impl<'a> Partial<'a> {
         for (((max, sum), out), scores) in rows.zip(scores.chunks_exact_mut(tile)) {
             let tile_max = isa.max(scores);
             if tile_max > *max {
-                let factor = (*max - tile_max).exp(); // 0 in the first tile
+                let factor = isa.exp(*max - tile_max); // 0 in the first tile
                 (*max, *sum) = (tile_max, *sum * factor);
                 if factor > 0.0 {
                     isa.scale(out, factor);
@@ -282,7 +282,7 @@ impl<'a> Partial<'a> {
                 continue;
             }
             let max = self.max[r].max(later_max);
-            let (old, new) = ((self.max[r] - max).exp(), (later_max - max).exp());
+            let (old, new) = (isa.exp(self.max[r] - max), isa.exp(later_max - max));
             isa.scale(out, old);
             isa.attention_values(out, &[new], 1, later, head_dim);
             (self.max[r], self.sum[r]) = (max, self.sum[r] * old + sum[first + r] * new);

@@ -41,8 +41,8 @@ impl<'a> Turns<'a> {
         let (cos, sin) = (frame.take(positions * pairs), frame.take(positions * pairs));
         for at in 0..positions * pairs {
             let (position, pair) = (at / pairs, at % pairs);
-            let frequency = ROPE_BASE.powf(-(pair as f64) / pairs as f64);
-            let (s, c) = (position as f64 * frequency).sin_cos();
+            let frequency = libm::pow(ROPE_BASE, -(pair as f64) / pairs as f64);
+            let (s, c) = libm::sincos(position as f64 * frequency);
             (cos[at], sin[at]) = (c as f32, s as f32);
         }
         Self { cos, sin, pairs, columns: grid.columns }
@@ -183,7 +183,7 @@ fn attend<'a>(
         for (((max, sum), out), scores) in state.zip(scores.chunks_exact_mut(width)) {
             let tile_max = isa.max(scores);
             if tile_max > *max || tile_max.is_nan() {
-                let factor = (*max - tile_max).exp(); // 0 in the first tile
+                let factor = isa.exp(*max - tile_max); // 0 in the first tile
                 (*max, *sum) = (tile_max, *sum * factor);
                 isa.scale(out, factor);
             }

@@ -32,7 +32,9 @@ pub(in crate::media::image::jpeg) fn to_rgb(
     let ways: Vec<Way> =
         components.iter().map(|c| Way::of(c, largest)).collect::<Result<_, _>>()?;
     let mut rows: Vec<Vec<u8>> = ways.iter().map(|_| Vec::new()).collect();
-    let mut out = vec![0; 3 * width * height];
+    let bytes = 3 * width * height;
+    let none = |()| JpegError::Memory(bytes as u64);
+    let mut out: Vec<u8> = bytemuck::allocation::try_zeroed_vec(bytes).map_err(none)?;
     for (y, out) in out.chunks_exact_mut(3 * width).enumerate() {
         for ((component, way), row) in components.iter().zip(&ways).zip(&mut rows) {
             row.clear();
