@@ -4,10 +4,10 @@
 //! cargo run --release -p carat-bench --example soak -- --minutes 20 --tokens 200000 --out FOLDER
 //! ```
 //!
-//! It goes on until both the time is over and so many tokens were decoded, and writes `soak.csv` and
-//! `soak.svg` to the folder: the memory of the process after the sessions before. The exit code is 1
-//! if memory grows by more than 1 MB in 10000 sessions, measured once the first fifth of them has
-//! passed and every kind was there twice, or if a session says something else than before.
+//! It goes on until both the time is over and so many tokens were decoded, and writes `soak.csv`
+//! and `soak.svg` to the folder: the memory of the process after the sessions before. The exit code
+//! is 1 if memory grows by more than 1 MB in 10000 sessions, measured once the first fifth of them
+//! has passed and every kind was there twice, or if a session says something else than before.
 
 mod curve;
 mod work;

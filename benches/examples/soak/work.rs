@@ -208,7 +208,11 @@ impl Work {
     fn drafts(&self, seed: usize) -> Result<Vec<TokenId>> {
         let draft = DraftConfig { most: 1 + seed, adaptive: seed == 3 };
         let mut session = Session::new(&self.kit, SessionConfig { draft, ..config(1024) })?;
-        session.set_drafts(if seed % 2 == 0 { Drafts::Lookup } else { Drafts::Drafter })?;
+        session.set_drafts(if seed.is_multiple_of(2) {
+            Drafts::Lookup
+        } else {
+            Drafts::Drafter
+        })?;
         said(&mut session, seed, 200)
     }
 

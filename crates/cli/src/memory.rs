@@ -23,9 +23,9 @@ pub(crate) struct Planned {
     pub(crate) marks: usize,
 }
 
-/// Refuses a session that takes more than `--max-memory` says or, where that is not given, more than
-/// the machine has; says so where others have the memory now. What cannot be planned is left to the
-/// opening, which says why.
+/// Refuses a session that takes more than `--max-memory` says or, where that is not given, more
+/// than the machine has; says so where others have the memory now. What cannot be planned is left
+/// to the opening, which says why.
 ///
 /// # Errors
 /// If the session has no room.

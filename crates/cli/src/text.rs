@@ -136,15 +136,15 @@ mod tests {
 
     #[test]
     fn escapes_are_for_terminals_that_follow_them() {
-        let follows = |is_windows, term: Option<&str>, is_windows_terminal| {
-            super::follows(is_windows, term.map(OsStr::new), is_windows_terminal)
+        let follows_them = |is_windows, term: Option<&str>, is_windows_terminal| {
+            follows(is_windows, term.map(OsStr::new), is_windows_terminal)
         };
         for is_windows in [false, true] {
-            assert!(!follows(is_windows, Some("dumb"), true));
-            assert!(follows(is_windows, Some("xterm-256color"), false));
-            assert!(follows(is_windows, None, true));
+            assert!(!follows_them(is_windows, Some("dumb"), true));
+            assert!(follows_them(is_windows, Some("xterm-256color"), false));
+            assert!(follows_them(is_windows, None, true));
         }
-        assert!(follows(false, None, false) && !follows(true, None, false));
+        assert!(follows_them(false, None, false) && !follows_them(true, None, false));
     }
 
     /// C0 and C1 controls and DEL, as Unicode's category Cc has them.

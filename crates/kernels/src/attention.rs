@@ -2,8 +2,8 @@
 //!
 //! Several rows (queries of heads and tokens) meet a tile of keys at once, so that a vector of the
 //! tile is loaded once for up to four of them. However rows and keys are blocked, each score is one
-//! chain of fused multiply-adds along the head in each of eight lanes, and each output one along the
-//! keys: the bits of a row depend neither on its neighbours nor on the instruction set.
+//! chain of fused multiply-adds along the head in each of eight lanes, and each output one along
+//! the keys: the bits of a row depend neither on its neighbours nor on the instruction set.
 
 use pulp::{Simd, WithSimd};
 

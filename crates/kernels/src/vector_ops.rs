@@ -152,8 +152,8 @@ impl Isa {
         self.run(ExpSubSum(x, max))
     }
 
-    /// `e^x`: 0 below −87, `e^88` above 88. It has the same bits on every machine, which those of the
-    /// system's libraries do not.
+    /// `e^x`: 0 below −87, `e^88` above 88. It has the same bits on every machine, which those of
+    /// the system's libraries do not.
     #[must_use]
     pub fn exp(self, x: f32) -> f32 {
         let mut x = [x];

@@ -38,8 +38,8 @@ fn hash(model: &Model, config: SessionConfig, ids: &[TokenId]) -> String {
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// Asserts that a file's logits have the same hash on every instruction set, with each kind of cache,
-/// and the recorded one where there is one.
+/// Asserts that a file's logits have the same hash on every instruction set, with each kind of
+/// cache, and the recorded one where there is one.
 fn assert_same(name: &str, model: &Model, ids: &[TokenId], recorded: Option<[&str; 3]>) {
     let mut found = Vec::new();
     for isa in isas() {

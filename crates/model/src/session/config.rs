@@ -43,8 +43,8 @@ pub struct SessionConfig {
     /// ones are guessed.
     pub draft: DraftConfig,
     /// Most bytes that the model and this session may take together, as [`Memory::total`] counts
-    /// them with a full context; `None` is no limit but that of the system. Memory of other sessions
-    /// is not counted.
+    /// them with a full context; `None` is no limit but that of the system. Memory of other
+    /// sessions is not counted.
     pub max_memory: Option<u64>,
     /// The instruction set.
     #[cfg_attr(feature = "serde", serde(with = "crate::isa_name"))]
