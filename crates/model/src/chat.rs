@@ -251,9 +251,9 @@ fn error(fault: Fault, line: u32, steps: u64, bytes: usize) -> ChatError {
     }
 }
 
-/// Words of a template in a message: they may hold line breaks, and characters that a terminal
-/// obeys.
-fn one_line(reason: &str) -> String {
+/// Words of a template, a schema or a tool in a message: they may hold line breaks, and characters
+/// that a terminal obeys.
+pub(crate) fn one_line(reason: &str) -> String {
     let shown = |c: char| match c {
         '\n' => " ".to_owned(),
         c if c.is_control() => c.escape_default().to_string(),

@@ -22,9 +22,15 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    /// An error without a field or a code.
+    /// An error without a field or a code. Clients print messages to terminals, so that control
+    /// characters of a request are escaped.
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, retry_after: None }
+        let shown = |c: char| match c.is_control() {
+            true => c.escape_default().to_string(),
+            false => c.to_string(),
+        };
+        let message = message.into().chars().map(shown).collect();
+        Self { status, message, param: None, code: None, retry_after: None }
     }
 
     /// A request that cannot be understood: the field `param` is at fault.
@@ -143,6 +149,8 @@ mod tests {
         assert!(error.message.contains("300") && error.message.contains("200"));
         let error = ApiError::from(Error::from(ConversationError::NoTemplate));
         assert!(error.status.as_u16() == 400 && error.message.contains("/v1/completions"));
+        let odd = ApiError::invalid("tools", "a\u{7f}\u{9b}2J\n");
+        assert_eq!(odd.message, r"a\u{7f}\u{9b}2J\n");
         let broken = carat::sampler::SamplerError::NotFinite { token: 1, logit: f32::NAN };
         let error = ApiError::from(Error::from(broken));
         assert_eq!(

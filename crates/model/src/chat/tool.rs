@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::one_line;
+
 /// A function that a model may call.
 ///
 /// It is read from `{"type": "function", "function": {...}}` and from the inner object alone, and
@@ -130,7 +132,8 @@ fn wrong(what: &'static str, found: Option<&Value>, wanted: &'static str) -> Too
         Some(value) => match value {
             Value::Array(_) => "a list".to_owned(),
             Value::Object(_) => "an object".to_owned(),
-            scalar => scalar.to_string().chars().take(80).collect(),
+            // JSON leaves DEL and the control characters behind it as they are.
+            scalar => one_line(&scalar.to_string().chars().take(80).collect::<String>()),
         },
     };
     ToolError { what, found, wanted }
@@ -162,6 +165,10 @@ mod tests {
             (
                 json!({"type": "web"}),
                 "the type of a tool is \"web\"; only \"function\" can be called",
+            ),
+            (
+                json!({"type": "\u{7f}\u{9b}"}),
+                "the type of a tool is \"\\u{7f}\\u{9b}\"; only \"function\" can be called",
             ),
             (
                 json!({"name": "f", "parameters": 7}),
