@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::reader::{Field, Reader};
+use crate::reader::{Field, NAME_CHARS_MAX, Reader};
+use crate::value::cut;
 use crate::{Array, Error, Result, Value, limits};
 
 /// Keys and values, borrowed from the file.
@@ -51,7 +52,8 @@ impl<'a> Metadata<'a> {
                 Entry::Vacant(slot) => slot.insert(i),
                 Entry::Occupied(slot) => {
                     let first_at = starts[*slot.get()];
-                    return Err(Error::DuplicateKey { key: key.to_owned(), first_at, at });
+                    let key = cut(key, NAME_CHARS_MAX).0.to_owned();
+                    return Err(Error::DuplicateKey { key, first_at, at });
                 }
             };
             let value_type = r.value_type(Field("type of metadata key", key))?;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
+use crate::value::cut;
 use crate::{Error, Result, ValueType, limits};
 
 /// The order of bytes within a number.
@@ -49,9 +50,13 @@ pub(crate) struct Field<'a>(pub &'static str, pub &'a str);
 
 impl fmt::Display for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.1.is_empty() { f.write_str(self.0) } else { write!(f, "{} {:?}", self.0, self.1) }
+        let (name, more) = cut(self.1, NAME_CHARS_MAX);
+        if name.is_empty() { f.write_str(self.0) } else { write!(f, "{} {name:?}{more}", self.0) }
     }
 }
+
+/// How much of a name is shown in a message: more than any name of a model has.
+pub(crate) const NAME_CHARS_MAX: usize = 128;
 
 /// The bytes of a file, or those of its beginning, and a position in them.
 #[derive(Clone, Debug)]

@@ -230,8 +230,7 @@ impl fmt::Display for Value<'_> {
             Self::F32(v) => write!(f, "{name} {v}"),
             Self::Bool(v) => write!(f, "{name} {v}"),
             Self::String(v) => {
-                let head: String = v.chars().take(SHOWN_CHARS_MAX).collect();
-                let more = if head.len() < v.len() { "…" } else { "" };
+                let (head, more) = cut(v, SHOWN_CHARS_MAX);
                 write!(f, "{name} {head:?}{more}")
             }
             Self::Array(v) => {
@@ -242,6 +241,14 @@ impl fmt::Display for Value<'_> {
             Self::I64(v) => write!(f, "{name} {v}"),
             Self::F64(v) => write!(f, "{name} {v}"),
         }
+    }
+}
+
+/// At most `max` characters of a text, and a mark where that is not all of it.
+pub(crate) fn cut(text: &str, max: usize) -> (&str, &'static str) {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => (&text[..end], "…"),
+        None => (text, ""),
     }
 }
 

@@ -131,3 +131,21 @@ fn a_header_has_a_bound_in_memory_and_on_disk() {
     assert!(matches!(error.cause(), Error::HeaderTooLong { .. }), "{error}");
     assert!(error.to_string().contains("x.gguf"), "{error}");
 }
+
+/// A key may be longer than anybody reads: messages have its beginning.
+#[test]
+fn long_names_are_cut_in_messages() {
+    let long = "ß".repeat(limits::KEY_BYTES as usize / 2);
+    let (mut unknown, mut twice) = (head(0, 1), head(0, 2));
+    key(&mut unknown, &long, 99);
+    for _ in 0..2 {
+        key(&mut twice, &long, 0);
+        twice.push(1);
+    }
+    let mut truncated = head(0, 1);
+    key(&mut truncated, &long, 0);
+    for bytes in [unknown, twice, truncated] {
+        let error = parsed(&bytes).expect_err("it is refused").to_string();
+        assert!(error.len() < 500 && error.contains("ßßß"), "{} bytes: {error}", error.len());
+    }
+}

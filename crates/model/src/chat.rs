@@ -69,6 +69,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::pages;
+use crate::words::one_line;
 use ast::Parsed;
 use budget::{Budget, Builder, Fault};
 use text::Ch;
@@ -249,17 +250,6 @@ fn error(fault: Fault, line: u32, steps: u64, bytes: usize) -> ChatError {
         Fault::Steps => ChatError::TooLong { limit: steps },
         Fault::Bytes => ChatError::TooMuchMemory { limit: bytes },
     }
-}
-
-/// Words of a template, a schema or a tool in a message: they may hold line breaks, and characters
-/// that a terminal obeys.
-pub(crate) fn one_line(reason: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' => " ".to_owned(),
-        c if c.is_control() => c.escape_default().to_string(),
-        c => c.to_string(),
-    };
-    reason.chars().map(shown).collect()
 }
 
 /// Fifteen times the official template.

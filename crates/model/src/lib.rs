@@ -83,6 +83,7 @@ mod tower;
 pub mod video;
 pub mod vision;
 mod weights;
+mod words;
 
 pub use carat_kernels::Isa;
 

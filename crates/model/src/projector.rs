@@ -18,6 +18,7 @@ use crate::model_file::ModelFileError;
 use crate::tokenizer::Tokenizer;
 use crate::vision::{Vision, VisionShape};
 use crate::weights::{self, Matrix};
+use crate::words::head;
 
 /// What a model sees and hears with.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl ProjectorShape {
 
 fn not_a_projector(architecture: &str) -> ModelFileError {
     ModelFileError::OtherFile {
-        what: format!("no projector but a file of architecture {architecture:?}"),
+        what: format!("no projector but a file of architecture {:?}", head(architecture)),
         problem: "has nothing to turn pictures and sound into input with".to_owned(),
         hint: "name the mmproj file that belongs to the model",
     }

@@ -23,13 +23,13 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     /// An error without a field or a code. Clients print messages to terminals, so that control
-    /// characters of a request are escaped.
+    /// characters of a request are escaped, and a request may have words of any length.
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let shown = |c: char| match c.is_control() {
             true => c.escape_default().to_string(),
             false => c.to_string(),
         };
-        let message = message.into().chars().map(shown).collect();
+        let message = message.into().chars().take(MESSAGE_CHARS_MAX).map(shown).collect();
         Self { status, message, param: None, code: None, retry_after: None }
     }
 
@@ -136,6 +136,8 @@ pub(crate) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     }
     said
 }
+
+const MESSAGE_CHARS_MAX: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::one_line;
+use crate::words::{head, one_line};
 
 /// A function that a model may call.
 ///
@@ -133,7 +133,7 @@ fn wrong(what: &'static str, found: Option<&Value>, wanted: &'static str) -> Too
             Value::Array(_) => "a list".to_owned(),
             Value::Object(_) => "an object".to_owned(),
             // JSON leaves DEL and the control characters behind it as they are.
-            scalar => one_line(&scalar.to_string().chars().take(80).collect::<String>()),
+            scalar => one_line(&head(&scalar.to_string())),
         },
     };
     ToolError { what, found, wanted }

@@ -10,6 +10,7 @@ use super::{
     PER_LAYER_MAX, Result, Rope, WIDTH_MAX,
 };
 use crate::model_file::ModelFileError;
+use crate::words::head;
 
 /// The metadata with the architecture's prefix put before every key.
 pub(super) struct Keys<'a> {
@@ -369,7 +370,7 @@ impl<'a> Keys<'a> {
                 continue;
             }
             if changes_the_computation(name) {
-                let (key, found) = (key.to_owned(), shown(value));
+                let (key, found) = (head(key), shown(value));
                 return Err(ModelFileError::UnknownKey { key, found });
             }
             ignored.push(key.to_owned());
@@ -403,7 +404,7 @@ fn changes_the_computation(name: &str) -> bool {
 /// A value in a message, without its type and cut to a readable length.
 fn shown(value: &Value<'_>) -> String {
     match value {
-        Value::String(text) => text.chars().take(80).flat_map(char::escape_debug).collect(),
+        Value::String(text) => head(text).chars().flat_map(char::escape_debug).collect(),
         Value::F32(x) => x.to_string(),
         Value::F64(x) => x.to_string(),
         Value::Bool(on) => on.to_string(),

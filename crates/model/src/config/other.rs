@@ -4,6 +4,7 @@ use carat_gguf::Metadata;
 
 use super::Result;
 use crate::model_file::ModelFileError;
+use crate::words::{head, one_line};
 
 /// The architecture of a model file.
 ///
@@ -41,7 +42,7 @@ pub(super) fn refused(architecture: &str) -> ModelFileError {
         "gemma3n" => not_run("Gemma 3n"),
         "gemma-embedding" => not_run("EmbeddingGemma"),
         "diffusion-gemma" => not_run("DiffusionGemma"),
-        found => ModelFileError::Architecture { found: found.chars().take(80).collect() },
+        found => ModelFileError::Architecture { found: head(found) },
     }
 }
 
@@ -50,18 +51,16 @@ pub(super) fn not_a_drafter(architecture: &str) -> ModelFileError {
     if drafts_otherwise(architecture) {
         return drafter_of_another_kind(architecture);
     }
-    let architecture: String = architecture.chars().take(80).collect();
     file(
-        &format!("no drafter but a file of architecture {architecture:?}"),
+        &format!("no drafter but a file of architecture {:?}", head(architecture)),
         "guesses no tokens ahead for a model",
         "name the gemma4-assistant file that belongs to the model",
     )
 }
 
 fn drafter_of_another_kind(architecture: &str) -> ModelFileError {
-    let architecture: String = architecture.chars().take(80).collect();
     file(
-        &format!("a drafter of another kind ({architecture})"),
+        &format!("a drafter of another kind ({})", one_line(&head(architecture))),
         "computes in a way that this version does not know",
         "use Google's own drafter of the model (gemma4-assistant)",
     )

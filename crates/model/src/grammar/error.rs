@@ -1,7 +1,7 @@
 //! Why a grammar cannot be used, or a token not be accepted.
 
 use crate::TokenId;
-use crate::chat::one_line;
+use crate::words::{head, one_line};
 
 /// What can go wrong with grammars. All but the last three come before the first token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum GrammarError {
     Refused { reason: String },
 
     /// A tool that cannot be called.
-    #[error("the tool {name:?} cannot be offered: {}", one_line(reason))]
+    #[error("the tool {:?} cannot be offered: {}", head(name), one_line(reason))]
     Tool { name: String, reason: String },
 
     /// The vocabulary has no tokens for calls.

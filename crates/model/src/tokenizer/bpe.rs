@@ -9,6 +9,7 @@ use crate::TokenId;
 use crate::tokenizer::TokenizerError;
 use crate::tokenizer::merge::{Join, Joins, Symbol};
 use crate::tokenizer::vocab::{NONE, TextIndex, Vocab, push_normalised};
+use crate::words::head;
 
 /// The merges and the newline runs.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Bpe {
         for (rank, merge) in merges.enumerate() {
             let mut spaces = splits(merge).peekable();
             if spaces.peek().is_none() {
-                let text = merge.chars().take(80).collect();
+                let text = head(merge);
                 return Err(TokenizerError::BadMerge { index: rank, text });
             }
             // More than one space only where pieces hold spaces themselves; then the vocabulary

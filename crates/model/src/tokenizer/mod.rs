@@ -37,6 +37,7 @@ use crate::TokenId;
 use crate::pages;
 use crate::rendered::Rendered;
 use crate::weights;
+use crate::words::head;
 use bpe::Bpe;
 use encode::Encoding;
 use merge::Neighbours;
@@ -337,7 +338,7 @@ fn has_ranked_merges(metadata: &Metadata<'_>) -> Result<bool, TokenizerError> {
         "llama" | "gpt2" if pre == Some("gemma4") => Ok(true),
         "llama" => Ok(is_gemma4 && merges),
         _ => {
-            let found = model.chars().take(80).collect();
+            let found = head(model);
             Err(TokenizerError::UnknownModel { found })
         }
     }

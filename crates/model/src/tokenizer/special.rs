@@ -19,6 +19,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use crate::TokenId;
 use crate::tokenizer::TokenizerError;
 use crate::tokenizer::vocab::{Kind, Vocab};
+use crate::words::head;
 
 /// The kind of every token from its type and text.
 pub(super) fn classify(
@@ -28,7 +29,7 @@ pub(super) fn classify(
         let text: &str = AsRef::as_ref(&text);
         Ok(match found {
             6 => Kind::Byte(byte_of(text).ok_or_else(|| {
-                let text = text.chars().take(80).collect();
+                let text = head(text);
                 TokenizerError::BadByte { id, text }
             })?),
             2 | 3 => Kind::Special,
