@@ -2,13 +2,13 @@
 //! one model.
 //!
 //! A request goes this way: `server` accepts the connection, `routes` finds the handler, `body`
-//! reads it, `request` with `messages`, `options` and `media` makes a [`desk::Ask`] of it. It waits
+//! reads it, `request` with `messages`, `options` and `media` makes a `desk::Ask` of it. It waits
 //! on the `desk` until `scheduler`, the one thread that owns all sessions, has a free `slot`. What
 //! happens there comes back as events, which `answer` turns into a response in the `form` of
 //! `chat_reply`, `completion_reply` or `transcription`.
 //!
 //! All of it is a library, so that the fuzz targets read requests as the program does; the program
-//! is [`run`].
+//! is `run`.
 
 use std::net::SocketAddr;
 use std::path::Path;
