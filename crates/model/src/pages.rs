@@ -69,9 +69,10 @@ pub(crate) fn resize(
     Ok(())
 }
 
-/// What work takes in small pieces, beside what is asked for by itself.
+/// What work takes in small pieces, beside what is asked for by itself, and the 64 MiB that glibc
+/// maps for the pieces of a new thread.
 #[cfg(feature = "chat")]
-pub(crate) const SMALL_BYTES: usize = 8 << 20;
+pub(crate) const SMALL_BYTES: usize = (64 + 16) << 20;
 
 impl Deref for Pages {
     type Target = [u8];
