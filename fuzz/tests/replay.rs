@@ -196,4 +196,4 @@ impl Xorshift {
 
 const CUTS: usize = 64;
 const FLIPS: usize = 256;
-const REMAKE: &str = "run `cargo run --manifest-path fuzz/Cargo.toml --bin make-seeds`";
+const REMAKE: &str = "run `cargo run -p carat-fuzz --bin make-seeds`";
