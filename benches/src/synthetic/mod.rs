@@ -17,9 +17,11 @@ use sysinfo::Disks;
 
 use crate::random::Xorshift;
 
+mod projector;
 mod shape;
 mod vocabulary;
 
+use projector::Senses;
 use shape::{DrafterShape, Fill, Planned, Shape};
 pub use shape::{Mix, Size};
 use vocabulary::vocabulary;
@@ -96,7 +98,8 @@ pub fn write_part(
     Ok(part)
 }
 
-/// Writes the projector of a model to `path`, for pictures and sound: 0.2 GB at most.
+/// Writes the projector of a model to `path`, for pictures and, but for the 26B, for sound: 0.2 GB
+/// for the 12B, up to 1.2 GB for those that are towers of layers.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -111,10 +114,14 @@ pub fn write_projector(size: Size, path: &Path) -> Result<(), SyntheticError> {
 /// If the file cannot be written.
 pub fn write_projector_part(size: Size, place: &Path) -> Result<PartFile, SyntheticError> {
     let shape = size.shape();
-    let tensors = shape.projector();
-    let stretches = Stretches::new(&shape, &tensors);
-    let writer = with_tensors(projector_metadata(size, &shape), tensors, &stretches);
-    written(writer, place).map_err(|source| SyntheticError::Io { path: place.to_owned(), source })
+    write_senses(Senses::of(size), size, &shape, place)
+        .map_err(|source| SyntheticError::Io { path: place.to_owned(), source })
+}
+
+fn write_senses(senses: Senses, size: Size, shape: &Shape, place: &Path) -> io::Result<PartFile> {
+    let tensors = senses.tensors(shape.hidden);
+    let stretches = Stretches::new(shape, &tensors);
+    written(with_tensors(senses.metadata(size, shape.hidden), tensors, &stretches), place)
 }
 
 /// Writes the drafter of a model to `path`: 0.45 GB at most.
@@ -233,10 +240,7 @@ fn with_tensors<'a>(
             Fill::Random => {
                 writer.repeated(tensor.name, tensor_type, dims, stretches.of(tensor_type))
             }
-            Fill::Ones => writer.tensor(tensor.name, tensor_type, dims, values(1.0)),
-            Fill::QueryKey(dim) => {
-                writer.tensor(tensor.name, tensor_type, dims, values((dim as f32).powf(-0.25)))
-            }
+            Fill::All(value) => writer.tensor(tensor.name, tensor_type, dims, values(value)),
             Fill::RopeDivisors => {
                 let turning = count / 4;
                 let divisor = |i| if i < turning { 1f32 } else { 1e30 };
@@ -347,26 +351,6 @@ fn drafter_metadata(size: Size, mix: Mix, shape: &Shape) -> Writer<'static> {
         .metadata(key("attention.layer_norm_rms_epsilon"), 1e-6f32)
         .metadata(key("rope.freq_base"), 1e6f32)
         .metadata(key("rope.freq_base_swa"), 1e4f32)
-}
-
-/// The keys of a projector that say what it is, and its lengths.
-fn projector_metadata(size: Size, shape: &Shape) -> Writer<'static> {
-    let hidden = shape.hidden as u32;
-    Writer::new(Endian::Little, 3)
-        .metadata("general.architecture", "clip")
-        .metadata("general.type", "mmproj")
-        .metadata("general.name", format!("carat-synthetic-{}", size.name()).as_str())
-        .metadata("clip.has_vision_encoder", true)
-        .metadata("clip.has_audio_encoder", true)
-        .metadata("clip.vision.projector_type", "gemma4uv")
-        .metadata("clip.vision.patch_size", 16u32)
-        .metadata("clip.vision.embedding_length", hidden)
-        .metadata("clip.vision.projection_dim", hidden)
-        .metadata("clip.vision.attention.layer_norm_epsilon", 1e-6f32)
-        .metadata("clip.audio.projector_type", "gemma4ua")
-        .metadata("clip.audio.embedding_length", 640u32)
-        .metadata("clip.audio.projection_dim", hidden)
-        .metadata("clip.audio.attention.layer_norm_epsilon", 1e-6f32)
 }
 
 /// A stretch of random weights in each format that a file needs.
@@ -504,8 +488,11 @@ mod tests {
         };
         let drafts = session.eval_draft(300, 5, each).expect("drafts");
         assert!(drafts.iter().any(|token| *token != drafts[0]), "{drafts:?}");
+        media_are_finite(&mut session);
+    }
 
-        // Embeddings of words have variance 1; those of media are of that order.
+    /// Embeddings of words have variance 1; those of media are of that order.
+    fn media_are_finite(session: &mut Session) {
         let picture = Picture::from_rgb(96, 96, &[128; 96 * 96 * 3], Budget::default());
         let seen = session.embed_picture(&picture.expect("a picture")).expect("an embedding");
         let heard = session.embed_samples(&[0.25; 1280]).expect("an embedding");
@@ -517,7 +504,8 @@ mod tests {
         }
     }
 
-    /// The E series with fewer and narrower layers: own and shared ones, wide and narrow ones.
+    /// The E series with fewer and narrower layers: own and shared ones, wide and narrow ones. The
+    /// towers have one layer.
     #[test]
     fn a_small_e_series_loads_and_says_something() {
         let whole = Size::E2B.shape();
@@ -540,7 +528,12 @@ mod tests {
         let shared = 4 * sliding(1024) + full(1024);
         assert_eq!(cost.decode_macs, head + vectors + own + shared);
         assert_eq!(cost.prefill_macs, vectors + own - full(512)); // the tenth is the last own one
-        let model = Model::from_bytes(bytes, OpenOptions::default()).expect("a model");
+        let folder = tempfile::tempdir().expect("a folder");
+        let senses = Senses::of(Size::E2B).low();
+        let projector = write_senses(senses, Size::E2B, &shape, &folder.path().join("senses"));
+        let projector = projector.expect("a projector");
+        let options = OpenOptions { projector: Some(projector.path()), ..Default::default() };
+        let model = Model::from_bytes(bytes, options).expect("a model");
         let layers = &model.config().layers;
         assert_eq!((layers[9].ffn, layers[10].ffn), (512, 1024));
         let mut session = Session::new(&model, SessionConfig::default()).expect("a session");
@@ -548,6 +541,7 @@ mod tests {
         let logits = session.logits().expect("logits");
         let square = logits.iter().map(|x| x * x).sum::<f32>() / logits.len() as f32;
         assert!((0.5..2.0).contains(&square), "{square}");
+        media_are_finite(&mut session);
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl DrafterShape {
 }
 
 /// A tensor to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Planned {
     pub(super) name: String,
     pub(super) tensor_type: TensorType,
@@ -91,16 +91,23 @@ pub(super) struct Planned {
 }
 
 /// What a tensor is filled with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fill {
     /// Random weights of variance `1 / hidden`: products keep the size of their input.
     Random,
-    /// Ones: norms that change nothing, layers that add what they compute.
-    Ones,
-    /// `head_dim^(-1/4)`: query and key together have attention's usual `1 / sqrt(head_dim)`.
-    QueryKey(u64),
+    /// One value: 1 for norms that change nothing and layers that add what they compute.
+    All(f32),
     /// 1 for pairs that turn, 1e30 for the other three quarters (proportional RoPE).
     RopeDivisors,
+}
+
+impl Fill {
+    pub(super) const ONES: Self = Self::All(1.0);
+
+    /// `head_dim^(-1/4)`: query and key together have attention's usual `1 / sqrt(head_dim)`.
+    pub(super) fn query_key(head_dim: u64) -> Self {
+        Self::All((head_dim as f32).powf(-0.25))
+    }
 }
 
 impl Size {
@@ -113,12 +120,6 @@ impl Size {
             Self::E2B => "e2b",
             Self::B1 => "1b",
         }
-    }
-
-    /// Whether [`write_projector`](super::write_projector) can write its projector: those of the
-    /// other sizes are towers of layers.
-    pub fn has_projector(self) -> bool {
-        matches!(self, Self::B12 | Self::B1)
     }
 
     pub(super) fn shape(self) -> Shape {
@@ -248,36 +249,6 @@ impl Shape {
         if self.is_own(i) { self.ffn } else { self.ffn_shared }
     }
 
-    /// The projector's tensors: 48 x 48 pixels of three colours and 640 samples of sound become
-    /// rows of the decoder. Formats and lengths are those of Gemma 4 12B's own file.
-    pub(super) fn projector(&self) -> Vec<Planned> {
-        const PATCH: u64 = 48 * 48 * 3;
-        const POSITIONS: u64 = 1120;
-        const FRAME: u64 = 640;
-        use TensorType::{BF16, F32};
-        let hidden = self.hidden;
-        let tensor = |(name, tensor_type, dims, fill): (&str, TensorType, &[u64], Fill)| Planned {
-            name: name.to_owned(),
-            tensor_type,
-            dims: dims.to_vec(),
-            fill,
-        };
-        let all: [(&str, TensorType, &[u64], Fill); 11] = [
-            ("mm.a.input_projection.weight", BF16, &[FRAME, hidden], Fill::Random),
-            ("mm.input_projection.weight", BF16, &[hidden, hidden], Fill::Random),
-            ("v.patch_embd.bias", F32, &[hidden], Fill::Random),
-            ("v.patch_embd.weight", F32, &[PATCH, hidden], Fill::Random),
-            ("v.patch_norm.1.bias", F32, &[PATCH], Fill::Random),
-            ("v.patch_norm.1.weight", F32, &[PATCH], Fill::Ones),
-            ("v.patch_norm.2.bias", F32, &[hidden], Fill::Random),
-            ("v.patch_norm.2.weight", F32, &[hidden], Fill::Ones),
-            ("v.patch_norm.3.bias", F32, &[hidden], Fill::Random),
-            ("v.patch_norm.3.weight", F32, &[hidden], Fill::Ones),
-            ("v.position_embd.weight", F32, &[hidden, POSITIONS, 2], Fill::Random),
-        ];
-        all.into_iter().map(tensor).collect()
-    }
-
     /// The numbers of the drafter that goes with this shape: those of Google's for the 12B, which
     /// make the 423 · 10⁶ weights that it is said to have, or half of its widths.
     pub(super) fn drafter(&self) -> DrafterShape {
@@ -296,7 +267,7 @@ impl Shape {
         let matrix = mix.matrix(false, 0, layers);
         let (pre, post) = ([2 * self.hidden, hidden], [hidden, self.hidden]);
         add("token_embd.weight".to_owned(), mix.embedding(), &[hidden, self.vocab], Fill::Random);
-        add("output_norm.weight".to_owned(), TensorType::F32, &[hidden], Fill::Ones);
+        add("output_norm.weight".to_owned(), TensorType::F32, &[hidden], Fill::ONES);
         add("nextn.pre_projection.weight".to_owned(), matrix, &pre, Fill::Random);
         add("nextn.post_projection.weight".to_owned(), matrix, &post, Fill::Random);
         let pairs = self.head_dim_full / 2;
@@ -314,10 +285,10 @@ impl Shape {
             }
             let mut vector = |part, length, fill| add(name(part), TensorType::F32, &[length], fill);
             for part in ["attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"] {
-                vector(part, hidden, Fill::Ones);
+                vector(part, hidden, Fill::ONES);
             }
-            vector("attn_q_norm", head_dim, Fill::QueryKey(head_dim));
-            vector("layer_output_scale", 1, Fill::Ones);
+            vector("attn_q_norm", head_dim, Fill::query_key(head_dim));
+            vector("layer_output_scale", 1, Fill::ONES);
         }
         all
     }
@@ -330,14 +301,14 @@ impl Shape {
         };
         let Self { hidden, per_layer, .. } = *self;
         add("token_embd.weight".to_owned(), mix.embedding(), &[hidden, self.vocab], Fill::Random);
-        add("output_norm.weight".to_owned(), TensorType::F32, &[hidden], Fill::Ones);
+        add("output_norm.weight".to_owned(), TensorType::F32, &[hidden], Fill::ONES);
         if per_layer > 0 {
             // The projection is stored as llama.cpp's converter leaves it.
             let all = per_layer * self.layers as u64;
             let name = |part: &str| format!("per_layer_{part}.weight");
             add(name("token_embd"), mix.embedding(), &[all, self.vocab], Fill::Random);
             add(name("model_proj"), TensorType::BF16, &[hidden, all], Fill::Random);
-            add(name("proj_norm"), TensorType::F32, &[per_layer], Fill::Ones);
+            add(name("proj_norm"), TensorType::F32, &[per_layer], Fill::ONES);
         }
         let pairs = self.head_dim_full / 2;
         add("rope_freqs.weight".to_owned(), TensorType::F32, &[pairs], Fill::RopeDivisors);
@@ -369,17 +340,17 @@ impl Shape {
             }
             let mut vector = |part, length, fill| add(name(part), TensorType::F32, &[length], fill);
             if per_layer > 0 {
-                vector("post_norm", hidden, Fill::Ones);
+                vector("post_norm", hidden, Fill::ONES);
             }
-            vector("attn_norm", hidden, Fill::Ones);
-            vector("post_attention_norm", hidden, Fill::Ones);
-            vector("ffn_norm", hidden, Fill::Ones);
-            vector("post_ffw_norm", hidden, Fill::Ones);
-            vector("attn_q_norm", head_dim, Fill::QueryKey(head_dim));
+            vector("attn_norm", hidden, Fill::ONES);
+            vector("post_attention_norm", hidden, Fill::ONES);
+            vector("ffn_norm", hidden, Fill::ONES);
+            vector("post_ffw_norm", hidden, Fill::ONES);
+            vector("attn_q_norm", head_dim, Fill::query_key(head_dim));
             if own {
-                vector("attn_k_norm", head_dim, Fill::QueryKey(head_dim));
+                vector("attn_k_norm", head_dim, Fill::query_key(head_dim));
             }
-            vector("layer_output_scale", 1, Fill::Ones);
+            vector("layer_output_scale", 1, Fill::ONES);
             if let Some(experts) = self.experts {
                 for tensor in experts.tensors(mix, i, hidden, self.layers) {
                     add(tensor.name, tensor.tensor_type, &tensor.dims, tensor.fill);
@@ -411,13 +382,13 @@ impl ExpertsShape {
         let f32 = TensorType::F32;
         let all: [(&str, TensorType, &[u64], Fill); 8] = [
             ("ffn_gate_inp.weight", f32, &[hidden, count], Fill::Random),
-            ("ffn_gate_inp.scale", f32, &[hidden], Fill::Ones),
+            ("ffn_gate_inp.scale", f32, &[hidden], Fill::ONES),
             ("ffn_gate_up_exps.weight", gate_up, &[hidden, 2 * width, count], Fill::Random),
             ("ffn_down_exps.weight", down, &[width, hidden, count], Fill::Random),
-            ("ffn_down_exps.scale", f32, &[count], Fill::Ones),
-            ("pre_ffw_norm_2.weight", f32, &[hidden], Fill::Ones),
-            ("post_ffw_norm_1.weight", f32, &[hidden], Fill::Ones),
-            ("post_ffw_norm_2.weight", f32, &[hidden], Fill::Ones),
+            ("ffn_down_exps.scale", f32, &[count], Fill::ONES),
+            ("pre_ffw_norm_2.weight", f32, &[hidden], Fill::ONES),
+            ("post_ffw_norm_1.weight", f32, &[hidden], Fill::ONES),
+            ("post_ffw_norm_2.weight", f32, &[hidden], Fill::ONES),
         ];
         all.into_iter().map(planned).collect()
     }
@@ -481,15 +452,6 @@ mod tests {
         // Rows of 704 weights are no whole blocks of 256.
         assert_eq!(down(Mix::Q4_K_M), Some((TensorType::Q8_0, vec![704, 2816, 128])));
         assert_eq!(down(Mix::Q4_0), Some((TensorType::Q4_0, vec![704, 2816, 128])));
-    }
-
-    #[test]
-    fn the_projector_is_the_official_file_tensor_for_tensor() {
-        let tensors = Size::B12.shape().projector();
-        assert_eq!([TensorType::F32, TensorType::BF16].map(|t| count(&tensors, t)), [9, 2]);
-        // The official file has 175 115 616 bytes with its keys and names.
-        let bytes: u64 = tensors.iter().map(Planned::bytes).sum();
-        assert!((175_110_000..175_115_616).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl ModelFile {
         if let Some(size) = args.synthetic {
             let size = Size::from(size);
             let mut file = Self::synthetic(args, size, Mix::from(args.mix), machine)?;
-            if options.media && size.has_projector() {
+            if options.media {
                 file.add_projector(size)?;
             }
             if args.draft {
@@ -280,7 +280,7 @@ impl ModelFile {
         Ok(())
     }
 
-    /// Writes a projector beside the synthetic model. It is small and never kept; its name is not
+    /// Writes a projector beside the synthetic model. It is never kept; its name is not
     /// one that other models beside it would take for theirs.
     fn add_projector(&mut self, size: Size) -> Result<()> {
         let mut path = self.path.as_os_str().to_owned();
