@@ -138,8 +138,7 @@ fn products(criterion: &mut Criterion, table: &mut Table) {
         table.time(&mut group, names, (Isa::scalar(), work), &mut || {
             black_box(read(black_box(matrix.bytes())));
         });
-        let prompt = is_int8.then_some(PROMPT_COLUMNS);
-        for columns in [1, VERIFY_COLUMNS, GROUP_COLUMNS].into_iter().chain(prompt) {
+        for columns in [1, VERIFY_COLUMNS, GROUP_COLUMNS, PROMPT_COLUMNS] {
             let work = Work { macs: (rows * COLS * columns) as u64, ..work };
             let x = Activations::new(format, COLS, columns);
             let expected = multiply(Isa::scalar(), &matrix, &x);

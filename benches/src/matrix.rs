@@ -24,11 +24,17 @@ impl Matrix {
             // below 2. Indices into a codebook are any byte, since the whole of it has to be in the
             // cache; the scale, two bytes a row, stands before them.
             let is_index = format.has_codebook() && i % packed_block >= 2 * GROUP_ROWS;
-            // MXFP4's scale is an exponent: subnormal numbers would be slow.
-            let is_exponent = format == Format::MXFP4 && i % packed_block < GROUP_ROWS;
+            // Exponents: subnormal numbers would be slow.
+            let is_exponent = match format {
+                Format::MXFP4 => i % packed_block < GROUP_ROWS,
+                Format::BF16 => i % 2 == 1,
+                Format::F32 => i % 4 == 3,
+                _ => false,
+            };
             match byte {
                 byte if is_index => byte,
-                byte if is_exponent => byte & 0x3f | 0x40,
+                byte if is_exponent && format == Format::MXFP4 => byte & 0x3f | 0x40,
+                byte if is_exponent => byte & 0x0f | 0x30,
                 byte => byte & 0x3f,
             }
         });
