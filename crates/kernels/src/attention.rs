@@ -5,6 +5,8 @@
 //! chain of fused multiply-adds along the head in each of eight lanes, and each output one along
 //! the keys: the bits of a row depend neither on its neighbours nor on the instruction set.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use crate::Isa;
@@ -38,7 +40,11 @@ impl Isa {
         let (rows, keys) = (out.len() / d, v.len() / d);
         assert!(out.len() == rows * d && v.len() == keys * d, "heads of {d}");
         check_strided(p.len(), rows, stride, keys);
-        self.run(Values { out, p, stride, v, d });
+        let whole = d / WIDE * WIDE;
+        self.run_wide(Values { out: &mut *out, p, stride, v, d, range: 0..whole });
+        if whole < d {
+            self.run(Values { out, p, stride, v, d, range: whole..d });
+        }
     }
 }
 
@@ -147,12 +153,17 @@ fn dots<S: Simd, const R: usize, const K: usize>(
     sums
 }
 
+/// What is a multiple of this is whole vectors on every instruction set.
+const WIDE: usize = 16;
+
 struct Values<'a> {
     out: &'a mut [f32],
     p: &'a [f32],
     stride: usize,
     v: &'a [f32],
     d: usize,
+    /// The values of the head that are computed.
+    range: Range<usize>,
 }
 
 impl WithSimd for Values<'_> {
@@ -163,10 +174,14 @@ impl WithSimd for Values<'_> {
         let rows = self.out.len() / self.d;
         let mut r = 0;
         while r < rows {
-            r += match rows - r {
-                1 => self.rows::<S, 1, 8>(simd, r),
-                2 | 3 => self.rows::<S, 2, 4>(simd, r),
-                _ => self.rows::<S, 4, 2>(simd, r),
+            // Sixteen lanes come with twice the registers.
+            r += match (rows - r, S::F32_LANES > LANES) {
+                (1, false) => self.rows::<S, 1, 8>(simd, r),
+                (2 | 3, false) => self.rows::<S, 2, 4>(simd, r),
+                (_, false) => self.rows::<S, 4, 2>(simd, r),
+                (1, true) => self.rows::<S, 1, 4>(simd, r),
+                (2 | 3, true) => self.rows::<S, 2, 4>(simd, r),
+                (_, true) => self.rows::<S, 4, 4>(simd, r),
             }
         }
     }
@@ -177,22 +192,22 @@ impl Values<'_> {
     #[inline(always)]
     fn rows<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, r: usize) -> usize {
         let lanes = S::F32_LANES;
-        let mut i = 0;
-        while i + V * lanes <= self.d {
+        let Range { start: mut i, end } = self.range;
+        while i + V * lanes <= end {
             self.vectors::<S, R, V>(simd, r, i);
             i += V * lanes;
         }
-        while i + lanes <= self.d {
+        while i + lanes <= end {
             self.vectors::<S, R, 1>(simd, r, i);
             i += lanes;
         }
-        if i < self.d {
+        if i < end {
             for r in r..r + R {
-                let out = &mut self.out[r * self.d + i..(r + 1) * self.d];
+                let out = &mut self.out[r * self.d + i..r * self.d + end];
                 let mut acc = simd.partial_load_f32s(out);
                 let keys = self.v.chunks_exact(self.d).zip(&self.p[r * self.stride..]);
                 for (v, p) in keys {
-                    let v = simd.partial_load_f32s(&v[i..]);
+                    let v = simd.partial_load_f32s(&v[i..end]);
                     acc = simd.mul_add_f32s(simd.splat_f32s(*p), v, acc);
                 }
                 simd.partial_store_f32s(out, acc);

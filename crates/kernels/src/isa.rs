@@ -33,10 +33,10 @@ enum Kind {
     AvxVnni(pulp::x86::V3),
     /// AVX-512 with VNNI: Intel Cascade Lake.
     #[cfg(target_arch = "x86_64")]
-    Avx512Vnni(pulp::x86::V3),
+    Avx512Vnni(pulp::x86::V4),
     /// The same with VBMI, under the same name: Intel Ice Lake, AMD Zen 4, and later.
     #[cfg(target_arch = "x86_64")]
-    Avx512Vbmi(pulp::x86::V3),
+    Avx512Vbmi(pulp::x86::V4),
     /// Advanced SIMD, which every 64-bit Arm CPU has; the best of Cortex-A72 and earlier.
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
@@ -191,16 +191,26 @@ impl Isa {
         on!(self, scale_int8(out: &mut [f32], q: &[i8], scales: &[f32]));
     }
 
+    /// [`Isa::run`] with vectors of sixteen lanes where there are such, for what has no sum over
+    /// lanes.
+    #[inline]
+    pub(crate) fn run_wide<Op: WithSimd>(self, op: Op) -> Op::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni(simd) | Kind::Avx512Vbmi(simd) => Simd::vectorize(simd, op),
+            _ => self.run(op),
+        }
+    }
+
     /// Runs the element-wise operation `op`, compiled for this instruction set.
     #[inline]
     pub(crate) fn run<Op: WithSimd>(self, op: Op) -> Op::Output {
         match self.0 {
             Kind::Scalar => op.with_simd(pulp::Scalar256b), // as many lanes as `eight.rs` sums in
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(simd)
-            | Kind::AvxVnni(simd)
-            | Kind::Avx512Vnni(simd)
-            | Kind::Avx512Vbmi(simd) => Simd::vectorize(simd, op),
+            Kind::Avx2(simd) | Kind::AvxVnni(simd) => Simd::vectorize(simd, op),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni(simd) | Kind::Avx512Vbmi(simd) => Simd::vectorize(*simd, op), // as V3
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(simd) | Kind::NeonDotprod(simd) | Kind::NeonI8mm(simd) => {
                 Simd::vectorize(simd, op)
@@ -236,7 +246,9 @@ fn detect() -> Vec<Isa> {
         if is_x86_feature_detected!("avxvnni") {
             found.push(Isa(Kind::AvxVnni(simd)));
         }
-        if has_avx512vnni() {
+        if has_avx512vnni()
+            && let Some(simd) = pulp::x86::V4::try_new()
+        {
             let has_vbmi = is_x86_feature_detected!("avx512vbmi");
             let kind = if has_vbmi { Kind::Avx512Vbmi } else { Kind::Avx512Vnni };
             found.push(Isa(kind(simd)));
@@ -278,7 +290,7 @@ mod tests {
     /// machines have, and those for AVX-512 without VBMI. Without AVX-512 nothing is tested.
     #[test]
     fn what_other_machines_run_has_the_bits_of_scalar() {
-        let Some(simd) = pulp::x86::V3::try_new().filter(|_| has_avx512vnni()) else {
+        let Some(simd) = pulp::x86::V4::try_new().filter(|_| has_avx512vnni()) else {
             return eprintln!("not tested: this machine has no AVX-512 VNNI");
         };
         let without_vbmi = Isa(Kind::Avx512Vnni(simd));

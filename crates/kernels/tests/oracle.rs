@@ -195,6 +195,12 @@ fn many_columns_equal_scalar() {
             check(&Case::new(format, rows, k, columns, 11, Extremes::None));
         }
     }
+    // Formats without blocks have rows of any length.
+    for format in [Format::F16, Format::BF16] {
+        for (rows, k, columns) in [(24, 1, 16), (16, 67, 17), (48, 64, 24), (40, 129, 40)] {
+            check(&Case::new(format, rows, k, columns, 12, Extremes::None));
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@
 //!
 //! The modules `simple`, `k`, `iq`, `iq4` and `fp4` unpack weights. A product with few columns
 //! (`direct`) multiplies weights as soon as they are unpacked. A product with many columns
-//! (`unpacked`) unpacks a slab of weights once, and multiplies it with all columns.
+//! (`unpacked`) unpacks a slab of weights once, and multiplies it with all columns; `wide` does so
+//! with F16 and BF16.
 
 use super::lanes::*;
 use crate::activations::{HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, int8_blocks};
@@ -25,6 +26,7 @@ mod iq4;
 mod k;
 mod panel;
 mod simple;
+mod wide;
 
 /// Scales of 32 weights of each row: one for all 32 (`S = 1`) or one for each 16 (`S = 2`), and the
 /// minima that are added to the scaled weights, none (`M = 0`) or one for each scale.
@@ -43,8 +45,17 @@ pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [
         false => 0,
     });
     let (out_grouped, out_rest) = out.split_at_mut(grouped.columns() * stride);
-    if let Columns::Int8 { data, .. } = grouped && !data.is_empty() {
-        multiply_panels(w.format(), groups, w.cols() / 32, int8_blocks(data), out_grouped);
+    match grouped {
+        _ if grouped.columns() == 0 => (),
+        Columns::Int8 { data, .. } => {
+            multiply_panels(w.format(), groups, w.cols() / 32, int8_blocks(data), out_grouped);
+        }
+        Columns::F32 { k, values } if w.format() == Format::F16 => {
+            wide::multiply(groups, k, values, out_grouped, |w| load_f16(w));
+        }
+        Columns::F32 { k, values } => {
+            wide::multiply(groups, k, values, out_grouped, |w| as_f32(shl::<16>(load_u16(w))));
+        }
     }
     rest.for_groups(out_rest, stride, |x, out| for_columns!(x.columns(), matmul_n(w, groups, x, out)));
 }
@@ -66,9 +77,13 @@ pub(crate) fn matmul_n<const N: usize>(
 }
 }
 
-/// Whether a product of `format` with `columns` columns unpacks its weights into panels.
+/// Whether a product of `format` with `columns` columns unpacks its weights beforehand.
 fn takes_panels(format: Format, columns: usize) -> bool {
-    columns >= PANEL_COLUMNS && weight_max(format) <= super::PANEL_WEIGHT_MAX
+    match format {
+        Format::F32 => false,
+        Format::F16 | Format::BF16 => columns >= WIDE_COLUMNS,
+        _ => columns >= PANEL_COLUMNS && weight_max(format) <= super::PANEL_WEIGHT_MAX,
+    }
 }
 
 /// What follows from the table of formats, which the including file names in its macro `formats!`.
@@ -282,6 +297,11 @@ fn nibbles<const HIGH: bool>(bytes: V) -> V {
     and(if HIGH { shr::<4>(bytes) } else { bytes }, splat_byte(15))
 }
 }
+
+const _: () = assert!(GROUP_COLUMNS.is_multiple_of(wide::COLUMNS));
+
+/// The least number of columns for which it is faster to widen weights beforehand.
+const WIDE_COLUMNS: usize = 2 * GROUP_COLUMNS;
 
 /// The least number of columns for which panels are faster: with fewer columns, storing unpacked
 /// weights costs more than unpacking them again.
