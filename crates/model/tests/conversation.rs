@@ -1,8 +1,6 @@
 //! Conversations: what each turn costs, what comes out, and that nothing of the past is lost.
 
 mod common;
-#[path = "common/emulated.rs"]
-mod emulated;
 
 use std::sync::Arc;
 
@@ -15,7 +13,6 @@ use carat::{
     SessionError, Thinking, Tool, ToolChoice, conversation,
 };
 use common::{bits, config, kit, model, seeing_model};
-use emulated::emulated;
 use serde_json::{Value, json};
 
 fn settings() -> ChatConfig {
@@ -87,9 +84,6 @@ fn fresh(chat: &Chat, options: &AnswerOptions) -> (Vec<u32>, usize) {
 /// positions and an answer has up to 120 tokens, so that only marks lead back.
 #[test]
 fn each_turn_costs_its_new_tokens() {
-    if emulated() {
-        return; // no instruction set changes this, and it takes minutes
-    }
     let model = seeing_model("q8_0");
     for (thinking, whole) in
         [(Thinking::Off, false), (Thinking::On, false), (Thinking::Off, true), (Thinking::On, true)]
@@ -171,9 +165,6 @@ fn calls_are_answered(chat: &mut Chat, events: &[Event]) {
 
 #[test]
 fn tools_are_called_as_declared_and_in_parallel() {
-    if emulated() {
-        return; // no instruction set changes this, and it takes minutes
-    }
     let model = model("q4_0");
     let config = ChatConfig { tools: vec![weather()], ..settings() };
     let (mut parallel, mut ended) = (0, 0);
@@ -200,9 +191,6 @@ fn tools_are_called_as_declared_and_in_parallel() {
 
 #[test]
 fn a_format_holds_after_thoughts() {
-    if emulated() {
-        return; // no instruction set changes this, and it takes minutes
-    }
     let model = model("q4_0");
     let schema = json!({
         "type": "object",

@@ -6,8 +6,6 @@
 mod answers;
 mod common;
 mod drafting;
-#[path = "common/emulated.rs"]
-mod emulated;
 mod saved;
 #[path = "drafting/steps.rs"]
 mod steps;
@@ -18,13 +16,12 @@ use std::path::PathBuf;
 use answers::{answer, chat, script, ways};
 use carat::vision::{Budget, Picture};
 use carat::{
-    Cancel, Chat, DraftConfig, Drafts, Error, Input, Isa, KvType, Message, Model, OpenOptions,
+    Cancel, Chat, DraftConfig, Drafts, Error, Input, KvType, Message, Model, OpenOptions,
     SamplerConfig, Seat, SessionConfig, Step, TokenId, Tool, step,
 };
 use common::shared_kit::shared_kit;
-use common::{Case, config, embed_case, file, isa, kit, media_cases, tokens};
+use common::{Case, config, embed_case, file, kit, media_cases, tokens};
 use drafting::{Random, Talk, assert_same, samplings, scripted};
-use emulated::emulated;
 use saved::{bytes, restored};
 use steps::Run;
 
@@ -37,19 +34,10 @@ fn model(quant: &str) -> Model {
     Model::open_with(file(quant), options).expect("a model")
 }
 
-/// As many of some seeds as an emulator has time for.
-fn as_time_allows(seeds: Range<u64>) -> Range<u64> {
-    if emulated() {
-        seeds.start..seeds.start + (seeds.end - seeds.start).div_ceil(8)
-    } else {
-        seeds
-    }
-}
-
 fn sessions(seeds: Range<u64>) {
     let models = ["q4_0", "q8_0", "f32"].map(model);
     let (mut runs, mut drafted, mut accepted) = (0, 0, 0);
-    for seed in as_time_allows(seeds) {
+    for seed in seeds {
         let model = &models[seed as usize % 3];
         let run = Run { model, has_senses: true, seed, count: 14 };
         if let Some(stats) = run.check() {
@@ -57,9 +45,7 @@ fn sessions(seeds: Range<u64>) {
         }
     }
     println!("{drafted} tokens drafted, {accepted} accepted in {runs} runs");
-    // A few runs are too few for a mean.
-    let is_enough = drafted > 20 * runs && accepted > 5 * runs;
-    assert!(emulated() || is_enough, "{drafted} and {accepted}");
+    assert!(drafted > 20 * runs && accepted > 5 * runs, "{drafted} and {accepted}");
 }
 
 #[test]
@@ -198,7 +184,7 @@ fn batch(model: &Model, seed: u64) {
 #[test]
 fn batches_are_the_same() {
     let models = ["q4_0", "q8_0"].map(model);
-    as_time_allows(0..40).for_each(|seed| batch(&models[seed as usize % 2], seed));
+    (0..40).for_each(|seed| batch(&models[seed as usize % 2], seed));
 }
 
 /// What the user says, with a picture now and then.
@@ -267,7 +253,7 @@ fn conversation(model: &Model, seed: u64) {
 #[test]
 fn answers_are_the_same() {
     let model = model("q4_0");
-    as_time_allows(0..40).for_each(|seed| conversation(&model, seed));
+    (0..40).for_each(|seed| conversation(&model, seed));
 }
 
 /// The drafter of the reference kit `tiny-a`, which lies beside the repository and is not part of
@@ -278,7 +264,7 @@ fn the_trained_drafter_changes_nothing() {
     let drafter = kit.join("drafter-q8_0.gguf");
     let options = OpenOptions { drafter: Some(&drafter), ..Default::default() };
     let model = Model::open_with(kit.join("text-q8_0.gguf"), options).expect("a model");
-    for seed in as_time_allows(500..512) {
+    for seed in 500..512 {
         Run { model: &model, has_senses: false, seed, count: 8 }.check();
     }
 }
@@ -286,9 +272,6 @@ fn the_trained_drafter_changes_nothing() {
 /// The real Gemma 3 270M, which `scripts/fetch-270m.sh` puts in its place.
 #[test]
 fn the_270m_says_the_same() {
-    if emulated() || isa() == Isa::scalar() {
-        return; // no instruction set changes this, and it takes minutes
-    }
     let path: PathBuf =
         [env!("CARGO_MANIFEST_DIR"), "../../models/gemma-3-270m-q4_k_m.gguf"].iter().collect();
     let model = Model::open(path).unwrap_or_else(|e| panic!("{e}: run scripts/fetch-270m.sh"));

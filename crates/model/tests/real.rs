@@ -4,8 +4,6 @@
 //! `scripts/fetch-270m.sh` puts the model in its place; `.ci/run test` calls it.
 
 mod common;
-#[path = "common/emulated.rs"]
-mod emulated;
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +11,6 @@ use carat::{
     DraftConfig, Input, Isa, Model, Sampler, SamplerConfig, Session, SessionConfig, TokenId,
 };
 use common::{argmax, isa};
-use emulated::emulated;
 use serde_json::Value;
 
 /// Where the likeliest token leads by less, 8-bit activations may choose another one.
@@ -61,9 +58,6 @@ fn session(model: &Model) -> Session {
 /// Text that repeats itself across the end of the sliding window, which has 512 positions.
 #[test]
 fn drafts_change_no_text() {
-    if emulated() || isa() == Isa::scalar() {
-        return; // no instruction set changes this, and it takes minutes
-    }
     let model = model();
     let words = "Bread is made of flour, water and salt; it is baked for an hour. ".repeat(60);
     let mut ids = model.tokenizer().encode_prompt(&format!("<bos>{words}"));
@@ -94,9 +88,6 @@ fn drafts_change_no_text() {
 
 #[test]
 fn the_greedy_text_is_that_of_the_reference() {
-    if emulated() {
-        return; // the models of the other tests show the instruction sets; this one takes minutes
-    }
     let model = model();
     // Scalar kernels take a second a token.
     let count = if isa() == Isa::scalar() { 1 } else { usize::MAX };
@@ -128,9 +119,6 @@ fn the_greedy_text_is_that_of_the_reference() {
 /// The mean negative log-likelihood of a passage, within the 1 % that 8-bit activations may cost.
 #[test]
 fn a_passage_is_as_likely_as_in_the_reference() {
-    if emulated() || isa() == Isa::scalar() {
-        return;
-    }
     let model = model();
     let passage = &reference()["passage"];
     let text = passage["text"].as_str().expect("a text");
@@ -159,9 +147,6 @@ fn a_conversation_of_ten_turns_is_read_once() {
 
     use carat::{AnswerOptions, Chat, ChatConfig, ChatTemplate, Event, Message};
 
-    if emulated() || isa() == Isa::scalar() {
-        return;
-    }
     let template = "{{ bos_token }}{% for m in messages %}<start_of_turn>\
         {{ 'model' if m.role == 'assistant' else m.role }}\n{{ m.content | trim }}<end_of_turn>\n\
         {% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}";

@@ -2,9 +2,6 @@
 //! The gallery of `carat demo` says what is asked and what is right.
 #![cfg(all(feature = "chat", feature = "image", feature = "sound", feature = "grammar"))]
 
-#[path = "common/emulated.rs"]
-mod emulated;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +12,6 @@ use carat::{
     AnswerOptions, Cancel, Chat, ChatConfig, Event, Grammar, Input, Medium, Message, Model,
     OpenOptions, Sampler, Seat, Session, SessionConfig, Step,
 };
-use emulated::emulated;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -80,9 +76,6 @@ fn ask(chat: &mut Chat, files: &[&str], question: &str, options: AnswerOptions) 
 
 #[test]
 fn pictures_recordings_and_text_are_answered() {
-    if emulated() {
-        return; // minutes of arithmetic that the other instruction sets do as well
-    }
     let (model, gallery) = (model(), gallery());
     let mut wrong = Vec::new();
     for item in &gallery {
@@ -97,9 +90,6 @@ fn pictures_recordings_and_text_are_answered() {
 
 #[test]
 fn a_conversation_goes_on_about_what_was_shown_and_heard() {
-    if emulated() {
-        return;
-    }
     let model = model();
     let mut chat = chat(&model);
     let say =
@@ -120,9 +110,6 @@ fn a_conversation_goes_on_about_what_was_shown_and_heard() {
 
 #[test]
 fn a_grammar_and_the_picture_agree() {
-    if emulated() {
-        return;
-    }
     let model = model();
     let env = model.grammar_env().expect("a vocabulary");
     let grammar = Grammar::regex(env, "[0-9]{4}").expect("a grammar");
@@ -133,9 +120,6 @@ fn a_grammar_and_the_picture_agree() {
 
 #[test]
 fn conversations_in_one_pass_are_answered_as_alone() {
-    if emulated() {
-        return;
-    }
     let model = model();
     let questions = ["What is 12 + 7?", "What is 30 - 11?", "Repeat: silver river"];
     let expected = ["19", "19", "silver river"];
