@@ -6,7 +6,15 @@
 ///
 /// `out` may have more rows than `w` (the padding of a last group): those come out as zero.
 pub(crate) fn matmul(w: &[u8], k: usize, x: &[f32], out: &mut [f32]) {
-    let w: &[f32] = bytemuck::cast_slice(w);
+    // Whoever brings bytes of their own need not know of alignment.
+    let copy: Vec<f32>;
+    let w: &[f32] = match bytemuck::try_cast_slice(w) {
+        Ok(w) => w,
+        Err(_) => {
+            copy = w.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            &copy
+        }
+    };
     let (rows, columns) = (w.len() / k, x.len() / k);
     let stride = out.len() / columns;
     if rows < stride {
@@ -59,6 +67,10 @@ mod tests {
             let x: Vec<f32> = (0..columns * k).map(|n| value(n / k, n % k)).collect();
             let mut out = vec![f32::NAN; columns * stride];
             matmul(bytemuck::cast_slice(&w), k, &x, &mut out);
+            let shifted: Vec<u8> = [&[0], bytemuck::cast_slice(&w)].concat();
+            let mut again = vec![f32::NAN; columns * stride];
+            matmul(&shifted[1..], k, &x, &mut again);
+            assert_eq!(out, again, "weights at an odd address");
             for (at, found) in out.into_iter().enumerate() {
                 let (c, r) = (at / stride, at % stride);
                 let sum: f32 = (0..k).map(|i| weight(r, i) * value(c, i)).sum();
