@@ -191,9 +191,7 @@ impl Vision {
             .metadata("clip.vision.projector_type", "gemma4v")
             .metadata("clip.vision.image_mean", vec![0f32; 3])
             .metadata("clip.vision.image_std", vec![1f32; 3]);
-        u32s.into_iter().fold(writer, |writer, (key, n)| {
-            writer.metadata(format!("clip.vision.{key}"), n as u32)
-        })
+        lengths(writer, "vision", u32s)
     }
 }
 
@@ -251,9 +249,14 @@ impl Audio {
             ("num_mel_bins", self.bins),
         ];
         let writer = writer.metadata("clip.audio.projector_type", "gemma4a");
-        u32s.into_iter()
-            .fold(writer, |writer, (key, n)| writer.metadata(format!("clip.audio.{key}"), n as u32))
+        lengths(writer, "audio", u32s)
     }
+}
+
+/// Adds the keys `clip.<of>.<key>`.
+fn lengths(writer: Writer<'static>, of: &str, keys: [(&str, u64); 5]) -> Writer<'static> {
+    keys.into_iter()
+        .fold(writer, |writer, (key, n)| writer.metadata(format!("clip.{of}.{key}"), n as u32))
 }
 
 /// Tensors in the order in which they are added.
@@ -272,8 +275,8 @@ impl Tensors {
         self.add(name, F32, &[length], Fill::ONES);
     }
 
-    /// A matrix and, where it has them, the bounds of its input and output. Half of all files have
-    /// matrices of F16, the others of BF16: they are as large.
+    /// A matrix and, where it has them, the bounds of its input and output. The converter writes
+    /// F16 or BF16, which are as large; this is F16.
     fn linear(&mut self, name: &str, dims: [u64; 2], bounded: bool) {
         self.random(&format!("{name}.weight"), F16, &dims);
         for (bound, value) in [("min", -BOUND), ("max", BOUND)] {

@@ -18,8 +18,9 @@ use super::{GROUP_ROWS, Prefetch};
 
 /// Weights of each row that are widened at a time.
 const STEPS: usize = 64;
-/// Vectors of rows of a tile, and columns: their sums stay in registers, and are chains enough for
-/// two units of two times four steps each. AVX-512 has twice the registers.
+/// Vectors of rows of a tile, and columns. Their sums stay in registers. There are eight or more,
+/// so that two units which each take four cycles always have one to add to. AVX-512 has twice the
+/// registers.
 const VECTORS: usize = 2;
 pub(super) const COLUMNS: usize = 4 * GROUPS;
 /// Rows of a vector, of a tile and of a slab.
