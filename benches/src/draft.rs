@@ -33,6 +33,22 @@ pub struct DraftPoint {
     pub stats: DraftStats,
 }
 
+/// Which points are measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DraftPlan {
+    /// Shares of right drafts, the rows of the table.
+    pub right: Vec<f64>,
+    /// Tokens that are drafted for each pass, its columns; `None` where the session chooses.
+    pub drafts: Vec<Option<usize>>,
+}
+
+impl Default for DraftPlan {
+    fn default() -> Self {
+        let drafts = (0..=DRAFT_MAX).map(Some).chain([None]).collect();
+        Self { right: RIGHT.to_vec(), drafts }
+    }
+}
+
 impl DraftPoint {
     /// How many times as fast drafting is.
     #[must_use]
@@ -41,23 +57,24 @@ impl DraftPoint {
     }
 }
 
-/// Measures all shares of right drafts with each number of drafts, and with the number that the
-/// session chooses; `on_step` hears of each point before it is measured.
+/// Measures the shares of right drafts with each number of drafts; `on_step` hears of each point
+/// before it is measured.
 ///
 /// # Errors
 /// If a session cannot be made, or fails.
 pub fn curves(
     model: &Model,
     options: &Options,
+    plan: &DraftPlan,
     on_step: &mut dyn FnMut(&str),
 ) -> Result<Vec<DraftPoint>, Error> {
     on_step("plain text");
     let mut points = Vec::new();
     let text = Run::new(model, options, DraftConfig::default())?.text()?;
-    for drafts in (0..=DRAFT_MAX).map(Some).chain([None]) {
+    for &drafts in &plan.drafts {
         let (most, adaptive) = (drafts.map_or(DRAFT_MAX, |most| most.max(1)), drafts.is_none());
         let mut run = Run::new(model, options, DraftConfig { most, adaptive })?;
-        for right in RIGHT {
+        for &right in &plan.right {
             let what = drafts.map_or("as many as pay".to_owned(), |n| n.to_string());
             on_step(&format!("{what} drafts, {right} right"));
             points.push(run.point(&text, right, drafts)?);
@@ -111,26 +128,26 @@ pub fn lookup_lines(points: &[LookupPoint]) -> String {
 
 /// The curves as a table: a row for each share of right drafts.
 #[must_use]
-pub fn table(points: &[DraftPoint]) -> String {
+pub fn table(points: &[DraftPoint], plan: &DraftPlan) -> String {
     let plain = median(points.iter().map(|point| point.plain));
     let mut out = format!(
         "decoding {:.2} tokens/s without drafts; times as fast with them, by how many of them are \
          right\n\n  right",
         1.0 / plain
     );
-    let columns: Vec<_> = (0..=DRAFT_MAX).map(Some).chain([None]).collect();
-    for drafts in &columns {
+    for drafts in &plan.drafts {
         out += &format!("{:>8}", drafts.map_or("chosen".to_owned(), |n| format!("{n} dr.")));
     }
     out += "  tokens a pass\n";
-    for right in RIGHT {
+    for &right in &plan.right {
         out += &format!("{right:>7}");
         let of =
             |drafts| points.iter().find(|point| point.right == right && point.drafts == drafts);
-        for drafts in &columns {
+        for drafts in &plan.drafts {
             out += &of(*drafts).map_or("        ".to_owned(), |p| format!("{:>8.2}", p.gain()));
         }
-        let each = of(None).and_then(|point| point.stats.tokens_per_pass());
+        let last = plan.drafts.last().copied().flatten();
+        let each = of(last).and_then(|point| point.stats.tokens_per_pass());
         out += &each.map_or("\n".to_owned(), |each| format!("{each:>15.2}\n"));
     }
     out
@@ -275,7 +292,8 @@ mod tests {
             let stats = DraftStats { drafted: 4, accepted: 2, passes: 4, tokens: 6 };
             DraftPoint { right, drafts, plain: 0.25, drafting, stats }
         };
-        let table = table(&[point(0.7, Some(3), 0.125), point(0.7, None, 0.2)]);
+        let table =
+            table(&[point(0.7, Some(3), 0.125), point(0.7, None, 0.2)], &DraftPlan::default());
         assert!(table.starts_with("decoding 4.00 tokens/s"), "{table}");
         let row = table.lines().find(|line| line.trim_start().starts_with("0.7")).expect("a row");
         let cells: Vec<_> = row.split_whitespace().collect();

@@ -174,4 +174,14 @@ fn drafts_are_measured_beside_plain_decoding() {
     }
     assert_eq!(out.lines().filter(|line| line.starts_with("lookup, ")).count(), 2, "{out}");
     run(&format!("bench -m {} --draft -o json", tiny())).fails(2, &["--draft", "--output"]);
+
+    let some = format!("bench -m {} --draft --right 0.4 --drafted 2,chosen -n 6 -r 1", tiny());
+    let out = run(&some).ok();
+    let rows: Vec<&str> = out.lines().filter(|line| line.trim_start().starts_with("0.")).collect();
+    let [row] = rows[..] else { panic!("one row: {out}") };
+    assert_eq!(row.split_whitespace().count(), 4, "a share, two columns, tokens a pass: {out}");
+    for (option, value) in [("--right", "1.5"), ("--right", "nan"), ("--drafted", "8")] {
+        run(&format!("bench -m {} --draft {option} {value}", tiny())).fails(2, &[option, value]);
+        run(&format!("bench -m {} {option} 1", tiny())).fails(2, &["--draft"]);
+    }
 }

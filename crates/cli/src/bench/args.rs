@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carat::{Isa, SessionConfig};
+use carat::{DRAFT_MAX, Isa, SessionConfig};
+use carat_bench::draft::DraftPlan;
 use carat_bench::measure::Options;
 use carat_bench::synthetic::{Mix, Size};
 use clap::{Args, ValueEnum};
@@ -79,6 +80,15 @@ pub(crate) struct BenchArgs {
     /// or of a synthetic one; -n, -r and the engine's options apply
     #[arg(long, conflicts_with_all = ["from", "output"], help_heading = "Work")]
     pub(super) draft: bool,
+    /// With --draft: shares of right drafts to measure [default: 0,0.3,0.5,0.7,0.85,1]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "draft",
+          value_parser = share, help_heading = "Work")]
+    right: Vec<f64>,
+    /// With --draft: drafted tokens a pass to measure, 0 to 7, or `chosen` for as many as pay
+    /// [default: all of them]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "draft",
+          value_parser = drafted, help_heading = "Work")]
+    drafted: Vec<Drafted>,
     /// A few seconds of everything, to see that it works: no figures to compare
     #[arg(long, help_heading = "Work")]
     pub(super) quick: bool,
@@ -100,6 +110,23 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Engine",
           default_value_t = SessionConfig::default().prefill_chunk)]
     chunk: usize,
+}
+
+/// A number of drafted tokens; none where the session chooses it.
+#[derive(Clone, Copy, Debug)]
+struct Drafted(Option<usize>);
+
+fn drafted(text: &str) -> Result<Drafted, String> {
+    match text.parse() {
+        Ok(n) if n <= DRAFT_MAX => Ok(Drafted(Some(n))),
+        _ if text == "chosen" => Ok(Drafted(None)),
+        _ => Err(format!("it must be a number from 0 to {DRAFT_MAX}, or `chosen`")),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "it must be a number from 0 to 1".to_owned())
 }
 
 // A comment on a variant would make clap spread every `--help` over two lines an option.
@@ -142,6 +169,18 @@ pub(super) enum MixArg {
 const WEEK_SECONDS: u64 = 7 * 24 * 3600;
 
 impl BenchArgs {
+    /// What --draft measures.
+    pub(super) fn draft_plan(&self) -> DraftPlan {
+        let mut plan = DraftPlan::default();
+        if !self.right.is_empty() {
+            plan.right.clone_from(&self.right);
+        }
+        if !self.drafted.is_empty() {
+            plan.drafts = self.drafted.iter().map(|drafted| drafted.0).collect();
+        }
+        plan
+    }
+
     pub(super) fn options(&self) -> Options {
         let list = |given: &[usize], usual: &[usize], quick: &[usize]| match given {
             [] if self.quick => quick.to_vec(),

@@ -68,11 +68,12 @@ fn draft(args: &BenchArgs) -> Result<()> {
     let file = ModelFile::find(args, &options, &Machine::this())?;
     let opened = open(&mut Results::default(), file, &options)?;
     let mut status = Status::default();
-    let points = draft::curves(&opened.model, &options, &mut |what| status.say(what))?;
+    let plan = args.draft_plan();
+    let points = draft::curves(&opened.model, &options, &plan, &mut |what| status.say(what))?;
     status.say("prompt lookup");
     let lookups = draft::lookups(&opened.model, &options)?;
     status.clear();
-    print(&format!("{}\n{}", draft::table(&points), draft::lookup_lines(&lookups)))
+    print(&format!("{}\n{}", draft::table(&points, &plan), draft::lookup_lines(&lookups)))
 }
 
 fn saved(path: &Path) -> Result<Results> {
