@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use carat_bench::random::Xorshift;
 use carat_bench::{Activations, Matrix, PROMPT_COLUMNS, Roof, RoofOptions, read};
-use carat_kernels::{Format, GROUP_COLUMNS, GROUP_ROWS, Isa, int8_dwords};
+use carat_kernels::{Format, GROUP_COLUMNS, GROUP_ROWS, Isa, Streams, int8_dwords};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 
@@ -146,13 +146,19 @@ fn products(criterion: &mut Criterion, table: &mut Table) {
             let is_timed = |isa: &&Isa| columns <= GROUP_COLUMNS || **isa != Isa::scalar();
             for &isa in Isa::available().iter().filter(is_timed) {
                 check(isa, format, &multiply(isa, &matrix, &x), &expected);
-                let weights = matrix.weights();
                 let mut out = vec![0.0; expected.len()];
-                let name = format!("{format}/{}/{columns}", isa.name());
-                let names = (&*name, BenchmarkId::new(isa.name(), columns));
-                table.time(&mut group, names, (isa, work), &mut || {
-                    isa.matmul(&weights, 0..weights.groups(), x.columns(), black_box(&mut out));
-                });
+                for &streams in isa.streams(format, columns) {
+                    let weights = matrix.weights().in_streams(streams);
+                    let how = match streams {
+                        Streams::Few => columns.to_string(),
+                        Streams::Four => format!("{columns} in four streams"),
+                    };
+                    let name = format!("{format}/{}/{how}", isa.name());
+                    let names = (&*name, BenchmarkId::new(isa.name(), how));
+                    table.time(&mut group, names, (isa, work), &mut || {
+                        isa.matmul(&weights, 0..weights.groups(), x.columns(), black_box(&mut out));
+                    });
+                }
             }
         }
         group.finish();

@@ -268,8 +268,8 @@ mod tests {
         large[512..536].fill(0);
         assert_eq!(read(&large), u64::MAX, "three sums overflow together");
         for table in loops::read() {
-            let mut bytes = vec![0; 8192];
-            for at in [0, 77, 8191] {
+            let mut bytes = vec![0; 80 << 10];
+            for at in [0, 77, (16 << 10) - 1, 40_000, (64 << 10) - 1, 64 << 10, (80 << 10) - 1] {
                 bytes[at] = 1;
                 assert_ne!(table.run(&bytes), 0, "{} at {at}", table.name);
                 bytes[at] = 0;

@@ -118,7 +118,7 @@ pub(crate) struct RunArgs {
     #[arg(short = 'n', long, value_name = "N", default_value = "-1",
           allow_negative_numbers = true, value_parser = limit)]
     pub(crate) max_tokens: Limit,
-    /// Print instruction set, threads, memory, load time and seed as well
+    /// Print instruction set, threads, memory, load time, seed and how weights were read as well
     #[arg(short, long)]
     pub(crate) verbose: bool,
     #[command(flatten)]

@@ -20,7 +20,7 @@ use crate::chosen::Chosen;
 use crate::interrupt::{self, Guard};
 use crate::media::{self, Reading, Source};
 use crate::memory::Planned;
-use crate::reply::{drafts_line, reply, speed_line};
+use crate::reply::{drafts_line, readings_line, reply, speed_line};
 use crate::run::{ANSWER_ROOM, end_line, engine_line, sampling_line};
 use crate::talk::{self, Beginning};
 use crate::text::{self, say};
@@ -328,7 +328,9 @@ impl Talk<'_> {
         }
         if self.args.verbose {
             say!("{}", speed_line(&ended));
-            drafts_line(&ended.drafts).iter().for_each(|line| say!("{line}"));
+            let readings = self.chat.session().weight_readings();
+            let lines = [drafts_line(&ended.drafts), readings_line(&readings)];
+            lines.iter().flatten().for_each(|line| say!("{line}"));
         }
         talk::say_if_full(&ended, self.chat.session().context(), FULL);
         Ok(())

@@ -9,7 +9,7 @@ use carat::reply::{Piece, Splitter, StopStrings};
 use carat::sampler::log_probabilities;
 use carat::{
     AnswerOptions, Chat, Done, DraftStats, Error, Event, Finish, Input, MediaPrompt, Sampler,
-    Session, SessionError, Stop, Timings, Usage,
+    Session, SessionError, Stop, Timings, Usage, WeightReading,
 };
 
 use crate::interrupt::Guard;
@@ -246,6 +246,28 @@ pub(crate) fn drafts_line(drafts: &DraftStats) -> Option<String> {
     ))
 }
 
+/// How decoding read the weights of each format, in one line for people; `None` where nothing was
+/// measured.
+pub(crate) fn readings_line(readings: &[WeightReading]) -> Option<String> {
+    let mut largest: Vec<&WeightReading> = Vec::new();
+    for reading in readings.iter().filter(|reading| reading.tokens == 1) {
+        match largest.iter_mut().find(|known| known.format == reading.format) {
+            Some(known) if known.bytes < reading.bytes => *known = reading,
+            Some(_) => (),
+            None => largest.push(reading),
+        }
+    }
+    let of_format = |reading: &&WeightReading| {
+        let WeightReading { format, gb_s: [few, four], is_four, .. } = reading;
+        match is_four {
+            true => format!("{format} in four streams at {four:.1} GB/s (few: {few:.1})"),
+            false => format!("{format} in few streams at {few:.1} GB/s (four: {four:.1})"),
+        }
+    };
+    let formats: Vec<String> = largest.iter().map(of_format).collect();
+    (!formats.is_empty()).then(|| format!("weights read: {}", formats.join(", ")))
+}
+
 /// Tokens per second with three digits; `None` where nothing was measured.
 fn rate(tokens: usize, time: Duration) -> Option<String> {
     let rate = tokens as f64 / time.as_secs_f64();
@@ -289,6 +311,27 @@ mod tests {
         let line = "drafts: 37 of 50 tokens accepted; 1.93 tokens a pass in 40 passes";
         assert_eq!(drafts_line(&drafts).as_deref(), Some(line)); // 77 / 40 = 1.925
         assert_eq!(drafts_line(&DraftStats::default()), None);
+    }
+
+    #[test]
+    fn of_each_format_the_largest_product_says_how_it_was_read() {
+        let reading = |format, tokens, bytes, is_four, gb_s| WeightReading {
+            format,
+            tokens,
+            bytes,
+            is_four,
+            gb_s,
+        };
+        let readings = [
+            reading("Q4_0", 1, 1 << 20, false, [15.0, 14.0]),
+            reading("Q4_0", 1, 1 << 25, true, [19.12, 28.57]),
+            reading("Q4_0", 2, 1 << 26, true, [17.0, 25.0]),
+            reading("Q6_K", 1, 1 << 29, false, [16.0, 15.96]),
+        ];
+        let line = "weights read: Q4_0 in four streams at 28.6 GB/s (few: 19.1), \
+                    Q6_K in few streams at 16.0 GB/s (four: 16.0)";
+        assert_eq!(readings_line(&readings).as_deref(), Some(line));
+        assert_eq!(readings_line(&readings[2..3]), None);
     }
 
     #[test]

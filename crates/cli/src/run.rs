@@ -14,7 +14,7 @@ use crate::chosen::Chosen;
 use crate::interrupt::{self, Guard, Interrupted};
 use crate::media::{self, Reading, Source};
 use crate::memory::Planned;
-use crate::reply::{Continuation, continue_text, drafts_line, reply, speed_line};
+use crate::reply::{Continuation, continue_text, drafts_line, readings_line, reply, speed_line};
 use crate::talk::{self, Beginning};
 use crate::text::{self, bytes, say};
 use crate::voice::{Ended, Voice};
@@ -195,6 +195,9 @@ impl Given {
         say!("{}", speed_line(ended));
         if let Some(line) = drafts_line(&ended.drafts).filter(|_| args.verbose) {
             say!("{line}");
+        }
+        if args.verbose {
+            readings_line(&session.weight_readings()).iter().for_each(|line| say!("{line}"));
         }
         talk::say_if_full(ended, session.context(), ", --ctx N makes more room");
         if ended.before_first_token() {

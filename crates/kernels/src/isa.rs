@@ -136,6 +136,17 @@ impl Isa {
         Self::available().iter().copied().find(|isa| isa.name() == name)
     }
 
+    /// The most columns with which four streams of weights can be read; 0 where there is no choice.
+    pub(crate) fn stream_columns(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) | Kind::AvxVnni(_) | Kind::Avx512Vnni(_) | Kind::Avx512Vbmi(_) => {
+                crate::streams::STREAM_COLUMNS
+            }
+            _ => 0,
+        }
+    }
+
     /// Multiplies the rows of the row groups `groups` of the packed matrix `w` with the columns
     /// `x`: `out[c][i] = Σ_k w[8 · groups.start + i][k] · x[c][k]`.
     ///
@@ -284,7 +295,7 @@ fn has_avx512vnni() -> bool {
 mod tests {
     use super::*;
     use crate::x86::avx512vnni_narrow;
-    use crate::{GROUP_COLUMNS, int8_dwords, packed_bytes};
+    use crate::{GROUP_COLUMNS, Streams, int8_dwords, packed_bytes};
 
     /// Kernels that this machine leaves to better ones: AVX-VNNI's in the encoding that more
     /// machines have, and those for AVX-512 without VBMI. Without AVX-512 nothing is tested.
@@ -328,8 +339,11 @@ mod tests {
         };
         let (mut want, mut got) = (vec![0.0f32; rows * n], vec![f32::NAN; rows * n]);
         scalar::matmul(&w, &bytes, x, &mut want);
-        matmul(&w, &bytes, x, &mut got);
-        let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-        assert!(bits(got) == bits(want), "{format}, {n} columns");
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        for streams in [Streams::Few, Streams::Four] {
+            matmul(&w.in_streams(streams), &bytes, x, &mut got);
+            assert!(bits(&got) == bits(&want), "{format}, {n} columns, {streams:?}");
+            got.fill(f32::NAN);
+        }
     }
 }

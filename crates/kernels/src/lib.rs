@@ -42,6 +42,7 @@ mod packed;
 mod packed_blocks;
 mod quantize;
 mod scalar;
+mod streams;
 mod vector_ops;
 mod widen;
 #[cfg(target_arch = "x86_64")]
@@ -52,6 +53,7 @@ pub use format::{Format, dequantize};
 pub use isa::Isa;
 pub use packed::{GROUP_ROWS, Weights, pack, packed_bytes, unpack};
 pub use quantize::quantize;
+pub use streams::Streams;
 
 impl Format {
     /// True for the block formats, which multiply [`Columns::Int8`]; F32, F16 and BF16 multiply

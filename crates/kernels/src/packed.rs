@@ -17,7 +17,7 @@
 //! the `gemm` crate multiplies them.
 
 use crate::block::{Block, Field, with_block};
-use crate::{Format, dequantize};
+use crate::{Format, Streams, dequantize};
 
 /// Rows in a group of the container.
 pub const GROUP_ROWS: usize = 8;
@@ -86,6 +86,7 @@ pub struct Weights<'a> {
     rows: usize,
     cols: usize,
     data: &'a [u8],
+    pub(crate) streams: Streams,
 }
 
 impl<'a> Weights<'a> {
@@ -96,7 +97,7 @@ impl<'a> Weights<'a> {
     pub fn new(format: Format, rows: usize, cols: usize, data: &'a [u8]) -> Self {
         let need = packed_bytes(format, rows, cols);
         assert_eq!(data.len(), need, "{format} {rows}x{cols}: {} bytes of {need}", data.len());
-        Self { format, rows, cols, data }
+        Self { format, rows, cols, data, streams: Streams::Few }
     }
 
     /// How the weights are stored.

@@ -74,14 +74,24 @@ impl Case {
     fn product(&self, isa: Isa, groups: std::ops::Range<usize>, columns: &[f32]) -> Vec<f32> {
         let w = Weights::new(self.format, self.rows, self.k, &self.packed);
         let n = columns.len() / self.k;
-        let mut out = vec![f32::NAN; groups.len() * 8 * n];
-        if self.format.wants_int8() {
-            let mut data = vec![u32::MAX; int8_dwords(self.k, n)];
+        let mut data;
+        let x = if self.format.wants_int8() {
+            data = vec![u32::MAX; int8_dwords(self.k, n)];
             isa.quantize_columns(columns, self.k, &mut data);
-            let x = Columns::Int8 { k: self.k, columns: n, data: &data };
-            isa.matmul(&w, groups, x, &mut out);
+            Columns::Int8 { k: self.k, columns: n, data: &data }
         } else {
-            isa.matmul(&w, groups, Columns::F32 { k: self.k, values: columns }, &mut out);
+            Columns::F32 { k: self.k, values: columns }
+        };
+        let streams = isa.streams(self.format, n).iter();
+        let mut products = streams.map(|&streams| {
+            let mut out = vec![f32::NAN; groups.len() * 8 * n];
+            isa.matmul(&w.in_streams(streams), groups.clone(), x, &mut out);
+            out
+        });
+        let out = products.next().expect("at least one way to read weights");
+        for other in products {
+            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&other) == bits(&out), "{isa:?}, {n} columns: other bits in four streams");
         }
         out
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use carat_kernels::Isa;
@@ -14,7 +14,7 @@ use carat_kernels::Isa;
 use crate::arena::{Arena, Frame, Need};
 use crate::cancel::Cancel;
 use crate::pages::MemoryError;
-use crate::pool::{self, Pool};
+use crate::pool::{self, Pool, WeightReading};
 
 /// Threads and scratch memory, and the queue of those who want them.
 #[derive(Debug)]
@@ -63,6 +63,16 @@ impl Engine {
 
     pub(crate) fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// How products with few tokens read their weights; empty while a session has its turn.
+    pub(crate) fn weight_readings(&self) -> Vec<WeightReading> {
+        let desk = match self.desk.try_lock() {
+            Ok(desk) => desk,
+            Err(TryLockError::Poisoned(desk)) => desk.into_inner(),
+            Err(TryLockError::WouldBlock) => return Vec::new(),
+        };
+        desk.pool.weight_readings()
     }
 
     /// The most scratch memory that was ever used at one time, in bytes.

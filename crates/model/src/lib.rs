@@ -105,7 +105,7 @@ pub use identity::{Identity, IdentityError};
 pub use model::{Model, OpenOptions};
 pub use model_file::ModelFileError;
 pub use pages::MemoryError;
-pub use pool::{ThreadsError, threads_max};
+pub use pool::{ThreadsError, WeightReading, threads_max};
 pub use projector::beside as projectors_beside;
 pub use rendered::Rendered;
 pub use sampler::{Sampler, SamplerConfig, TokenMask};

@@ -9,6 +9,7 @@
 
 mod cores;
 mod crew;
+mod reading;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -18,13 +19,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::{io, marker, ptr};
 
-use carat_kernels::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Isa, Weights, int8_dwords};
+use carat_kernels::{
+    Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Isa, Streams, Weights, int8_dwords,
+};
 
 use crate::arena::{Frame, Need};
 use crate::cancel::Cancel;
 pub(crate) use cores::threads;
 pub use cores::threads_max;
 use crew::Crew;
+pub use reading::WeightReading;
+use reading::{Products, Readings};
 pub(crate) use runs::Run;
 
 /// Why threads cannot be started.
@@ -54,6 +59,7 @@ pub(crate) struct Pool {
     cancel: Cancel,
     /// Whether units were left out since [`Pool::begin`]: the flag may be taken back meanwhile.
     stopped: AtomicBool,
+    readings: Readings,
 }
 
 impl Pool {
@@ -64,7 +70,8 @@ impl Pool {
         let no_threads = |source| ThreadsError::Start { threads, source };
         let crew = Crew::new(threads - 1).map_err(no_threads)?;
         let (crew, cancel) = (Mutex::new(crew), Cancel::new());
-        Ok(Self { threads, crew, isa, cancel, stopped: AtomicBool::new(false) })
+        let stopped = AtomicBool::new(false);
+        Ok(Self { threads, crew, isa, cancel, stopped, readings: Readings::default() })
     }
 
     /// Begins work that ends early once `cancel` is set: units that have not begun are then left
@@ -182,16 +189,31 @@ impl Pool {
             (p.weights, Scatter::new(p.out))
         });
         let count = products.iter().map(|(w, _)| w.groups().div_ceil(unit)).sum();
-        self.units(count, |mut i| {
+        let all = Products::new(x.tokens, products.iter().map(|(w, _)| *w));
+        self.units_of(all, count, |mut i, streams| {
             for (weights, out) in &products {
                 let units = weights.groups().div_ceil(unit);
                 if i < units {
                     let groups = i * unit..((i + 1) * unit).min(weights.groups());
-                    return self.some_rows(x, weights, groups, out);
+                    return self.some_rows(x, &weights.in_streams(streams), groups, out);
                 }
                 i -= units;
             }
         });
+    }
+
+    /// Calls `work(i, streams)` for each `i` below `count`, which together are `products`: each
+    /// reads its weights in so many streams.
+    fn units_of(&self, products: Products, count: usize, work: impl Fn(usize, Streams) + Sync) {
+        self.readings.time(self.isa, products, |streams| {
+            self.units(count, |i| work(i, streams));
+            !self.is_stopped()
+        });
+    }
+
+    /// How products with few tokens read their weights.
+    pub(crate) fn weight_readings(&self) -> Vec<WeightReading> {
+        self.readings.report()
     }
 
     /// The groups of rows in a unit of products of so many groups.
@@ -344,8 +366,10 @@ impl<'a> Activations<'a> {
         let (k, tokens) = (gate.rows(), x.tokens);
         let (values, int8) = gated_room(k, tokens, format, frame);
         let outputs = (Scatter::new(&mut *values), Scatter::new(&mut *int8));
-        pool.units(gate.groups().div_ceil(GATED_GROUPS), |i| {
-            gated_rows(pool, x, [&gate, &up], i, &outputs);
+        let all = Products::new(tokens, [gate, up].into_iter());
+        pool.units_of(all, gate.groups().div_ceil(GATED_GROUPS), |i, streams| {
+            let pair = [gate, up].map(|weights| weights.in_streams(streams));
+            gated_rows(pool, x, &pair, i, &outputs);
         });
         Self { values, int8, k, tokens, together: false }
     }
@@ -390,7 +414,7 @@ fn gated_room<'b>(
 fn gated_rows(
     pool: &Pool,
     x: &Activations<'_>,
-    pair: [&Weights<'_>; 2],
+    pair: &[Weights<'_>; 2],
     i: usize,
     outputs: &(Scatter<'_, f32>, Scatter<'_, u32>),
 ) {
@@ -406,7 +430,7 @@ fn gated_rows(
 fn gated_unit<const VALUES: usize>(
     pool: &Pool,
     x: &Activations<'_>,
-    [gate, up]: [&Weights<'_>; 2],
+    [gate, up]: &[Weights<'_>; 2],
     groups: Range<usize>,
     (values, int8): &(Scatter<'_, f32>, Scatter<'_, u32>),
 ) {

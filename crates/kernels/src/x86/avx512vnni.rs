@@ -7,7 +7,7 @@ pub(super) use std::arch::x86_64::_mm512_dpbusd_epi32 as dpbusd;
 
 use super::prefetch::Prefetch;
 use super::{avx512vnni_narrow, every_format as formats, lanes512 as lanes};
-use crate::{Columns, Weights};
+use crate::{Columns, Streams, Weights};
 
 /// A tile of panels (`kernels/panel.rs`): vectors of rows, and columns.
 pub(super) const VECTORS: usize = 2;
@@ -38,9 +38,12 @@ use vnni::{products, tile_products};
 kernels! {
 /// `out[columns][rows of the groups]`; see [`Isa::matmul`](crate::Isa::matmul).
 pub(crate) fn matmul(w: &Weights<'_>, groups: &[u8], x: Columns<'_>, out: &mut [f32]) {
-    let narrow = Prefetch::of_this_core().narrow_columns;
+    let narrow = match w.streams() {
+        Streams::Few => Prefetch::of_this_core().narrow_columns,
+        Streams::Four => 0,
+    };
     match x.columns() {
-        1 => avx512vnni_narrow::matmul_n::<1>(w, groups, x, out),
+        1 if narrow >= 1 => avx512vnni_narrow::matmul_n::<1>(w, groups, x, out),
         2 if narrow >= 2 => avx512vnni_narrow::matmul_n::<2>(w, groups, x, out),
         _ => kernels::matmul(w, groups, x, out),
     }

@@ -9,9 +9,21 @@
 //! | L1 at 1152, L2 at 3008      | 25               | 13               | 19                |
 //! | L1 at 5056                  | 28               | 27               | 15                |
 //!
-//! With two threads the memory's own changes hide what the distance does. A Xeon with AVX-VNNI
-//! reads at 84 to 88 % of its memory with the two steps, which cores that nobody measured get as
-//! well.
+//! With two threads the memory's own changes hide what the distance does.
+//!
+//! On a Xeon with AVX-VNNI (family 6, model 207) the number of streams decides, and the hints do
+//! little. In the same units, Q4_0:
+//!
+//! | streams                                       | one thread | two threads |
+//! |-----------------------------------------------|------------|-------------|
+//! | plain reading                                 | 10         | 19          |
+//! | one, any of the hints above                   | 10         | 19          |
+//! | two, L1 at 1152, L2 at 3008                   | 13         | 25          |
+//! | four, L1 at 1152                              | 14 to 15   | 26 to 29    |
+//! | four, no hint                                 | 10         | 20          |
+//! | eight                                         | 12         | 23          |
+//!
+//! So there is a choice between few streams and four (`crate::Streams`), and each has its hints.
 
 #![expect(unsafe_code, reason = "prefetches")]
 
@@ -21,8 +33,8 @@ use std::sync::LazyLock;
 /// How this core is best asked for weights.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Prefetch {
-    /// For kernels that read one group of rows after the other. Several side by side want the two
-    /// steps on every core that was measured.
+    /// For kernels that read one group of rows after the other. Two side by side want the two steps
+    /// on every core that was measured.
     one_stream: Ahead,
     /// The greatest number of columns for which one stream of 256 bits is faster than two that fill
     /// 512 bits.
@@ -40,6 +52,8 @@ pub(crate) struct Ahead {
 
 /// First into L2, of which a core can await many more lines than of L1, and into L1 before the use.
 const IN_TWO_STEPS: Ahead = Ahead { to_l1: 1152, to_l2: 3008 };
+/// Four streams have enough lines on the way with one hint for each.
+const NEAR: Ahead = Ahead { to_l1: 1152, to_l2: 0 };
 /// Hints for L2 hold the reads of AMD's cores back, unless two streams share them.
 const AMD: Prefetch = Prefetch { one_stream: Ahead { to_l1: 5056, to_l2: 0 }, narrow_columns: 2 };
 const OTHERS: Prefetch = Prefetch { one_stream: IN_TWO_STEPS, narrow_columns: 1 };
@@ -60,7 +74,11 @@ impl Prefetch {
 
     /// The distances for a kernel that reads so many groups of rows side by side.
     pub(crate) fn ahead(&self, streams: usize) -> Ahead {
-        if streams == 1 { self.one_stream } else { IN_TWO_STEPS }
+        match streams {
+            1 => self.one_stream,
+            4 => NEAR,
+            _ => IN_TWO_STEPS,
+        }
     }
 }
 

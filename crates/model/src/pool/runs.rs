@@ -10,7 +10,9 @@ use std::mem;
 use bytemuck::{Pod, Zeroable};
 use carat_kernels::{Format, GROUP_COLUMNS, Weights};
 
-use super::{Activations, Frame, GATED_GROUPS, Pool, Scatter, dwords, gated_room, gated_rows};
+use super::{
+    Activations, Frame, GATED_GROUPS, Pool, Products, Scatter, dwords, gated_room, gated_rows,
+};
 
 /// Vectors that follow each other and are multiplied with the same matrices.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -65,16 +67,17 @@ impl<'a> Activations<'a> {
         let (has_values, has_int8) = (!values.is_empty(), !int8.is_empty());
         let outputs = (Scatter::new(&mut *values), Scatter::new(&mut *int8));
         let units = k.div_ceil(GATED_GROUPS * carat_kernels::GROUP_ROWS);
-        pool.units(runs.len() * units, |i| {
+        let all = Products::of_runs(runs, |matrix| pair(matrix).into_iter());
+        pool.units_of(all, runs.len() * units, |i, streams| {
             let run = runs[i / units];
             let (first, count) = (run.first as usize, run.count as usize);
-            let [gate, up] = pair(run.matrix as usize);
-            assert_eq!((gate.rows(), up.rows()), (k, k), "rows of gate and up");
+            let pair = pair(run.matrix as usize).map(|weights| weights.in_streams(streams));
+            assert_eq!(pair.each_ref().map(Weights::rows), [k, k], "rows of gate and up");
             let part = |len: usize| if has_values { len } else { 0 };
             let values = outputs.0.part(part(first * k), part(count * k));
             let part = |len: usize| if has_int8 { dwords(k, len) } else { 0 };
             let int8 = outputs.1.part(part(first), part(count));
-            gated_rows(pool, &x.run(run), [&gate, &up], i % units, &(values, int8));
+            gated_rows(pool, &x.run(run), &pair, i % units, &(values, int8));
         });
         Self { values, int8, k, tokens: x.tokens, together: false }
     }
@@ -111,9 +114,10 @@ impl Pool {
         let out = Scatter::new(out);
         let unit = self.unit_groups(runs.len() * groups);
         let units = groups.div_ceil(unit);
-        self.units(runs.len() * units, |i| {
+        let all = Products::of_runs(runs, |matrix| iter::once(weights(matrix)));
+        self.units_of(all, runs.len() * units, |i, streams| {
             let (run, first) = (runs[i / units], i % units * unit);
-            let weights = weights(run.matrix as usize);
+            let weights = weights(run.matrix as usize).in_streams(streams);
             assert_eq!(weights.rows(), rows, "rows of a matrix");
             let out = out.part(run.first as usize * rows, run.count as usize * rows);
             self.some_rows(&x.run(run), &weights, first..(first + unit).min(groups), &out);

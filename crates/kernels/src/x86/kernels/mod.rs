@@ -14,11 +14,12 @@ use super::lanes::*;
 use crate::activations::{HALF_SUMS, Int8Block, SCALE, SCALED_SUM, SUM, int8_blocks};
 use crate::isa::for_columns;
 use crate::packed_blocks as packed;
+use crate::streams::STREAM_COLUMNS;
 use crate::x86::{
     float,
     prefetch::{Ahead, Prefetch},
 };
-use crate::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Weights, scalar};
+use crate::{Columns, Format, GROUP_COLUMNS, GROUP_ROWS, Streams, Weights, scalar};
 
 mod fp4;
 pub(super) mod iq;
@@ -67,7 +68,7 @@ pub(crate) fn matmul_n<const N: usize>(
     out: &mut [f32],
 ) {
     match x {
-        Columns::Int8 { data, .. } => multiply(w.format(), groups, int8_blocks::<N>(data), out),
+        Columns::Int8 { data, .. } => multiply(w, groups, int8_blocks::<N>(data), out),
         Columns::F32 { k, values } => match w.format() {
             Format::F16 => float::f16::<N>(groups, k, values, out),
             Format::BF16 => float::bf16::<N>(groups, k, values, out),
@@ -99,13 +100,14 @@ macro_rules! products_of {
 
         kernels! {
         fn multiply<const N: usize>(
-            format: Format,
+            w: &Weights<'_>,
             groups: &[u8],
             x: &[Int8Block<N>],
             out: &mut [f32],
         ) {
-            match format {
-                $(Format::$format => direct::$name(groups, x, out),)+
+            let is_four = w.streams() == Streams::Four;
+            match w.format() {
+                $(Format::$format => direct::$name(is_four, groups, x, out),)+
                 _ => (), // not multiplied here, or with f32
             }
         }
@@ -133,6 +135,7 @@ macro_rules! products_of {
             $(
                 #[inline(never)]
                 pub(super) fn $name<const N: usize>(
+                    is_four: bool,
                     groups: &[u8],
                     x: &[Int8Block<N>],
                     out: &mut [f32],
@@ -140,13 +143,19 @@ macro_rules! products_of {
                     const PER: usize = Format::$format.block_weights() / 32;
                     type Block = packed::$block;
                     let x = x.as_chunks::<PER>().0;
-                    let ahead = Prefetch::of_this_core().ahead(GROUPS);
-                    for_blocks(groups, x, out, |block: [&Block; GROUPS], x: &[Int8Block<N>; PER], acc| {
+                    let is_four = is_four && N <= STREAM_COLUMNS;
+                    let side_by_side = if is_four { STREAMS } else { GROUPS };
+                    let ahead = Prefetch::of_this_core().ahead(side_by_side);
+                    let step = |block: [&Block; GROUPS], x: &[Int8Block<N>; PER], acc: &mut [F; N]| {
                         $($unpack)::+(block, |j, w, scales| {
                             prefetch::<Block, PER>(ahead, block, j);
                             add::<$max, $offset, _, _, N>(&w, scales, &x[j], acc);
                         });
-                    });
+                    };
+                    match is_four {
+                        true => for_streams(groups, x, out, step),
+                        false => for_blocks(groups, x, out, step),
+                    }
                 }
             )+
             }
@@ -203,6 +212,42 @@ fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
         }
         for c in 0..N {
             store(&mut out[c * stride + i * GROUPS * GROUP_ROWS..(c + 1) * stride], acc[c]);
+        }
+    }
+}
+
+/// [`for_blocks`] with [`STREAMS`] groups side by side, in as many vectors as they fill.
+#[inline]
+fn for_streams<B: bytemuck::Pod, X, const N: usize>(
+    groups: &[u8],
+    x: &[X],
+    out: &mut [f32],
+    step: impl Fn([&B; GROUPS], &X, &mut [F; N]),
+) {
+    let stride = out.len() / N;
+    let blocks = bytemuck::cast_slice::<u8, B>(groups);
+    for (i, blocks) in blocks.chunks(STREAMS * x.len()).enumerate() {
+        let vectors = blocks.len().div_ceil(GROUPS * x.len());
+        let groups: [[&[B]; GROUPS]; STREAMS / GROUPS] = std::array::from_fn(|v| {
+            std::array::from_fn(|g| {
+                &blocks[(v * GROUPS + g) * x.len() % blocks.len()..][..x.len()]
+            })
+        });
+        let mut acc = [[splat_f32(0); N]; STREAMS / GROUPS];
+        for (b, x) in x.iter().enumerate() {
+            for (groups, acc) in groups[..vectors].iter().zip(&mut acc) {
+                let mut block = [&groups[0][b]; GROUPS];
+                for (block, group) in block.iter_mut().zip(groups) {
+                    *block = &group[b];
+                }
+                step(block, x, acc);
+            }
+        }
+        for (v, acc) in acc[..vectors].iter().enumerate() {
+            let row = (i * STREAMS + v * GROUPS) * GROUP_ROWS;
+            for c in 0..N {
+                store(&mut out[c * stride + row..(c + 1) * stride], acc[c]);
+            }
         }
     }
 }
@@ -302,6 +347,9 @@ const _: () = assert!(GROUP_COLUMNS.is_multiple_of(wide::COLUMNS));
 
 /// The least number of columns for which it is faster to widen weights beforehand.
 const WIDE_COLUMNS: usize = 2 * GROUP_COLUMNS;
+
+/// The groups of rows that [`Streams::Four`] reads side by side.
+const STREAMS: usize = 4;
 
 /// The least number of columns for which panels are faster: with fewer columns, storing unpacked
 /// weights costs more than unpacking them again.
