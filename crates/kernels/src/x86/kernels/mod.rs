@@ -105,9 +105,11 @@ macro_rules! products_of {
             x: &[Int8Block<N>],
             out: &mut [f32],
         ) {
-            let is_four = w.streams() == Streams::Four;
-            match w.format() {
-                $(Format::$format => direct::$name(is_four, groups, x, out),)+
+            match (w.format(), w.streams()) {
+                $(
+                    (Format::$format, Streams::Few) => direct::$name::<N, false>(groups, x, out),
+                    (Format::$format, Streams::Four) => direct::$name::<N, true>(groups, x, out),
+                )+
                 _ => (), // not multiplied here, or with f32
             }
         }
@@ -134,17 +136,18 @@ macro_rules! products_of {
             kernels! {
             $(
                 #[inline(never)]
-                pub(super) fn $name<const N: usize>(
-                    is_four: bool,
+                pub(super) fn $name<const N: usize, const FOUR: bool>(
                     groups: &[u8],
                     x: &[Int8Block<N>],
                     out: &mut [f32],
                 ) {
+                    if FOUR && N > STREAM_COLUMNS {
+                        return $name::<N, false>(groups, x, out);
+                    }
                     const PER: usize = Format::$format.block_weights() / 32;
                     type Block = packed::$block;
                     let x = x.as_chunks::<PER>().0;
-                    let is_four = is_four && N <= STREAM_COLUMNS;
-                    let side_by_side = if is_four { STREAMS } else { GROUPS };
+                    let side_by_side = if FOUR { STREAMS } else { GROUPS };
                     let ahead = Prefetch::of_this_core().ahead(side_by_side);
                     let step = |block: [&Block; GROUPS], x: &[Int8Block<N>; PER], acc: &mut [F; N]| {
                         $($unpack)::+(block, |j, w, scales| {
@@ -152,10 +155,10 @@ macro_rules! products_of {
                             add::<$max, $offset, _, _, N>(&w, scales, &x[j], acc);
                         });
                     };
-                    match is_four {
-                        true => for_streams(groups, x, out, step),
-                        false => for_blocks(groups, x, out, step),
+                    if FOUR {
+                        return for_streams(groups, x, out, step);
                     }
+                    for_blocks(groups, x, out, step);
                 }
             )+
             }
