@@ -8,6 +8,7 @@ mod cache;
 mod experts;
 mod image;
 mod mapped;
+mod paging;
 mod table;
 
 use std::collections::{HashMap, HashSet};

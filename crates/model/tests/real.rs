@@ -112,6 +112,12 @@ fn the_greedy_text_is_that_of_the_reference() {
         let mut sampler = Sampler::new(SamplerConfig::default(), vocab).expect("a sampler");
         let got: Result<Vec<_>, _> = session.generate(&mut sampler).take(sure).collect();
         assert_eq!(got.expect("tokens"), prompt.greedy[..sure], "{text:?}");
+
+        // Weights were read in both ways meanwhile, where there are two.
+        let readings = session.weight_readings();
+        assert_eq!(readings.is_empty(), !isa().name().starts_with("avx"), "{readings:?}");
+        let speeds = readings.iter().flat_map(|reading| reading.gb_s);
+        assert!(speeds.into_iter().all(|gb_s| gb_s > 0.0 && gb_s < 1e5), "{readings:?}");
     }
     assert!(confident > 15, "only {confident} steps were compared");
 }

@@ -86,11 +86,13 @@ fn network(
         let x = &x[token * hidden..][..hidden];
         pool.isa().rms_norm(row, x, Some(&weights.pre_norm), eps);
     };
-    let inputs = Activations::filled(pool, rows, hidden, runs, fill, &mut frame);
-    let gate_up = |expert| weights.gate_up(expert);
-    let form = (shape.width, weights.down_format());
-    let gated = Activations::gated_runs(pool, &inputs, runs, gate_up, form, &mut frame);
-    pool.matmul_runs(&gated, runs, |expert| weights.down(expert), rows);
+    weights.paged(pool, runs, || {
+        let inputs = Activations::filled(pool, rows, hidden, runs, fill, &mut frame);
+        let gate_up = |expert| weights.gate_up(expert);
+        let form = (shape.width, weights.down_format());
+        let gated = Activations::gated_runs(pool, &inputs, runs, gate_up, form, &mut frame);
+        pool.matmul_runs(&gated, runs, |expert| weights.down(expert), rows);
+    });
 }
 
 /// Which experts the tokens of a pass are sent through.

@@ -3,12 +3,16 @@
 //! The matrices of all experts of a layer are one tensor, which the image holds expert by expert,
 //! so that a forward pass touches the pages of those alone that it needs.
 
+use std::time::Instant;
+
 use carat_gguf::{Gguf, Shape, Tensor};
 use carat_kernels::{Format, Weights};
 
+use super::paging::Paging;
 use super::{Loader, Matrix, bytes_in_memory, find, layer_name, shape, vector};
 use crate::config::{Config, Experts};
 use crate::error::Result;
+use crate::pool::{Pool, Run};
 
 /// The weights of a layer's experts, and of what stands around them.
 #[derive(Debug)]
@@ -29,6 +33,7 @@ pub(crate) struct ExpertWeights {
     gate_up: GateUp,
     down: Matrix,
     used: usize,
+    paging: Paging,
 }
 
 /// The first two matrices of each expert, `[width, hidden]`.
@@ -67,6 +72,41 @@ impl ExpertWeights {
         self.down.nth(expert)
     }
 
+    /// Calls `work`, products with the matrices of these experts. Where they lie in a file that
+    /// memory may have no room for, the system is told of them before.
+    pub(crate) fn paged(&self, pool: &Pool, experts: &[Run], work: impl FnOnce()) {
+        if !self.down.is_mapped() || experts.len() > TOLD_MAX {
+            return work();
+        }
+        let begun = Instant::now();
+        if self.paging.is_expected() {
+            pool.each(experts.len(), experts.iter(), |run| self.will_need(run.matrix as usize));
+        }
+        work();
+        if !pool.is_stopped() && !experts.is_empty() {
+            let bytes: usize = self.nth_bytes(0).iter().map(|bytes| bytes.len()).sum();
+            self.paging.took(experts.len() * bytes, begun.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Lets the system read the matrices of an expert in advance.
+    fn will_need(&self, expert: usize) {
+        match &self.gate_up {
+            GateUp::Fused(both) => (0..2).for_each(|i| both.will_need(2 * expert + i)),
+            GateUp::Apart { gate, up } => [gate, up].iter().for_each(|m| m.will_need(expert)),
+        }
+        self.down.will_need(expert);
+    }
+
+    /// The bytes of the matrices of an expert.
+    fn nth_bytes(&self, expert: usize) -> [&[u8]; 3] {
+        let [gate, up] = match &self.gate_up {
+            GateUp::Fused(both) => [both.nth_bytes(2 * expert), both.nth_bytes(2 * expert + 1)],
+            GateUp::Apart { gate, up } => [gate.nth_bytes(expert), up.nth_bytes(expert)],
+        };
+        [gate, up, self.down.nth_bytes(expert)]
+    }
+
     /// How the down matrices are stored.
     pub(crate) fn down_format(&self) -> Format {
         self.down(0).format()
@@ -76,13 +116,7 @@ impl ExpertWeights {
     pub(super) fn decoding(&self, i: usize) -> impl Iterator<Item = &[u8]> {
         let count = self.count();
         let some = (0..self.used).map(move |rank| (rank * count / self.used + i) % count);
-        let matrices = some.flat_map(|expert| {
-            let pair = match &self.gate_up {
-                GateUp::Fused(both) => [both.nth_bytes(2 * expert), both.nth_bytes(2 * expert + 1)],
-                GateUp::Apart { gate, up } => [gate.nth_bytes(expert), up.nth_bytes(expert)],
-            };
-            pair.into_iter().chain([self.down.nth_bytes(expert)])
-        });
+        let matrices = some.flat_map(|expert| self.nth_bytes(expert));
         [bytemuck::cast_slice(&self.router)].into_iter().chain(matrices)
     }
 }
@@ -109,9 +143,14 @@ impl Loader<'_> {
             },
             down: self.matrix(&name(DOWN))?,
             used: experts.used,
+            paging: Paging::default(),
         })
     }
 }
+
+/// The most experts of a layer that the system is told of: those of a few tokens. A prompt needs
+/// nearly all of them, one after the other, which the system reads well by itself.
+const TOLD_MAX: usize = 64;
 
 /// The tensors of the experts of layer `i`, with their shapes.
 pub(super) fn tensors(

@@ -77,6 +77,19 @@ impl Matrix {
         &self.bytes()[i * bytes..][..bytes]
     }
 
+    /// Whether it lies in a mapped file.
+    pub(super) fn is_mapped(&self) -> bool {
+        matches!(&*self.image, PackedImage::File(..))
+    }
+
+    /// Lets the system read one of several matrices in advance, if it lies in a mapped file.
+    pub(super) fn will_need(&self, i: usize) {
+        if let PackedImage::File(mapped, start) = &*self.image {
+            let bytes = packed_bytes(self.format, self.rows, self.cols);
+            mapped.will_need(start + self.at + i * bytes, bytes);
+        }
+    }
+
     /// The bytes of all of it in memory.
     pub(crate) fn bytes(&self) -> &[u8] {
         let bytes = self.count * packed_bytes(self.format, self.rows, self.cols);

@@ -49,6 +49,11 @@ impl Mapped {
         self.mapping.bytes()
     }
 
+    /// Lets the system read `len` bytes from `at` on in advance.
+    pub(super) fn will_need(&self, at: usize, len: usize) {
+        self.mapping.will_need(at, len);
+    }
+
     /// Whether the file is as it was.
     ///
     /// # Errors
