@@ -126,7 +126,8 @@ pub fn lookup_lines(points: &[LookupPoint]) -> String {
     points.iter().map(line).collect()
 }
 
-/// The curves as a table: a row for each share of right drafts.
+/// The curves as a table: a row for each share of right drafts. Tokens a pass are those of the last
+/// column.
 #[must_use]
 pub fn table(points: &[DraftPoint], plan: &DraftPlan) -> String {
     let plain = median(points.iter().map(|point| point.plain));

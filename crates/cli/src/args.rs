@@ -148,7 +148,8 @@ pub(crate) struct ChatArgs {
     #[arg(short = 'n', long, value_name = "N", default_value = "-1",
           allow_negative_numbers = true, value_parser = limit)]
     pub(crate) max_tokens: Limit,
-    /// Print tokens per second after every answer, and the engine's settings at the start
+    /// Print tokens per second and how weights were read after every answer, and the engine's
+    /// settings at the start
     #[arg(short, long)]
     pub(crate) verbose: bool,
     /// Neither read nor keep what is typed, which else is in carat/history of $XDG_STATE_HOME

@@ -1,6 +1,7 @@
 //! AVX-512 VNNI on 256 bits: one group of rows at a time, for one column, on some cores for two.
 //!
-//! Such a product waits for memory, and one stream of weights arrives faster than two.
+//! Such a product waits for memory, and on some cores one stream of weights arrives faster than
+//! two. Where four are read (`crate::Streams`), 512 bits multiply them.
 //! With more columns only a test runs this: but for the encoding of `dpbusd` it is what `avxvnni`
 //! runs, and more machines know this encoding.
 
