@@ -14,14 +14,14 @@ use crate::x86::vbmi::{is_set, look_up, octet, quad};
 kernels! {
 #[inline]
 pub(super) fn iq2_xxs(b: [&IQ2XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let found = |j: usize| look_up(&planes::IQ2_XXS, load(b.map(|b| &b.qs[2 * j])), []);
+    let found = |j: usize| look_up(&planes::IQ2_XXS, load(per_group!(b => &b.qs[2 * j])), []);
     iq2_xxs_of(b, |j| octets(found(j), [0, 1, 2, 3]), each);
 }
 
 #[inline]
 pub(super) fn iq2_xs(b: [&IQ2XSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
     let found = |j: usize| {
-        let units = [load(b.map(|b| &b.qs[2 * j])), load(b.map(|b| &b.qs[2 * j + 1]))];
+        let units = [load(per_group!(b => &b.qs[2 * j])), load(per_group!(b => &b.qs[2 * j + 1]))];
         // The lower bytes of both units side by side, and the upper ones.
         let low = or(even_bytes(units[0]), shl::<8>(even_bytes(units[1])));
         let high = or(odd_bytes(units[0]), and(units[1], splat(0xFF00_FF00)));
@@ -33,16 +33,16 @@ pub(super) fn iq2_xs(b: [&IQ2XSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scal
 #[inline]
 pub(super) fn iq2_s(b: [&IQ2Sx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
     let found = |j: usize| {
-        let high = byte_of_dwords(load(b.map(|b| &b.qh[j / 4])), j % 4);
+        let high = byte_of_dwords(load(per_group!(b => &b.qh[j / 4])), j % 4);
         let high = [is_set(high, 0x4010_0401), is_set(high, 0x8020_0802)];
-        look_up(&planes::IQ2_S, load(b.map(|b| &b.qs[j])), high)
+        look_up(&planes::IQ2_S, load(per_group!(b => &b.qs[j])), high)
     };
     iq2_s_of(b, |j| octets(found(j), [0, 1, 2, 3]), each);
 }
 
 #[inline]
 pub(super) fn iq3_xxs(b: [&IQ3XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let found = |i: usize| look_up(&planes::IQ3_XXS, load(b.map(|b| &b.qs[i])), []);
+    let found = |i: usize| look_up(&planes::IQ3_XXS, load(per_group!(b => &b.qs[i])), []);
     let found = |j: usize| [found(2 * j), found(2 * j + 1)];
     iq3_xxs_of(b, |j| quads(&planes::IQ3_XXS_LEVELS, found(j)), each);
 }
@@ -50,9 +50,9 @@ pub(super) fn iq3_xxs(b: [&IQ3XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Sc
 #[inline]
 pub(super) fn iq3_s(b: [&IQ3Sx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
     let found = |j: usize| {
-        let high = byte_of_dwords(load(b.map(|b| &b.qh[j / 4])), j % 4);
+        let high = byte_of_dwords(load(per_group!(b => &b.qh[j / 4])), j % 4);
         let ninth = [is_set(high, 0x0804_0201), is_set(high, 0x8040_2010)];
-        let found = |i: usize| look_up(&planes::IQ3_S, load(b.map(|b| &b.qs[2 * j + i])), [ninth[i]]);
+        let found = |i: usize| look_up(&planes::IQ3_S, load(per_group!(b => &b.qs[2 * j + i])), [ninth[i]]);
         [found(0), found(1)]
     };
     iq3_s_of(b, |j| quads(&planes::IQ3_S_LEVELS, found(j)), each);

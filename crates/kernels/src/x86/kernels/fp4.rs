@@ -10,13 +10,13 @@ kernels! {
 pub(super) fn mxfp4(b: [&MXFP4x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
     let mut w = [splat(0); 8];
     for h in 0..4 {
-        let both = load(b.map(|b| &b.qs[h]));
+        let both = load(per_group!(b => &b.qs[h]));
         w[h] = shuffle(splat_quad(UNSIGNED), nibbles::<false>(both));
         w[h + 4] = shuffle(splat_quad(UNSIGNED), nibbles::<true>(both));
     }
     // `(e − 1) · 2²³` are the bits of half of 2^(e − 127). For the two subnormal ones, where `e` is
     // 0 or 1, the bits are `(e + 1) · 2²¹`, which is the smaller number everywhere else.
-    let e = load_u8(b.map(|b| &b.e));
+    let e = load_u8(per_group!(b => &b.e));
     let (less, more) = (sub32(e, splat(1)), sub32(e, splat(u32::MAX)));
     let scale = [as_f32(max32(shl::<23>(less), shl::<21>(more)))];
     each(0, w, Scales { scale, min: [] });
@@ -24,12 +24,12 @@ pub(super) fn mxfp4(b: [&MXFP4x8; GROUPS], mut each: impl FnMut(usize, [V; 8], S
 
 #[inline]
 pub(super) fn nvfp4(b: [&NVFP4x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
-    let scales = ue4m3(load(b.map(|b| &b.d)));
+    let scales = ue4m3(load(per_group!(b => &b.d)));
     for j in 0..2 {
         let mut w = [splat(0); 8];
         for k in 0..2 {
             for i in 0..2 {
-                let both = load(b.map(|b| &b.qs[4 * j + 2 * k + i]));
+                let both = load(per_group!(b => &b.qs[4 * j + 2 * k + i]));
                 w[4 * k + i] = shuffle(splat_quad(UNSIGNED), nibbles::<false>(both));
                 w[4 * k + i + 2] = shuffle(splat_quad(UNSIGNED), nibbles::<true>(both));
             }

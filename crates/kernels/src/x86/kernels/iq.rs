@@ -15,7 +15,7 @@ kernels! {
 #[inline]
 pub(super) fn iq2_xxs(b: [&IQ2XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
     let octets = |j: usize| {
-        let indices = b.map(|b| &b.qs[2 * j]);
+        let indices = per_group!(b => &b.qs[2 * j]);
         join_pairs([
             split(|g, r| IQ2_XXS[usize::from(indices[g][4 * r])]),
             split(|g, r| IQ2_XXS[usize::from(indices[g][4 * r + 1])]),
@@ -29,7 +29,7 @@ pub(super) fn iq2_xxs(b: [&IQ2XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Sc
 #[inline]
 pub(super) fn iq2_xs(b: [&IQ2XSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
     let octets = |j: usize| {
-        let units = [b.map(|b| &b.qs[2 * j]), b.map(|b| &b.qs[2 * j + 1])];
+        let units = [per_group!(b => &b.qs[2 * j]), per_group!(b => &b.qs[2 * j + 1])];
         let index = |i: usize, g: usize, r: usize| {
             usize::from(u16::from_le_bytes(units[i / 2][g].as_chunks().0[2 * r + i % 2]) & 511)
         };
@@ -47,7 +47,7 @@ pub(super) fn iq2_xs(b: [&IQ2XSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scal
 pub(super) fn iq2_s(b: [&IQ2Sx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<2, 0>)) {
     let mut indices = [[[[0; 16]; GROUPS]; 2]; 8];
     for j in 0..8 {
-        let (low, high) = (load(b.map(|b| &b.qs[j])), load(b.map(|b| &b.qh[j / 4])));
+        let (low, high) = (load(per_group!(b => &b.qs[j])), load(per_group!(b => &b.qh[j / 4])));
         let high = shr_by(high, bits(j % 4 * 8));
         let top = |first, second| or(and(first, splat(0x0300)), and(second, splat(0x0300_0000)));
         indices[j] = [
@@ -70,7 +70,7 @@ pub(super) fn iq2_s(b: [&IQ2Sx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales
 #[inline]
 pub(super) fn iq3_xxs(b: [&IQ3XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
     let quads = |j: usize| {
-        let [first, second] = [b.map(|b| &b.qs[2 * j]), b.map(|b| &b.qs[2 * j + 1])];
+        let [first, second] = [per_group!(b => &b.qs[2 * j]), per_group!(b => &b.qs[2 * j + 1])];
         [
             collect(|g, r| IQ3_XXS[usize::from(first[g][4 * r])]),
             collect(|g, r| IQ3_XXS[usize::from(first[g][4 * r + 1])]),
@@ -89,8 +89,8 @@ pub(super) fn iq3_xxs(b: [&IQ3XXSx8; GROUPS], each: impl FnMut(usize, [V; 8], Sc
 pub(super) fn iq3_s(b: [&IQ3Sx8; GROUPS], each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
     let mut indices = [[[[0; 16]; GROUPS]; 4]; 8];
     for j in 0..8 {
-        let high = shr_by(load(b.map(|b| &b.qh[j / 4])), bits(j % 4 * 8));
-        let low = [load(b.map(|b| &b.qs[2 * j])), load(b.map(|b| &b.qs[2 * j + 1]))];
+        let high = shr_by(load(per_group!(b => &b.qh[j / 4])), bits(j % 4 * 8));
+        let low = [load(per_group!(b => &b.qs[2 * j])), load(per_group!(b => &b.qs[2 * j + 1]))];
         let ninth = |first, second| or(and(first, splat(0x0100)), and(second, splat(0x0100_0000)));
         indices[j] = [
             words(or(even_bytes(low[0]), ninth(shl::<8>(high), shl::<22>(high)))),
@@ -124,9 +124,9 @@ pub(in super::super) fn iq2_xxs_of(
     magnitudes: impl Fn(usize) -> [V; 8],
     mut each: impl FnMut(usize, [V; 8], Scales<1, 0>),
 ) {
-    let d = mul(load_f16(b.map(|b| &b.d)), splat_f32(EIGHTH));
+    let d = mul(load_f16(per_group!(b => &b.d)), splat_f32(EIGHTH));
     for j in 0..8 {
-        let tail = load(b.map(|b| &b.qs[2 * j + 1]));
+        let tail = load(per_group!(b => &b.qs[2 * j + 1]));
         let signs = even_signs(bytes_of_seven_bits(tail));
         let w = with_signs::<64>(magnitudes(j), signs, [0, 1, 2, 3]);
         each(j, w, Scales { scale: [mul(d, odd_on_top(tail))], min: [] });
@@ -139,9 +139,9 @@ pub(in super::super) fn iq2_xs_of(
     magnitudes: impl Fn(usize) -> [V; 8],
     mut each: impl FnMut(usize, [V; 8], Scales<2, 0>),
 ) {
-    let scales = scales_of_16(load_f16(b.map(|b| &b.d)), b.map(|b| &b.scales));
+    let scales = scales_of_16(load_f16(per_group!(b => &b.d)), per_group!(b => &b.scales));
     for j in 0..8 {
-        let units = [load(b.map(|b| &b.qs[2 * j])), load(b.map(|b| &b.qs[2 * j + 1]))];
+        let units = [load(per_group!(b => &b.qs[2 * j])), load(per_group!(b => &b.qs[2 * j + 1]))];
         // Of each vector the signs of both units, side by side with those of the other.
         let of_first = and(shr::<9>(units[0]), splat(0x007F_007F));
         let of_second = and(shr::<1>(units[1]), splat(0x7F00_7F00));
@@ -157,9 +157,9 @@ pub(in super::super) fn iq2_s_of(
     magnitudes: impl Fn(usize) -> [V; 8],
     mut each: impl FnMut(usize, [V; 8], Scales<2, 0>),
 ) {
-    let scales = scales_of_16(load_f16(b.map(|b| &b.d)), b.map(|b| &b.scales));
+    let scales = scales_of_16(load_f16(per_group!(b => &b.d)), per_group!(b => &b.scales));
     for j in 0..8 {
-        let w = with_signs::<64>(magnitudes(j), load(b.map(|b| &b.signs[j])), [0, 1, 2, 3]);
+        let w = with_signs::<64>(magnitudes(j), load(per_group!(b => &b.signs[j])), [0, 1, 2, 3]);
         each(j, w, Scales { scale: [scales[0][j], scales[1][j]], min: [] });
     }
 }
@@ -170,9 +170,9 @@ pub(in super::super) fn iq3_xxs_of(
     magnitudes: impl Fn(usize) -> [V; 8],
     mut each: impl FnMut(usize, [V; 8], Scales<1, 0>),
 ) {
-    let d = mul(load_f16(b.map(|b| &b.d)), splat_f32(HALF));
+    let d = mul(load_f16(per_group!(b => &b.d)), splat_f32(HALF));
     for j in 0..8 {
-        let tail = load(b.map(|b| &b.signs[j]));
+        let tail = load(per_group!(b => &b.signs[j]));
         let signs = even_signs(bytes_of_seven_bits(tail));
         let w = with_signs::<32>(magnitudes(j), signs, [0, 1, 2, 3]);
         each(j, w, Scales { scale: [mul(d, odd_on_top(tail))], min: [] });
@@ -185,9 +185,9 @@ pub(in super::super) fn iq3_s_of(
     magnitudes: impl Fn(usize) -> [V; 8],
     mut each: impl FnMut(usize, [V; 8], Scales<1, 0>),
 ) {
-    let (d, scales) = (load_f16(b.map(|b| &b.d)), load(b.map(|b| &b.scales)));
+    let (d, scales) = (load_f16(per_group!(b => &b.d)), load(per_group!(b => &b.scales)));
     for j in 0..8 {
-        let w = with_signs::<16>(magnitudes(j), load(b.map(|b| &b.signs[j])), [0, 1, 2, 3]);
+        let w = with_signs::<16>(magnitudes(j), load(per_group!(b => &b.signs[j])), [0, 1, 2, 3]);
         let odd = or(and(shl::<1>(shr_by(scales, bits(4 * j))), splat(30)), splat(1));
         each(j, w, Scales { scale: [mul(d, to_f32(odd))], min: [] });
     }
@@ -235,7 +235,7 @@ fn odd_on_top(x: V) -> F {
 /// `d · (s + ½) / 4` for the nibbles `s` of eight bytes: the low ones, the high ones.
 #[inline]
 fn scales_of_16(d: F, bytes: [&[Dwords; 2]; GROUPS]) -> [[F; 8]; 2] {
-    let bytes = [load(bytes.map(|bytes| &bytes[0])), load(bytes.map(|bytes| &bytes[1]))];
+    let bytes = [load(per_group!(bytes => &bytes[0])), load(per_group!(bytes => &bytes[1]))];
     let odd = |twice| or(and(twice, splat_byte(30)), splat_byte(1));
     let d = mul(d, splat_f32(EIGHTH));
     [

@@ -8,20 +8,20 @@ use crate::packed_blocks::{Dwords, IQ4NLx8, IQ4XSx8};
 kernels! {
 #[inline]
 pub(super) fn iq4_nl(b: [&IQ4NLx8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let scale = [load_f16(b.map(|b| &b.d))];
-    each(0, look_up(b.map(|b| &b.qs)), Scales { scale, min: [] });
+    let scale = [load_f16(per_group!(b => &b.d))];
+    each(0, look_up(per_group!(b => &b.qs)), Scales { scale, min: [] });
 }
 
 #[inline]
 pub(super) fn iq4_xs(b: [&IQ4XSx8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let d = load_f16(b.map(|b| &b.d));
-    let low = load(b.map(|b| &b.scales_l));
-    let high = load_u16(b.map(|b| &b.scales_h));
+    let d = load_f16(per_group!(b => &b.d));
+    let low = load(per_group!(b => &b.scales_l));
+    let high = load_u16(per_group!(b => &b.scales_h));
     for j in 0..8 {
         let low = and(shr_by(low, bits(4 * j)), splat(15));
         let scale = or(low, shl::<4>(and(shr_by(high, bits(2 * j)), splat(3))));
         let scale = [mul(d, to_f32(sub32(scale, splat(32))))];
-        let w = look_up(b.map(|b| &b.qs.as_chunks().0[j]));
+        let w = look_up(per_group!(b => &b.qs.as_chunks().0[j]));
         each(j, w, Scales { scale, min: [] });
     }
 }
@@ -31,7 +31,7 @@ pub(super) fn iq4_xs(b: [&IQ4XSx8; GROUPS], mut each: impl FnMut(usize, [V; 8], 
 fn look_up(qs: [&[Dwords; 4]; GROUPS]) -> [V; 8] {
     let mut w = [splat(0); 8];
     for h in 0..4 {
-        let both = load(qs.map(|qs| &qs[h]));
+        let both = load(per_group!(qs => &qs[h]));
         w[h] = shuffle(splat_quad(UNSIGNED), nibbles::<false>(both));
         w[h + 4] = shuffle(splat_quad(UNSIGNED), nibbles::<true>(both));
     }

@@ -141,7 +141,8 @@ macro_rules! products_of {
                     x: &[Int8Block<N>],
                     out: &mut [f32],
                 ) {
-                    if FOUR && N > STREAM_COLUMNS {
+                    // A condition that is a constant keeps what it rules out from being compiled.
+                    if const { FOUR && N > STREAM_COLUMNS } {
                         return $name::<N, false>(groups, x, out);
                     }
                     const PER: usize = Format::$format.block_weights() / 32;
@@ -206,11 +207,13 @@ fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
     let stride = out.len() / N;
     let blocks = bytemuck::cast_slice::<u8, B>(groups);
     for (i, blocks) in blocks.chunks(GROUPS * x.len()).enumerate() {
-        let groups: [&[B]; GROUPS] =
-            std::array::from_fn(|g| &blocks[(g * x.len()) % blocks.len()..][..x.len()]);
+        let mut groups = [&blocks[..x.len()]; GROUPS];
+        for g in 1..GROUPS {
+            groups[g] = &blocks[g * x.len() % blocks.len()..][..x.len()];
+        }
         let mut acc = [splat_f32(0); N];
         for (b, x) in x.iter().enumerate() {
-            let block = groups.map(|group| &group[b]);
+            let block = per_group!(groups => &groups[b]);
             step(block, x, &mut acc);
         }
         for c in 0..N {
@@ -231,18 +234,14 @@ fn for_streams<B: bytemuck::Pod, X, const N: usize>(
     let blocks = bytemuck::cast_slice::<u8, B>(groups);
     for (i, blocks) in blocks.chunks(STREAMS * x.len()).enumerate() {
         let vectors = blocks.len().div_ceil(GROUPS * x.len());
-        let groups: [[&[B]; GROUPS]; STREAMS / GROUPS] = std::array::from_fn(|v| {
-            std::array::from_fn(|g| {
-                &blocks[(v * GROUPS + g) * x.len() % blocks.len()..][..x.len()]
-            })
-        });
+        let mut groups = [[&blocks[..x.len()]; GROUPS]; STREAMS / GROUPS];
+        for g in 1..STREAMS {
+            groups[g / GROUPS][g % GROUPS] = &blocks[g * x.len() % blocks.len()..][..x.len()];
+        }
         let mut acc = [[splat_f32(0); N]; STREAMS / GROUPS];
         for (b, x) in x.iter().enumerate() {
             for (groups, acc) in groups[..vectors].iter().zip(&mut acc) {
-                let mut block = [&groups[0][b]; GROUPS];
-                for (block, group) in block.iter_mut().zip(groups) {
-                    *block = &group[b];
-                }
+                let block = per_group!(groups => &groups[b]);
                 step(block, x, acc);
             }
         }

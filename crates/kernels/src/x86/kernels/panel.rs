@@ -12,7 +12,6 @@
 //! in registers. `out` keeps the accumulators between slabs. Each accumulator adds blocks in order
 //! of `k`, so the result has the same bits as a product with few columns.
 
-use std::array;
 use std::ops::Range;
 
 use super::super::lanes::*;
@@ -101,10 +100,12 @@ fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usiz
     for (t, tile) in tiles.iter_mut().enumerate() {
         for m in 0..VECTORS {
             let first = (t * VECTORS + m) * GROUPS;
-            let groups: [&[B]; GROUPS] =
-                array::from_fn(|g| &blocks[last.min(first + g) * per_row..][range.clone()]);
+            let mut groups = [&blocks[last.min(first) * per_row..][range.clone()]; GROUPS];
+            for g in 1..GROUPS {
+                groups[g] = &blocks[last.min(first + g) * per_row..][range.clone()];
+            }
             for (b, panels) in tile.as_chunks_mut::<PER>().0.iter_mut().take(range.len()).enumerate() {
-                let block = groups.map(|group| &group[b]);
+                let block = per_group!(groups => &groups[b]);
                 block.iter().for_each(|block| ahead.prefetch(bytemuck::bytes_of(*block)));
                 unpack(block, panels, m);
             }

@@ -7,26 +7,26 @@ use crate::packed_blocks::{Dwords, Q4_0x8, Q4_1x8, Q5_0x8, Q5_1x8, Q8_0x8};
 kernels! {
 #[inline]
 pub(super) fn q4_0(b: [&Q4_0x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let scale = [load_f16(b.map(|b| &b.d))];
-    each(0, four_bits(b.map(|b| &b.qs)), Scales { scale, min: [] });
+    let scale = [load_f16(per_group!(b => &b.d))];
+    each(0, four_bits(per_group!(b => &b.qs)), Scales { scale, min: [] });
 }
 
 #[inline]
 pub(super) fn q4_1(b: [&Q4_1x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 1>)) {
-    let (scale, min) = ([load_f16(b.map(|b| &b.d))], [load_f16(b.map(|b| &b.m))]);
-    each(0, four_bits(b.map(|b| &b.qs)), Scales { scale, min });
+    let (scale, min) = ([load_f16(per_group!(b => &b.d))], [load_f16(per_group!(b => &b.m))]);
+    each(0, four_bits(per_group!(b => &b.qs)), Scales { scale, min });
 }
 
 #[inline]
 pub(super) fn q5_0(b: [&Q5_0x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 0>)) {
-    let scale = [load_f16(b.map(|b| &b.d))];
-    each(0, five_bits(b.map(|b| &b.qs), b.map(|b| &b.qh)), Scales { scale, min: [] });
+    let scale = [load_f16(per_group!(b => &b.d))];
+    each(0, five_bits(per_group!(b => &b.qs), per_group!(b => &b.qh)), Scales { scale, min: [] });
 }
 
 #[inline]
 pub(super) fn q5_1(b: [&Q5_1x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Scales<1, 1>)) {
-    let (scale, min) = ([load_f16(b.map(|b| &b.d))], [load_f16(b.map(|b| &b.m))]);
-    each(0, five_bits(b.map(|b| &b.qs), b.map(|b| &b.qh)), Scales { scale, min });
+    let (scale, min) = ([load_f16(per_group!(b => &b.d))], [load_f16(per_group!(b => &b.m))]);
+    each(0, five_bits(per_group!(b => &b.qs), per_group!(b => &b.qh)), Scales { scale, min });
 }
 
 #[inline]
@@ -34,9 +34,9 @@ pub(super) fn q8_0(b: [&Q8_0x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Sca
     let mut w = [splat(0); 8];
     for g in 0..8 {
         // Turning the sign bit over adds 128.
-        w[g] = xor(load(b.map(|b| &b.qs[g])), splat_byte(128));
+        w[g] = xor(load(per_group!(b => &b.qs[g])), splat_byte(128));
     }
-    let scale = [load_f16(b.map(|b| &b.d))];
+    let scale = [load_f16(per_group!(b => &b.d))];
     each(0, w, Scales { scale, min: [] });
 }
 
@@ -45,7 +45,7 @@ pub(super) fn q8_0(b: [&Q8_0x8; GROUPS], mut each: impl FnMut(usize, [V; 8], Sca
 fn four_bits(qs: [&[Dwords; 4]; GROUPS]) -> [V; 8] {
     let mut w = [splat(0); 8];
     for h in 0..4 {
-        let both = load(qs.map(|qs| &qs[h]));
+        let both = load(per_group!(qs => &qs[h]));
         w[h] = nibbles::<false>(both);
         w[h + 4] = nibbles::<true>(both);
     }
