@@ -29,6 +29,9 @@ pub struct DraftPoint {
     pub plain: f64,
     /// See `plain`.
     pub drafting: f64,
+    /// How many times as fast drafting is: the median of the repetitions, each of which decodes
+    /// with drafts and without them.
+    pub gain: f64,
     /// What drafts were good for, in all runs.
     pub stats: DraftStats,
 }
@@ -46,14 +49,6 @@ impl Default for DraftPlan {
     fn default() -> Self {
         let drafts = (0..=DRAFT_MAX).map(Some).chain([None]).collect();
         Self { right: RIGHT.to_vec(), drafts }
-    }
-}
-
-impl DraftPoint {
-    /// How many times as fast drafting is.
-    #[must_use]
-    pub fn gain(&self) -> f64 {
-        self.plain / self.drafting
     }
 }
 
@@ -117,7 +112,7 @@ pub fn lookup_lines(points: &[LookupPoint]) -> String {
     let line = |LookupPoint { what, point }: &LookupPoint| {
         let DraftStats { drafted, accepted, .. } = point.stats;
         let each = point.stats.tokens_per_pass().unwrap_or(1.0);
-        let gain = point.gain();
+        let gain = point.gain;
         format!(
             "lookup, {what}: {gain:.2} times as fast, {accepted} of {drafted} drafts right, \
              {each:.2} tokens a pass\n"
@@ -145,7 +140,7 @@ pub fn table(points: &[DraftPoint], plan: &DraftPlan) -> String {
         let of =
             |drafts| points.iter().find(|point| point.right == right && point.drafts == drafts);
         for drafts in &plan.drafts {
-            out += &of(*drafts).map_or("        ".to_owned(), |p| format!("{:>8.2}", p.gain()));
+            out += &of(*drafts).map_or("        ".to_owned(), |p| format!("{:>8.2}", p.gain));
         }
         let last = plan.drafts.last().copied().flatten();
         let each = of(last).and_then(|point| point.stats.tokens_per_pass());
@@ -220,7 +215,8 @@ impl<'o> Run<'o> {
         })
     }
 
-    /// Plain decoding and drafting in turn, with what `source` makes for each repetition.
+    /// Plain decoding and drafting in turn, with what `source` makes for each repetition. Which of
+    /// them is first changes, so that a machine that gets slower does not speak for one of them.
     fn measure(
         &mut self,
         right: f64,
@@ -230,7 +226,10 @@ impl<'o> Run<'o> {
         let (mut plain, mut drafting) = (Vec::new(), Vec::new());
         let mut stats = DraftStats::default();
         for seed in 0..self.options.repetitions {
-            plain.push(self.seconds(Drafts::Off)?);
+            let is_plain_first = seed % 2 == 0;
+            if is_plain_first {
+                plain.push(self.seconds(Drafts::Off)?);
+            }
             let before = self.session.draft_stats();
             drafting.push(self.seconds(source(seed))?);
             let since = self.session.draft_stats().since(&before);
@@ -238,9 +237,13 @@ impl<'o> Run<'o> {
             stats.accepted += since.accepted;
             stats.passes += since.passes;
             stats.tokens += since.tokens;
+            if !is_plain_first {
+                plain.push(self.seconds(Drafts::Off)?);
+            }
         }
+        let gain = median(plain.iter().zip(&drafting).map(|(plain, drafting)| plain / drafting));
         let (plain, drafting) = (median(plain), median(drafting));
-        Ok(DraftPoint { right, drafts, plain, drafting, stats })
+        Ok(DraftPoint { right, drafts, plain, drafting, gain, stats })
     }
 }
 
@@ -291,7 +294,7 @@ mod tests {
     fn the_table_has_a_row_for_each_share() {
         let point = |right, drafts, drafting| {
             let stats = DraftStats { drafted: 4, accepted: 2, passes: 4, tokens: 6 };
-            DraftPoint { right, drafts, plain: 0.25, drafting, stats }
+            DraftPoint { right, drafts, plain: 0.25, drafting, gain: 0.25 / drafting, stats }
         };
         let table =
             table(&[point(0.7, Some(3), 0.125), point(0.7, None, 0.2)], &DraftPlan::default());
