@@ -4,7 +4,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
-    /// Name (12b, 12b-q8, 26b, e4b, e2b, each with -draft), OWNER/REPO or OWNER/REPO:FILE
+    /// Name (12b, 12b-q8, 26b, 31b, e4b, e2b, each with -draft), OWNER/REPO or OWNER/REPO:FILE
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
     /// Fetch the model's drafter as well

@@ -1,8 +1,8 @@
 //! The names that carat gives models, and the files that they stand for: a new model is a new row.
 //!
 //! Where the names come from (looked up in November 2026):
-//! - Models and projectors of `12b`, `26b`, `e4b` and `e2b` are Google's own, named and sized as in
-//!   its repositories `google/gemma-4-*-it-qat-q4_0-gguf`.
+//! - Models and projectors of `12b`, `26b`, `31b`, `e4b` and `e2b` are Google's own, named and
+//!   sized as in its repositories `google/gemma-4-*-it-qat-q4_0-gguf`.
 //! - `12b-q8` is of ggml-org, the makers of the format, with their own projector and drafter.
 //! - Google has no GGUF files of the drafters that were trained with the QAT models. Those are
 //!   Unsloth's conversions, under the name that its repositories give the one to use.
@@ -89,6 +89,21 @@ pub(crate) const ROWS: &[Row] = &[
             "mtp-gemma-4-26B-A4B-it.gguf",
             250_000_000,
         ),
+    },
+    Row {
+        name: "31b",
+        about: "Gemma 4 31B, Google's QAT in Q4_0",
+        model: Entry {
+            repo: "google/gemma-4-31B-it-qat-q4_0-gguf",
+            file: "gemma-4-31B_q4_0-it.gguf",
+            bytes: 17_651_001_568,
+        },
+        projector: entry(
+            "google/gemma-4-31B-it-qat-q4_0-gguf",
+            "gemma-4-31B-it-mmproj.gguf",
+            1_200_000_000,
+        ),
+        drafter: entry("unsloth/gemma-4-31B-it-qat-GGUF", "mtp-gemma-4-31B-it.gguf", 260_000_000),
     },
     Row {
         name: "e4b",

@@ -59,12 +59,19 @@ impl ExpertWeights {
         &self.router[expert * hidden..][..hidden]
     }
 
+    /// Gate, up and down of an expert, each as a tensor and the number of its matrix.
+    fn matrices(&self, expert: usize) -> [(&Matrix, usize); 3] {
+        let [gate, up] = match &self.gate_up {
+            GateUp::Fused(both) => [(both, 2 * expert), (both, 2 * expert + 1)],
+            GateUp::Apart { gate, up } => [(gate, expert), (up, expert)],
+        };
+        [gate, up, (&self.down, expert)]
+    }
+
     /// The gate and up matrices of an expert.
     pub(crate) fn gate_up(&self, expert: usize) -> [Weights<'_>; 2] {
-        match &self.gate_up {
-            GateUp::Fused(both) => [both.nth(2 * expert), both.nth(2 * expert + 1)],
-            GateUp::Apart { gate, up } => [gate.nth(expert), up.nth(expert)],
-        }
+        let [gate, up, _] = self.matrices(expert).map(|(tensor, nth)| tensor.nth(nth));
+        [gate, up]
     }
 
     /// The down matrix of an expert.
@@ -91,20 +98,12 @@ impl ExpertWeights {
 
     /// Lets the system read the matrices of an expert in advance.
     fn will_need(&self, expert: usize) {
-        match &self.gate_up {
-            GateUp::Fused(both) => (0..2).for_each(|i| both.will_need(2 * expert + i)),
-            GateUp::Apart { gate, up } => [gate, up].iter().for_each(|m| m.will_need(expert)),
-        }
-        self.down.will_need(expert);
+        self.matrices(expert).into_iter().for_each(|(tensor, nth)| tensor.will_need(nth));
     }
 
     /// The bytes of the matrices of an expert.
     fn nth_bytes(&self, expert: usize) -> [&[u8]; 3] {
-        let [gate, up] = match &self.gate_up {
-            GateUp::Fused(both) => [both.nth_bytes(2 * expert), both.nth_bytes(2 * expert + 1)],
-            GateUp::Apart { gate, up } => [gate.nth_bytes(expert), up.nth_bytes(expert)],
-        };
-        [gate, up, self.down.nth_bytes(expert)]
+        self.matrices(expert).map(|(tensor, nth)| tensor.nth_bytes(nth))
     }
 
     /// How the down matrices are stored.
