@@ -208,9 +208,7 @@ fn for_blocks<B: bytemuck::Pod, X, const N: usize>(
     let blocks = bytemuck::cast_slice::<u8, B>(groups);
     for (i, blocks) in blocks.chunks(GROUPS * x.len()).enumerate() {
         let mut groups = [&blocks[..x.len()]; GROUPS];
-        for g in 1..GROUPS {
-            groups[g] = &blocks[g * x.len() % blocks.len()..][..x.len()];
-        }
+        groups[GROUPS - 1] = &blocks[(GROUPS - 1) * x.len() % blocks.len()..][..x.len()];
         let mut acc = [splat_f32(0); N];
         for (b, x) in x.iter().enumerate() {
             let block = per_group!(groups => &groups[b]);
@@ -235,8 +233,11 @@ fn for_streams<B: bytemuck::Pod, X, const N: usize>(
     for (i, blocks) in blocks.chunks(STREAMS * x.len()).enumerate() {
         let vectors = blocks.len().div_ceil(GROUPS * x.len());
         let mut groups = [[&blocks[..x.len()]; GROUPS]; STREAMS / GROUPS];
-        for g in 1..STREAMS {
-            groups[g / GROUPS][g % GROUPS] = &blocks[g * x.len() % blocks.len()..][..x.len()];
+        for (v, groups) in groups.iter_mut().enumerate() {
+            for g in 0..GROUPS {
+                let at = (v * GROUPS + g) * x.len() % blocks.len();
+                groups[g] = &blocks[at..][..x.len()];
+            }
         }
         let mut acc = [[splat_f32(0); N]; STREAMS / GROUPS];
         for (b, x) in x.iter().enumerate() {

@@ -101,9 +101,8 @@ fn unpack_slab<B: bytemuck::Pod, const PER: usize, const S: usize, const M: usiz
         for m in 0..VECTORS {
             let first = (t * VECTORS + m) * GROUPS;
             let mut groups = [&blocks[last.min(first) * per_row..][range.clone()]; GROUPS];
-            for g in 1..GROUPS {
-                groups[g] = &blocks[last.min(first + g) * per_row..][range.clone()];
-            }
+            groups[GROUPS - 1] =
+                &blocks[last.min(first + GROUPS - 1) * per_row..][range.clone()];
             for (b, panels) in tile.as_chunks_mut::<PER>().0.iter_mut().take(range.len()).enumerate() {
                 let block = per_group!(groups => &groups[b]);
                 block.iter().for_each(|block| ahead.prefetch(bytemuck::bytes_of(*block)));
