@@ -51,8 +51,8 @@ use every_format;
 /// A part of each group of rows in a vector, of which there are one or two:
 /// `per_group!(b => &b.qs[0])` is what `b.map(|b| &b.qs[0])` is.
 ///
-/// It has no functions. `map` and `array::from_fn` have about eight each, and made two thirds of
-/// the functions in this crate and a third of the time to compile it.
+/// It has no functions. `map` and `array::from_fn` have about eight each, for every format,
+/// instruction set and number of columns, and the time to compile goes with their number.
 macro_rules! per_group {
     ($groups:ident => $part:expr) => {{
         let mut parts = [{
