@@ -211,6 +211,12 @@ pub(crate) fn max32(a: V, b: V) -> V {
 
 #[target_feature(enable = "avx2")]
 #[inline]
+pub(crate) fn min(a: F, b: F) -> F {
+    _mm256_min_ps(a, b)
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
 pub(crate) fn mul(a: F, b: F) -> F {
     _mm256_mul_ps(a, b)
 }

@@ -225,6 +225,12 @@ pub(crate) fn max32(a: V, b: V) -> V {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
 #[inline]
+pub(crate) fn min(a: F, b: F) -> F {
+    _mm512_min_ps(a, b)
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+#[inline]
 pub(crate) fn mul(a: F, b: F) -> F {
     _mm512_mul_ps(a, b)
 }

@@ -49,7 +49,14 @@ fn ue4m3(bytes: V) -> [F; 4] {
     let four = [and(x, byte), and(shr::<8>(x), byte), and(shr::<16>(x), byte), shr::<24>(x)];
     let mut out = [splat_f32(0); 4];
     for i in 0..4 {
-        out[i] = mul(as_f32(shl::<20>(four[i])), splat_f32(TWO_TO_119));
+        // A larger exponent makes a normal number right. A number of exponent 0 becomes
+        // `2⁻⁸ · (1 + m/8)` and should be `2⁻⁷ · m/8`, which is twice that less `2⁻⁷`. For all
+        // other numbers twice the number less `2⁻⁷` is not smaller than the number.
+        // A product with the bits as they are would be right as well, but those of exponent 0 are
+        // subnormal, which takes over a hundred cycles. Many scales of small weights are such.
+        let number = as_f32(sub32(shl::<20>(four[i]), splat(EXPONENT.wrapping_neg())));
+        let twice = mul_add(number, splat_f32(2.0_f32.to_bits()), splat_f32(LESS));
+        out[i] = min(number, twice);
     }
     out
 }
@@ -64,5 +71,6 @@ const UNSIGNED: [u8; 16] = {
     }
     table
 };
-/// The bits of 2¹¹⁹.
-const TWO_TO_119: u32 = (127 + 119) << 23;
+/// What the exponent of an f32 lacks whose bits are a UE4M3 float; one less, for the half.
+const EXPONENT: u32 = 119 << 23;
+const LESS: u32 = (-1.0_f32 / 128.0).to_bits();
