@@ -71,6 +71,8 @@ const UNSIGNED: [u8; 16] = {
     }
     table
 };
-/// What the exponent of an f32 lacks whose bits are a UE4M3 float; one less, for the half.
+/// Bits of a UE4M3 float, read as those of an f32, give a value that is too small by 2¹²⁰. Half of
+/// the float is larger than that value by 2¹¹⁹.
 const EXPONENT: u32 = 119 << 23;
+/// −2⁻⁷.
 const LESS: u32 = (-1.0_f32 / 128.0).to_bits();
