@@ -28,7 +28,15 @@ impl Isa {
         let keys = k.len() / d;
         assert!(k.len() == keys * d && q.iter().all(|q| q.len() == d), "heads of {d}");
         check_strided(out.len(), q.len(), stride, keys);
-        self.run(Scores { out, stride, q, k, d });
+        // What of rows and keys does not fill the widest vectors is done in those of eight lanes.
+        let (rows, wide) = self.wide_scores(out, stride, q, k, d);
+        if rows > 0 && wide < keys {
+            let (out, k) = (&mut out[wide..], &k[wide * d..]);
+            self.run(Scores { out, stride, q: &q[..rows], k, d });
+        }
+        if rows < q.len() {
+            self.run(Scores { out: &mut out[rows * stride..], stride, q: &q[rows..], k, d });
+        }
     }
 
     /// Weighted values: `out[r][i] += Σ_t p[r · stride + t] · v[t][i]` for values `[keys][d]`, keys

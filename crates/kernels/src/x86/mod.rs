@@ -77,5 +77,6 @@ mod lanes256;
 mod lanes512;
 mod prefetch;
 mod quantize;
+pub(crate) mod scores;
 mod vbmi;
 mod widen;
