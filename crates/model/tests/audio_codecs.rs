@@ -2,10 +2,7 @@
 
 use carat::audio::{AudioError, Clip};
 
-#[path = "common/sound.rs"]
-#[allow(dead_code, reason = "each test file uses some of it")]
-mod sound;
-use sound::{fixture, pcm16, snr_db, triangle};
+use crate::sound::{fixture, pcm16, snr_db, triangle};
 
 /// What libopus makes of it, rounded to 16 bits.
 fn opus_reference(name: &str) -> Vec<f32> {

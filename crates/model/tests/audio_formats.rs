@@ -2,10 +2,7 @@
 
 use carat::audio::{AudioError, Clip};
 
-#[path = "common/sound.rs"]
-#[allow(dead_code, reason = "each test file uses some of it")]
-mod sound;
-use sound::{fixture, triangle, wav_of};
+use crate::sound::{fixture, triangle, wav_of};
 
 fn be16(samples: &[f32]) -> Vec<u8> {
     samples.iter().flat_map(|s| ((s * 32_768.0) as i16).to_be_bytes()).collect()

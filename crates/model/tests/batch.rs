@@ -1,12 +1,12 @@
 //! Several sessions in one pass: each has the bits that it has alone.
 
-mod common;
-
+use crate::common::{
+    bits, config, embed_case, media_cases, model, read_case, seeing_model, tokens,
+};
 use carat::{
     Cancel, Error, Input, KvType, Model, Sampler, SamplerConfig, Seat, Session, SessionConfig,
     SessionError, Step, Stop, step,
 };
-use common::{bits, config, embed_case, media_cases, model, read_case, seeing_model, tokens};
 
 /// A session with something to read, and a sampler of its own.
 struct Talk {

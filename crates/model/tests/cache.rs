@@ -1,8 +1,6 @@
 //! The cache file: written once, used only for the model that it was made of, and never in the
 //! place of somebody else's file.
 
-mod common;
-
 use std::fs::{self, File, FileTimes};
 use std::io::{Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
@@ -10,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::common::{self, bits, config, file, logits, tokens};
 use carat::{CacheError, Error, Identity, IdentityError, Model, OpenOptions};
 use carat_gguf::{Gguf, Source};
-use common::{bits, config, file, logits, tokens};
 use proptest::prelude::*;
 use tempfile::TempDir;
 

@@ -2,16 +2,14 @@
 //! stays, and nothing is computed of other bytes.
 #![cfg(unix)] // elsewhere a mapped file cannot be changed
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::common::{bits, config, file, logits, push, tokens};
 use carat::{CacheError, Error, Input, Model, OpenOptions, Sampler, SamplerConfig, Session};
-use common::{bits, config, file, logits, push, tokens};
 use tempfile::TempDir;
 
 fn stage() -> (TempDir, PathBuf) {

@@ -1,9 +1,8 @@
 //! Conversations: what each turn costs, what comes out, and that nothing of the past is lost.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::{bits, config, kit, model, seeing_model};
 use carat::audio::Clip;
 use carat::sampler::SamplerConfig;
 use carat::vision::{Budget, Picture};
@@ -12,7 +11,6 @@ use carat::{
     Event, Finish, Grammar, KvType, Medium, Message, Model, Overflow, Role, Session, SessionConfig,
     SessionError, Thinking, Tool, ToolChoice, conversation,
 };
-use common::{bits, config, kit, model, seeing_model};
 use serde_json::{Value, json};
 
 fn settings() -> ChatConfig {

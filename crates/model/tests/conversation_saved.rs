@@ -1,17 +1,13 @@
 //! Conversations on disk: what comes back, and that nothing in a file is believed.
 
-mod common;
-#[path = "common/emulated.rs"]
-mod emulated;
-
+use crate::common::{bits, config, kit, model, seeing_model};
+use crate::emulated::emulated;
 use carat::sampler::SamplerConfig;
 use carat::vision::{Budget, Picture};
 use carat::{
     AnswerOptions, Chat, ChatConfig, Content, ConversationError, Error, Event, Medium, Message,
     Model, Session, SessionConfig, Tool, ToolCall,
 };
-use common::{bits, config, kit, model, seeing_model};
-use emulated::emulated;
 use serde_json::{Value, json};
 
 fn settings() -> ChatConfig {

@@ -1,13 +1,12 @@
 //! Saved sessions: restored ones go on with the bits of the saved ones, with everything that
 //! belongs to a conversation.
 
-mod altered;
-mod common;
-mod saved;
-
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use crate::altered;
+use crate::common::{bits, file, kit, model, push, seeing_model, tokens};
+use crate::saved::{self, bytes, future, restored, session, settings};
 use carat::audio::{Clip, LongClip};
 use carat::vision::{Budget, Picture};
 use carat::{
@@ -15,8 +14,6 @@ use carat::{
     SessionConfig, Stop,
 };
 use carat_gguf::{Endian, Source, Writer};
-use common::{bits, file, kit, model, push, seeing_model, tokens};
-use saved::{bytes, future, restored, session, settings};
 use tempfile::TempDir;
 
 const KINDS: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8];

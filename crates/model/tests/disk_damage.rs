@@ -1,16 +1,13 @@
 //! Saved sessions that are damaged, cut or made up: the documented layout is the one that is
 //! written, and no bytes do more than to be refused or to be a conversation.
 
-mod common;
-#[path = "common/emulated.rs"]
-mod emulated;
-mod saved;
-
+use crate::common::{kit, model, push, seeing_model, tokens};
+use crate::emulated::emulated;
+use crate::saved::{
+    self, Saved, bytes, fault, future, restored, session, settings, u32_at, u64_at,
+};
 use carat::{Input, KvType, Model, SavedSessionError, Session, Stop};
-use common::{kit, model, push, seeing_model, tokens};
-use emulated::emulated;
 use proptest::prelude::*;
-use saved::{Saved, bytes, fault, future, restored, session, settings, u32_at, u64_at};
 
 /// Fourteen tokens, of which two are not evaluated, and a mark after ten.
 fn small(model: &Model, kv: KvType) -> Session {

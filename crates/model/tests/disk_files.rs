@@ -1,14 +1,11 @@
 //! Where sessions are saved: what lies there already, and why one cannot be gone on with.
 
-mod common;
-mod saved;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::common::{self, model, push, seeing_model, tokens};
+use crate::saved::{bytes, fault, session, settings};
 use carat::{Error, Input, KvType, Model, SavedSessionError, Session, SessionConfig};
-use common::{model, push, seeing_model, tokens};
-use saved::{bytes, fault, session, settings};
 use tempfile::TempDir;
 
 fn stage() -> (TempDir, PathBuf) {

@@ -1,20 +1,16 @@
 //! Drafts: the text is the same with them and without, and so are the caches, bit for bit.
 
-mod common;
-mod drafting;
-mod saved;
-
 use std::sync::{Arc, Mutex};
 
+use crate::common::{self, cases, config, file, model, tokens};
+use crate::drafting::{
+    Random, Script, Talk, assert_same, fixed, said, said_by, samplings, scripted, shared,
+};
+use crate::saved::{bytes, restored};
 use carat::{
     DRAFT_MAX, DraftConfig, DraftSource, Drafts, Error, Input, KvType, MediaPrompt, MemoryPlan,
     SamplerConfig, Session, SessionConfig, SessionError, TokenId,
 };
-use common::{cases, config, file, model, tokens};
-use drafting::{
-    Random, Script, Talk, assert_same, fixed, said, said_by, samplings, scripted, shared,
-};
-use saved::{bytes, restored};
 
 /// Of tiny-s, layers 0 and 1.
 const WINDOW: usize = 8;

@@ -1,15 +1,11 @@
 //! Drafts of several sessions in one pass, and beside pictures and sound.
 
-mod common;
-mod drafting;
-mod saved;
-
+use crate::common::{config, media_cases, model, read_case, seeing_model, tokens};
+use crate::drafting::{Talk, assert_same, fixed, said, said_by, samplings, scripted};
+use crate::saved::bytes;
 use carat::{
     Cancel, DraftConfig, Error, Input, KvType, SamplerConfig, Seat, SessionConfig, Step, step,
 };
-use common::{config, media_cases, model, read_case, seeing_model, tokens};
-use drafting::{Talk, assert_same, fixed, said, said_by, samplings, scripted};
-use saved::bytes;
 
 fn steps(talks: &mut [Talk]) -> Vec<Step> {
     let seats = talks.iter_mut().map(|Talk { session, sampler }| Seat { session, sampler });

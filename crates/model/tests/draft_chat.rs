@@ -1,23 +1,17 @@
 //! Drafts under answers: grammars, tools, thoughts, stop strings and log-probabilities give the
 //! same events with drafts and without.
 
-#[path = "drafting/answers.rs"]
-mod answers;
-mod common;
-mod drafting;
-mod saved;
-
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use answers::{answer, chat, script, ways};
+use crate::answers::{answer, chat, script, ways};
+use crate::common::model;
+use crate::drafting::Script;
+use crate::saved::bytes;
 use carat::{
     Answer, AnswerOptions, Cancel, Chat, DraftConfig, DraftStats, Drafts, Event, Finish, Grammar,
     SamplerConfig,
 };
-use common::model;
-use drafting::Script;
-use saved::bytes;
 use serde_json::{Value, json};
 
 #[test]

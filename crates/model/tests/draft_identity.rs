@@ -2,28 +2,20 @@
 //! drawn at random: wherever drafts come from, whatever is done between them, alone and in batches,
 //! in answers of every kind.
 
-#[path = "drafting/answers.rs"]
-mod answers;
-mod common;
-mod drafting;
-mod saved;
-#[path = "drafting/steps.rs"]
-mod steps;
-
 use std::ops::Range;
 use std::path::PathBuf;
 
-use answers::{answer, chat, script, ways};
+use crate::answers::{self, answer, chat, script, ways};
+use crate::common::shared_kit::shared_kit;
+use crate::common::{Case, config, embed_case, file, kit, media_cases, tokens};
+use crate::drafting::{Random, Talk, assert_same, samplings, scripted};
+use crate::saved::{bytes, restored};
+use crate::steps::Run;
 use carat::vision::{Budget, Picture};
 use carat::{
     Cancel, Chat, DraftConfig, Drafts, Error, Input, KvType, Message, Model, OpenOptions,
     SamplerConfig, Seat, SessionConfig, Step, TokenId, Tool, step,
 };
-use common::shared_kit::shared_kit;
-use common::{Case, config, embed_case, file, kit, media_cases, tokens};
-use drafting::{Random, Talk, assert_same, samplings, scripted};
-use saved::{bytes, restored};
-use steps::Run;
 
 /// The kit with its senses and a drafter.
 fn model(quant: &str) -> Model {

@@ -1,17 +1,14 @@
 //! Drafts against the reference implementation and against a drafter written for reading.
 
-mod common;
-mod naive;
-
 use std::path::Path;
 
+use crate::common::shared_kit::shared_kit;
+use crate::common::{self, Distance, argmax, config, distance, tokens};
+use crate::naive::drafter::{DraftShape, Layout, NaiveDrafter};
+use crate::naive::{self, Kind, Naive, Shape, made};
 use carat::{Input, KvType, Model, OpenOptions, Session, SessionConfig, TokenId};
 use carat_gguf::{Gguf, Source};
 use carat_kernels::Format;
-use common::shared_kit::shared_kit;
-use common::{Distance, argmax, config, distance, tokens};
-use naive::drafter::{DraftShape, Layout, NaiveDrafter};
-use naive::{Kind, Naive, Shape, made};
 use safetensors::SafeTensors;
 
 /// Logits and hidden rows of some steps, and the tokens that were drafted.

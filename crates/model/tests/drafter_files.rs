@@ -1,22 +1,19 @@
 //! Which files are drafters of a model: layouts, ordered heads, what is refused and how, where
 //! drafters are found, and the memory that they take.
 
-mod common;
-mod naive;
-
 use std::collections::HashSet;
 use std::error::Error as _;
 use std::ops::ControlFlow;
 
+use crate::common::{self, config, file, kit, tokens};
+use crate::naive::drafter::{DraftShape, Layout, bytes};
+use crate::naive::{Kind, Shape, made};
 use carat::{
     Cancel, DrafterConfig, Error, Input, MemoryPlan, Model, OpenOptions, Session, SessionConfig,
     drafters_beside, projectors_beside,
 };
 use carat_gguf::{Endian, Gguf, OwnedValue, TensorType, Writer};
 use carat_kernels::Format;
-use common::{config, file, kit, tokens};
-use naive::drafter::{DraftShape, Layout, bytes};
-use naive::{Kind, Shape, made};
 
 /// A drafter of tiny-s.
 fn plain() -> DraftShape {

@@ -1,19 +1,16 @@
 //! Sessions whose drafts come from the model's drafter: the text is the same as without, and so are
 //! the caches, bit for bit.
 
-mod common;
-mod naive;
-mod saved;
-
+use crate::common::{bits, config, file, kit, media_cases, read_case, tokens};
+use crate::naive::Shape;
+use crate::naive::drafter::{DraftShape, Layout, bytes as drafter_bytes};
+use crate::saved;
 use carat::{
     Cancel, DraftConfig, Drafts, Error, Input, KvType, Model, OpenOptions, Sampler, SamplerConfig,
     Seat, Session, SessionConfig, Step, Stop, TokenId, step,
 };
 use carat_gguf::{Endian, Gguf, TensorType, Writer};
 use carat_kernels::{Format, dequantize};
-use common::{bits, config, file, kit, media_cases, read_case, tokens};
-use naive::Shape;
-use naive::drafter::{DraftShape, Layout, bytes as drafter_bytes};
 
 /// A drafter of tiny-s with random weights, which hardly ever guesses what the model says.
 fn random_drafter(clusters: Option<(usize, usize)>) -> Vec<u8> {

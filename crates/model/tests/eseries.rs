@@ -4,16 +4,15 @@
 //! The naive pass is held against the reference kit `tiny-e`, and the engine against both. The kit
 //! lies beside the repository and is not part of it.
 
-mod common;
-mod naive;
-
+use crate::common::shared_kit::shared_kit;
+use crate::common::{
+    assert_greedy, cases_in, config, distance, logits, push, reference_in, tokens,
+};
+use crate::naive::made::made;
+use crate::naive::{Kind, Naive, Shape};
 use carat::{Input, KvSource, Model, Session, SessionConfig};
 use carat_gguf::Source;
 use carat_kernels::Format;
-use common::shared_kit::shared_kit;
-use common::{assert_greedy, cases_in, config, distance, logits, push, reference_in, tokens};
-use naive::made::made;
-use naive::{Kind, Naive, Shape};
 
 /// The shape of the reference kit `tiny-e`: E2B's in small.
 fn shape_of_tiny_e() -> Shape {

@@ -1,14 +1,10 @@
 //! Files of E2B and E4B that say something impossible, and files that other converters write.
 
-mod altered;
-mod common;
-mod naive;
-
-use altered::{Change, chain, changed_in, open, set, zeros};
+use crate::altered::{Change, chain, changed_in, open, set, zeros};
+use crate::common::{bits, config, logits, push, tokens};
+use crate::naive::{Shape, made};
 use carat::{Config, Input, KvSource, Session};
 use carat_gguf::{Endian, Gguf, TensorType, Writer};
-use common::{bits, config, logits, push, tokens};
-use naive::{Shape, made};
 
 /// The own layers are: sliding, full, sliding, sliding. Full, sliding, full, sliding follow.
 fn bytes() -> Vec<u8> {

@@ -4,20 +4,17 @@
 //! The rows come from the projector of tiny-s, which has the same width: how rows are made is
 //! another matter.
 
-mod common;
-mod naive;
-
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::common::{bits, config, distance, kit};
+use crate::naive::{Kind, Naive, Shape, made};
 use carat::vision::{Budget, Picture};
 use carat::{
     Cancel, Embedding, Input, MediaPrompt, Medium, Model, OpenOptions, Part, Session,
     SessionConfig, TokenId, evaluate,
 };
 use carat_gguf::Gguf;
-use common::{bits, config, distance, kit};
-use naive::{Kind, Naive, Shape, made};
 
 /// A small E series of tiny-s's width.
 fn shape() -> Shape {

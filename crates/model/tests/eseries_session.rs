@@ -1,22 +1,17 @@
 //! Sessions over E2B and E4B: however a text comes to be evaluated, its bits are the same, and a
 //! model file that changes under a session is an error that leaves it as it was.
 
-mod common;
-mod drafting;
-mod naive;
-mod saved;
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use crate::common::{bits, config, push, tokens};
+use crate::drafting::{Talk, assert_same, fixed, said, scripted};
+use crate::naive::{Shape, made};
 use carat::{
     Cancel, Error, Input, Model, OpenOptions, SamplerConfig, Session, SessionConfig, TokenId,
     evaluate,
 };
 use carat_gguf::{Endian, Gguf, TensorType, Writer};
-use common::{bits, config, push, tokens};
-use drafting::{Talk, assert_same, fixed, said, scripted};
-use naive::{Shape, made};
 
 /// The file of a model, in a folder of its own.
 struct OnDisk {

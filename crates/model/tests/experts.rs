@@ -1,19 +1,18 @@
 //! Mixtures of experts: Gemma 4 26B-A4B's shape against the reference implementation, other shapes
 //! against a forward pass written for reading (`naive`).
 
-mod common;
-mod naive;
-
+use crate::common::shared_kit::shared_kit;
+use crate::common::{
+    assert_greedy, bits, cases_in, config, distance, logits, reference_in, tokens,
+};
+use crate::naive::experts::Moe;
+use crate::naive::made::made;
+use crate::naive::{Kind, Naive, Shape};
 #[cfg(feature = "image")]
 use carat::vision::{Budget, Picture};
 use carat::{Cancel, Input, Model, Session, SessionConfig, TokenId, evaluate};
 use carat_gguf::Source;
 use carat_kernels::Format;
-use common::shared_kit::shared_kit;
-use common::{assert_greedy, bits, cases_in, config, distance, logits, reference_in, tokens};
-use naive::experts::Moe;
-use naive::made::made;
-use naive::{Kind, Naive, Shape};
 
 /// Bounds on top-1 agreement, mean KL divergence and the greatest difference of a logit. f32
 /// differs by the order of summation; those of the block formats are llama.cpp's worst on kits of

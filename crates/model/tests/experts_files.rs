@@ -1,17 +1,13 @@
 //! Files with a mixture of experts: what is refused by name, and what a file may choose freely.
 
-mod altered;
-mod common;
-mod naive;
-
-use altered::{chain, open};
+use crate::altered::{chain, open};
+use crate::common::{bits, config, logits, tokens};
+use crate::naive::experts::Moe;
+use crate::naive::{Shape, made};
 use carat::sampler::SamplerError;
 use carat::{Config, Error, Experts, Input, Memory, Model, OpenOptions, Session, SessionConfig};
 use carat_gguf::{Endian, Gguf, OwnedValue, TensorType, Writer};
 use carat_kernels::Format;
-use common::{bits, config, logits, tokens};
-use naive::experts::Moe;
-use naive::{Shape, made};
 
 /// A tensor of a file.
 #[derive(Clone, Debug)]

@@ -1,15 +1,11 @@
 //! Answers that are values of Rust types, whatever random weights would say.
 
-mod common;
-#[path = "common/emulated.rs"]
-mod emulated;
-
+use crate::common::{config, model};
+use crate::emulated::emulated;
 use carat::{
     AnswerOptions, Chat, ChatConfig, ConversationError, Error, Message, SamplerConfig,
     SessionConfig,
 };
-use common::{config, model};
-use emulated::emulated;
 use schemars::JsonSchema;
 use serde::Deserialize;
 

@@ -1,9 +1,7 @@
 //! Depth without a prompt: `Session::fill`.
 
-mod common;
-
+use crate::common::{bits, config, model, push, tokens};
 use carat::{Error, Input, KvType, Session, SessionConfig, SessionError};
-use common::{bits, config, model, push, tokens};
 
 /// What comes after arbitrary keys and values can be evaluated, cut and evaluated again as after a
 /// prompt: the same bits, and others than those of a prompt. Going back to the end of what was

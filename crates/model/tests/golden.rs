@@ -1,9 +1,7 @@
 //! The whole model against the reference implementation's logits (see `data/tiny-s/README.md`).
 
-mod common;
-
+use crate::common::{assert_greedy, cases, config, distance, logits, model, reference};
 use carat::{Input, KvType, Sampler, SamplerConfig, Session, SessionConfig};
-use common::{assert_greedy, cases, config, distance, logits, model, reference};
 
 /// Bounds on top-1 agreement, mean KL divergence and the greatest difference of a logit, for the
 /// text cases of a file, against the reference logits `against`.

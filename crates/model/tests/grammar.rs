@@ -1,20 +1,14 @@
 //! Generations under grammars, judged by others: serde_json reads what comes out and the
 //! `jsonschema` crate validates it; arguments of calls pass through `parse_call` first.
 
-mod common;
-#[path = "common/emulated.rs"]
-mod emulated;
-#[path = "common/masked.rs"]
-mod masked;
-
+use crate::common::{config, model};
+use crate::emulated::emulated;
+use crate::masked::{Random, allowed, draw, env};
 use carat::chat::parse_call;
 use carat::{
     Constraint, Grammar, GrammarError, Input, Model, Session, SessionConfig, TokenId, Tool,
     ToolChoice,
 };
-use common::{config, model};
-use emulated::emulated;
-use masked::{Random, allowed, draw, env};
 use serde_json::{Value, json};
 
 /// Of the allowed tokens one that ends something: the generation, a call, a string, an object.

@@ -4,18 +4,14 @@
 //!
 //! F32 matrices are left out: their products are the gemm crate's, whose order is its own.
 
-mod common;
-#[path = "common/emulated.rs"]
-mod emulated;
-
 use std::path::{Path, PathBuf};
 
+use crate::common::{self, config, model, tokens};
+use crate::emulated::emulated;
 use carat::{
     Cancel, DraftConfig, Drafts, Input, Isa, KvType, Model, Sampler, SamplerConfig, Seat, Session,
     SessionConfig, TokenId, step,
 };
-use common::{config, model, tokens};
-use emulated::emulated;
 
 /// The instruction sets under test: all of this machine unless `CARAT_TEST_ISA` names one.
 fn isas() -> Vec<Isa> {

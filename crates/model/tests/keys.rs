@@ -4,13 +4,10 @@
 //! The lists follow what llama.cpp reads for `gemma4` and `gemma3` and what Ollama's converters
 //! write.
 
-mod altered;
-mod common;
-
-use altered::{Change, chain, changed, open, set};
+use crate::altered::{Change, chain, changed, open, set};
+use crate::common::{self, bits, config, file, logits, model, tokens};
 use carat::{Config, LayerKind, Model, OpenOptions, Rope, Tokenizer};
 use carat_gguf::{Endian, Gguf, OwnedValue, Source, TensorType, Writer};
-use common::{bits, config, file, logits, model, tokens};
 
 /// Values that llama.cpp fills in, other spellings of one value, and what says that something is
 /// absent.

@@ -1,13 +1,11 @@
 //! The cache: rollback is exact as far as it is possible and refused beyond, limits are errors.
 
-mod common;
-
 use std::ops::ControlFlow;
 
+use crate::common::{self, bits, config, logits, model, push, tokens};
 use carat::{
     Error, Input, KvType, Sampler, SamplerConfig, Session, SessionConfig, SessionError, Stop,
 };
-use common::{bits, config, logits, model, push, tokens};
 
 /// Of tiny-s, layers 0 and 1.
 const WINDOW: usize = 8;

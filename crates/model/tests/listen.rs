@@ -1,10 +1,8 @@
 //! Sound that comes in pieces: a session that listens ends up with the bits of the whole sound.
 
-mod common;
-
+use crate::common::{self, bits, config, seeing_model};
 use carat::audio::{Clip, LongClip, SamplesError};
 use carat::{Error, Input, Model, Part, Session, SessionConfig, TokenId};
-use common::{bits, config, seeing_model};
 
 /// Noise with a pause of 200 ms every `pause` seconds; interleaved, each channel another noise.
 fn speech(rate: u32, channels: usize, samples: usize, pause: f64) -> Vec<f32> {

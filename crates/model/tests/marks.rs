@@ -1,13 +1,11 @@
 //! Marks: a session comes back from however far, with the bits that it had.
 
-mod common;
-
 use std::ops::ControlFlow;
 
+use crate::common::{bits, config, kit, logits, model, push, seeing_model, tokens};
 use carat::{
     Error, Input, KvType, MediaPrompt, Sampler, SamplerConfig, Session, SessionConfig, SessionError,
 };
-use common::{bits, config, kit, logits, model, push, seeing_model, tokens};
 
 fn settings(marks: usize) -> SessionConfig {
     SessionConfig { marks, rollback: 3, context: 1024, prefill_chunk: 50, ..config() }

@@ -1,7 +1,8 @@
 //! Pictures and sound against the reference implementation, and what must hold around them.
 
-mod common;
-
+use crate::common::{
+    self, bits, config, distance, kit, media_cases, reference, seeing_model, tokens,
+};
 use carat::audio::{Clip, LongClip};
 use carat::video::{Frame, Video};
 use carat::vision::{Budget, Picture};
@@ -9,7 +10,6 @@ use carat::{
     ChatTemplate, Embedding, Error, Input, MediaPrompt, Medium, Part, Session, SessionConfig,
     SessionError,
 };
-use common::{bits, config, distance, kit, media_cases, reference, seeing_model, tokens};
 use serde_json::json;
 
 fn picture() -> Picture {

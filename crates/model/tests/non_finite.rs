@@ -2,15 +2,13 @@
 //! matrix, NaN and both infinities. Vectors (norms, scales, divisors) are refused when it is
 //! opened.
 
-mod common;
-
+use crate::common::{self, config, file, tokens};
 use carat::sampler::SamplerError;
 use carat::{
     Error, Input, Isa, KvType, Model, Sampler, SamplerConfig, Session, SessionConfig, TokenId,
 };
 use carat_gguf::{Endian, Source, TensorType, Writer};
 use carat_kernels::Format;
-use common::{config, file, tokens};
 
 const POISONS: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 

@@ -1,20 +1,17 @@
 //! Files that are not what they should be are refused with the evidence, and what a file may
 //! choose freely makes no difference.
 
-mod altered;
-mod common;
-
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use altered::{Change, chain, changed, open, set};
+use crate::altered::{Change, chain, changed, open, set};
+use crate::common::{bits, config, file, kit, logits, model, seeing_model, tokens};
 use carat::{
     Architecture, Config, Error, LayerKind, Memory, MemoryPlan, Model, ModelFileError, OpenOptions,
     Rope, Session, SessionConfig, SessionError,
 };
 use carat_gguf::{Endian, Gguf, Source, TensorType, Writer};
-use common::{bits, config, file, kit, logits, model, seeing_model, tokens};
 
 #[test]
 fn packed_weights_are_all_that_a_decoded_token_reads() {

@@ -1,12 +1,10 @@
 //! Callbacks that panic: the panic reaches the caller, and the session holds what was evaluated.
 
-mod common;
-
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::common::{self, bits, config, logits, model, push, tokens};
 use carat::{Input, Model, OpenOptions, Sampler, SamplerConfig, Session, SessionConfig};
-use common::{bits, config, logits, model, push, tokens};
 
 /// What `work` panics with.
 fn panic_of(work: impl FnOnce()) -> String {

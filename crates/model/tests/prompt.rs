@@ -1,15 +1,13 @@
 //! A prompt that begins as the session does costs what is new in it, and gives the same bits.
 
-mod common;
-
 use std::ops::ControlFlow;
 
+use crate::common::{bits, config, kit, model, seeing_model, tokens};
 use carat::audio::{Clip, LongClip};
 use carat::vision::{Budget, Picture};
 use carat::{
     Error, MediaPrompt, Medium, Model, Part, PromptUsage, Session, SessionConfig, SessionError,
 };
-use common::{bits, config, kit, model, seeing_model, tokens};
 
 fn settings() -> SessionConfig {
     SessionConfig { marks: 2, rollback: 3, context: 1024, prefill_chunk: 50, ..config() }

@@ -3,14 +3,12 @@
 //!
 //! `scripts/fetch-270m.sh` puts the model in its place; `.ci/run test` calls it.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
+use crate::common::{self, argmax, isa};
 use carat::{
     DraftConfig, Input, Isa, Model, Sampler, SamplerConfig, Session, SessionConfig, TokenId,
 };
-use common::{argmax, isa};
 use serde_json::Value;
 
 /// Where the likeliest token leads by less, 8-bit activations may choose another one.

@@ -1,12 +1,10 @@
 //! What is made of a model's tokens, against tables by hand and direct definitions.
 
-mod common;
-
+use crate::common::file;
 use carat::reply::ThinkingBudget;
 use carat::reply::{LoopGuard, Piece, Repeat, Splitter, StopStringError, StopStrings};
 use carat::{TokenId, Tokenizer};
 use carat_gguf::{Endian, Gguf, OwnedValue, Source, Writer};
-use common::file;
 use proptest::prelude::*;
 
 /// The vocabulary of tiny-s.

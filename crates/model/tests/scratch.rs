@@ -1,11 +1,9 @@
 //! Text, pictures and sound take turns in one block of scratch memory, sized beforehand.
 
-mod common;
-
+use crate::common::shared_kit::shared_kit;
+use crate::common::{self, config, kit, seeing_model};
 use carat::vision::{Budget, Picture};
 use carat::{Input, Model, OpenOptions, Part, Session, SessionConfig};
-use common::shared_kit::shared_kit;
-use common::{config, kit, seeing_model};
 
 /// The most that was used, in the order text, sound, picture, and what was declared.
 fn used(chunk: usize, context: usize, tokens: usize) -> ([usize; 3], usize) {

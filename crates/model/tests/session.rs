@@ -1,14 +1,12 @@
 //! What a session promises about where it begins, what it reports and when it ends.
 
-mod common;
-
 use std::ops::ControlFlow;
 
+use crate::common::{bits, config, model, push, seeing_model, tokens};
 use carat::{
     ChatTemplate, Error, Input, Model, Part, Progress, Sampler, SamplerConfig, Session,
     SessionConfig, SessionError, TokenId,
 };
-use common::{bits, config, model, push, seeing_model, tokens};
 use serde_json::json;
 
 fn session(model: &Model) -> Session {

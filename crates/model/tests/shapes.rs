@@ -4,15 +4,12 @@
 //! The naive pass shares nothing with the engine but the dequantisation of weights. That it is
 //! right is shown by the first test, which holds it against the reference implementation.
 
-mod common;
-mod naive;
-
+use crate::common::{cases, config, distance, file, logits, reference, tokens};
+use crate::naive::made::{Dialect, made, made_in};
+use crate::naive::{Kind, Naive, Shape};
 use carat::{Input, Model, Session, SessionConfig};
 use carat_gguf::Source;
 use carat_kernels::Format;
-use common::{cases, config, distance, file, logits, reference, tokens};
-use naive::made::{Dialect, made, made_in};
-use naive::{Kind, Naive, Shape};
 
 #[test]
 fn the_naive_pass_is_that_of_the_reference() {

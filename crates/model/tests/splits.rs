@@ -2,16 +2,11 @@
 //! and merges what splits give, so every edge of these is crossed here, by passes of few and of
 //! many tokens.
 
-mod common;
-#[path = "common/emulated.rs"]
-mod emulated;
-mod naive;
-
+use crate::common::{bits, config, distance, logits, tokens};
+use crate::emulated::emulated;
+use crate::naive::made::made;
+use crate::naive::{Kind, Shape};
 use carat::{Input, Session, SessionConfig};
-use common::{bits, config, distance, logits, tokens};
-use emulated::emulated;
-use naive::made::made;
-use naive::{Kind, Shape};
 
 /// Of the kernels of attention: positions of a tile of short heads, and of a split.
 const TILE: usize = 32;

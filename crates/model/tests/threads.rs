@@ -1,12 +1,10 @@
 //! No bit depends on the number of threads, nor on how a prompt is cut into chunks.
 
-mod common;
-
 use std::collections::HashMap;
 use std::thread;
 
+use crate::common::{bits, config, file, logits, model, tokens};
 use carat::{Error, Model, OpenOptions, Session, SessionConfig, ThreadsError, threads_max};
-use common::{bits, config, file, logits, model, tokens};
 
 /// Longer than the window of 8 many times over, and than one block of a full layer (256).
 const TOKENS: usize = 300;

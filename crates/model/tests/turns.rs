@@ -1,11 +1,9 @@
 //! What ends a turn and what is never said: each token that the file names, with the likeliest
 //! tokens of the reference implementation for a model that would say them.
 
-mod common;
-
+use crate::common::{argmax, cases, config, file, reference};
 use carat::{Input, Model, Sampler, SamplerConfig, Session, SessionConfig, Stop, TokenId};
 use carat_gguf::{Endian, OwnedValue, Source, Writer};
-use common::{argmax, cases, config, file, reference};
 
 /// tiny-s with one metadata key more, and the rows of two tokens of its embedding, which is its
 /// output head as well, in each other's place.

@@ -1,4 +1,5 @@
 //! Sounds for the tests: WAV files made here, the fixtures' source, and how near two sounds are.
+#![allow(dead_code, reason = "every test program uses a part of it")]
 
 use std::path::Path;
 
