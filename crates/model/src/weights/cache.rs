@@ -44,13 +44,15 @@
 use std::fs::{self, File, FileTimes};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use carat_gguf::PartFile;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::image::{PackedImage, Plan, Repacked, Repacking};
+use super::image::{Hashes, PackedImage, Plan, Repacked, Repacking};
 use super::mapped::{Mapped, State, state};
 use crate::error::{Error, Result};
 use crate::identity::{self, Identity};
@@ -336,15 +338,7 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
     let part = PartFile::create(path).map_err(failed)?;
     let file = part.file();
     file.set_len(bytes).map_err(failed)?;
-    let mut buffer = Vec::new();
-    let hashes = plan.repack(repacking, true, |at, len, pack| {
-        if buffer.len() < len {
-            resize("the cache file's rows", &mut buffer, len)?;
-        }
-        let piece = &mut buffer[..len];
-        pack(piece)?;
-        write_at(file, HEADER_BYTES + at, piece).map_err(failed)
-    })?;
+    let hashes = repack_to(file, plan, repacking, &failed)?;
     let repacked = plan.repacked(&hashes)?;
     // A model that was written meanwhile has no stamp that stands for what was read.
     let stamp = before.filter(|before| stamp(plan).is_ok_and(|now| now == Some(*before)));
@@ -367,6 +361,48 @@ fn write(plan: &Plan<'_>, path: &Path, repacking: &mut Repacking<'_>) -> Result<
     Ok(Opened { image, identity: Some(repacked.identity), refused })
 }
 
+/// Repacks all of the image into `file`. While a piece is repacked another thread writes the one
+/// before.
+fn repack_to(
+    file: &File,
+    plan: &Plan<'_>,
+    repacking: &mut Repacking<'_>,
+    failed: &dyn Fn(io::Error) -> Error,
+) -> Result<Vec<Hashes>> {
+    thread::scope(|scope| {
+        let (to_writer, pieces) = mpsc::channel::<(usize, Vec<u8>)>();
+        let (give_back, buffers) = mpsc::channel();
+        let writer = move || {
+            for (at, piece) in pieces {
+                let written = write_at(file, HEADER_BYTES + at, &piece);
+                if give_back.send(written.map(|()| piece)).is_err() {
+                    return; // whoever repacks has ended
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("carat-cache".into())
+            .spawn_scoped(scope, writer)
+            .map_err(failed)?;
+        let writer_died = || io::Error::other("the thread that writes it has ended");
+        let written = || buffers.recv().map_err(|_| writer_died()).flatten();
+        let mut spare = vec![Vec::new(); BUFFERS];
+        let hashes = plan.repack(repacking, true, |at, len, pack| {
+            let mut piece = match spare.pop() {
+                Some(piece) => piece,
+                None => written().map_err(failed)?,
+            };
+            resize("the cache file's rows", &mut piece, len)?;
+            pack(&mut piece)?;
+            to_writer.send((at, piece)).map_err(|_| failed(writer_died()))
+        })?;
+        for _ in spare.len()..BUFFERS {
+            written().map_err(failed)?;
+        }
+        Ok(hashes)
+    })
+}
+
 fn write_at(mut file: impl Write + Seek, at: usize, bytes: &[u8]) -> io::Result<()> {
     file.seek(SeekFrom::Start(at as u64))?;
     file.write_all(bytes)
@@ -380,6 +416,9 @@ const MAGIC: &[u8; 32] = b"carat weights image, version 2\n\0";
 
 /// The version of the kernels' eight-row container.
 const CONTAINER: u64 = 1;
+
+/// Pieces of the image: one is repacked while the other is written.
+const BUFFERS: usize = 2;
 
 /// A page, so that the image begins at one.
 const HEADER_BYTES: usize = 4096;
