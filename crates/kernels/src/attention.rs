@@ -29,7 +29,12 @@ impl Isa {
         assert!(k.len() == keys * d && q.iter().all(|q| q.len() == d), "heads of {d}");
         check_strided(out.len(), q.len(), stride, keys);
         // What of rows and keys does not fill the widest vectors is done in those of eight lanes.
-        let (rows, wide) = self.wide_scores(out, stride, q, k, d);
+        #[cfg(target_arch = "x86_64")]
+        let (rows, wide) = self.avx512().map_or((0, 0), |simd| {
+            crate::x86::scores::attention_scores(simd, out, stride, q, k, d)
+        });
+        #[cfg(not(target_arch = "x86_64"))]
+        let (rows, wide) = (0, 0);
         if rows > 0 && wide < keys {
             let (out, k) = (&mut out[wide..], &k[wide * d..]);
             self.run(Scores { out, stride, q: &q[..rows], k, d });

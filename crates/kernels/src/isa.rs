@@ -15,7 +15,7 @@ use pulp::{Simd, WithSimd};
 #[cfg(target_arch = "aarch64")]
 use crate::neon::{baseline, dotprod, i8mm};
 #[cfg(target_arch = "x86_64")]
-use crate::x86::{avx2, avx512vbmi, avx512vnni, avxvnni, scores};
+use crate::x86::{avx2, avx512vbmi, avx512vnni, avxvnni};
 use crate::{Columns, Format, GROUP_ROWS, Weights, activations, gemm_f32, scalar};
 
 /// An instruction set that this machine has.
@@ -202,22 +202,12 @@ impl Isa {
         on!(self, scale_int8(out: &mut [f32], q: &[i8], scales: &[f32]));
     }
 
-    /// The scores of queries and keys that are fastest taken together, and how many of each there
-    /// are, the first ones; see [`Isa::attention_scores`].
-    pub(crate) fn wide_scores(
-        self,
-        out: &mut [f32],
-        stride: usize,
-        q: &[&[f32]],
-        k: &[f32],
-        d: usize,
-    ) -> (usize, usize) {
+    /// The proof that the CPU has vectors of 512 bits, where this instruction set uses them.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn avx512(self) -> Option<pulp::x86::V4> {
         match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Vnni(simd) | Kind::Avx512Vbmi(simd) => {
-                scores::attention_scores(simd, out, stride, q, k, d)
-            }
-            _ => (0, 0),
+            Kind::Avx512Vnni(simd) | Kind::Avx512Vbmi(simd) => Some(simd),
+            _ => None,
         }
     }
 
