@@ -372,6 +372,9 @@ fn repack_to(
     thread::scope(|scope| {
         let (to_writer, pieces) = mpsc::channel::<(usize, Vec<u8>)>();
         let (give_back, buffers) = mpsc::channel();
+        for _ in 0..BUFFERS {
+            let _ = give_back.send(Ok(Vec::new())); // to the other end, which is here
+        }
         let writer = move || {
             for (at, piece) in pieces {
                 let written = write_at(file, HEADER_BYTES + at, &piece);
@@ -386,17 +389,13 @@ fn repack_to(
             .map_err(failed)?;
         let writer_died = || io::Error::other("the thread that writes it has ended");
         let written = || buffers.recv().map_err(|_| writer_died()).flatten();
-        let mut spare = vec![Vec::new(); BUFFERS];
         let hashes = plan.repack(repacking, true, |at, len, pack| {
-            let mut piece = match spare.pop() {
-                Some(piece) => piece,
-                None => written().map_err(failed)?,
-            };
+            let mut piece = written().map_err(failed)?;
             resize("the cache file's rows", &mut piece, len)?;
             pack(&mut piece)?;
             to_writer.send((at, piece)).map_err(|_| failed(writer_died()))
         })?;
-        for _ in spare.len()..BUFFERS {
+        for _ in 0..BUFFERS {
             written().map_err(failed)?;
         }
         Ok(hashes)
