@@ -187,12 +187,12 @@ fn draws() -> impl FnMut() -> f64 {
     }
 }
 
-/// Starts a run that writes a cache file and a conversation.
-fn start(folder: &Folder) -> Child {
+/// Starts a run that writes a cache file and a conversation, with an answer of at most `tokens`.
+fn start(folder: &Folder, tokens: &str) -> Child {
     let model = text(&kit("text-q4_0.gguf"));
     let (cache, file) = (folder.path("x.cache"), folder.path("talk"));
     let mut command = carat();
-    command.args(["run", "-m", &model, "--greedy", "-n", "40", "-t", "1"]);
+    command.args(["run", "-m", &model, "--greedy", "-n", tokens, "-t", "1"]);
     command.args(["--session", &file, &format!("--cache={cache}"), "hello"]);
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts")
 }
@@ -202,13 +202,13 @@ fn start(folder: &Folder) -> Child {
 fn a_signal_at_any_moment_ends_it_and_leaves_nothing() {
     let folder = Folder::new();
     let begun = Instant::now();
-    assert!(start(&folder).wait().expect("it ends").success());
+    assert!(start(&folder, "40").wait().expect("it ends").success());
     let whole = begun.elapsed();
     let mut draw = draws();
     for (name, number) in [("-TERM", 15), ("-HUP", 1), ("-INT", 2), ("-PIPE", 13)] {
         for _ in 0..12 {
             let _ = fs::remove_file(folder.path("x.cache"));
-            let child = start(&folder);
+            let child = start(&folder, "40");
             sleep(whole.mul_f64(draw()));
             signal(&child, name);
             let ended = child.wait_with_output().expect("it ends");
@@ -226,7 +226,7 @@ fn a_signal_at_any_moment_ends_it_and_leaves_nothing() {
             assert!(names.iter().all(is_known), "{name} left {names:?}");
         }
     }
-    assert!(start(&folder).wait().expect("it ends").success(), "what is left can be used");
+    assert!(start(&folder, "40").wait().expect("it ends").success(), "what is left can be used");
 }
 
 /// The cache file is cut at some moment while the program lives in it.
@@ -263,7 +263,7 @@ fn a_cache_file_that_is_cut_while_it_is_mapped_ends_in_a_sentence() {
 #[test]
 fn a_mapped_page_that_is_gone_is_told_in_a_sentence() {
     let folder = Folder::new();
-    let mut child = start(&folder);
+    let mut child = start(&folder, "3000"); // it still answers when the file is seen
     while !Path::new(&folder.path("x.cache")).exists() {
         assert!(child.try_wait().expect("a state").is_none(), "it ended");
         sleep(Duration::from_millis(1));

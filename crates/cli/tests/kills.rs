@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::process::{Child, Stdio};
-use std::thread::sleep;
+use std::thread;
 use std::time::{Duration, Instant};
 
 mod common;
@@ -31,22 +31,52 @@ fn said(args: &[&str]) -> String {
     ran(start(args).wait_with_output().expect("it ends")).ok()
 }
 
-/// Starts the program and kills it within the time that it takes, or, every other time, within the
-/// time that it writes.
-fn kill(args: &[&str], folder: &Folder, time: Duration, is_writing: bool, draw: f64) {
-    let before = parts(folder);
-    let mut child = start(args);
-    if is_writing {
-        let is_new = |name: &String| !before.contains(name);
-        while !parts(folder).iter().any(is_new) && child.try_wait().expect("a state").is_none() {
-            sleep(Duration::from_micros(100));
-        }
-        sleep(WRITING.mul_f64(draw));
-    } else {
-        sleep(time.mul_f64(draw));
+/// Kills programs that write into one folder, at moments that it draws.
+struct Killer<'a> {
+    folder: &'a Folder,
+    draw: Box<dyn FnMut() -> f64>,
+    /// How long the program takes.
+    whole: Duration,
+    /// About how long it writes once its file is there. Each kill of a program that writes corrects
+    /// it, because disks differ a hundredfold.
+    writing: Duration,
+    /// Kills that left an unfinished file.
+    orphans: u32,
+}
+
+impl<'a> Killer<'a> {
+    fn new(folder: &'a Folder, whole: Duration) -> Self {
+        let writing = Duration::from_millis(8);
+        Self { folder, draw: Box::new(draws()), whole, writing, orphans: 0 }
     }
-    child.kill().expect("it can be killed");
-    child.wait().expect("it ends");
+
+    /// More kills are wanted: as many as were asked for, and some in the middle of writing.
+    fn goes_on(&self, nth: u32) -> bool {
+        nth < kills() || self.orphans == 0 && nth < 100 * kills()
+    }
+
+    /// Starts the program and kills it within the time that it takes, or within the time that it
+    /// writes.
+    fn kill(&mut self, args: &[&str], is_writing: bool) {
+        let before = parts(self.folder);
+        let has_more = || parts(self.folder).iter().any(|name| !before.contains(name));
+        let mut child = start(args);
+        if is_writing {
+            while !has_more() && child.try_wait().expect("a state").is_none() {
+                thread::yield_now();
+            }
+            thread::sleep(self.writing.mul_f64((self.draw)()));
+        } else {
+            thread::sleep(self.whole.mul_f64((self.draw)()));
+        }
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+        let is_orphan = has_more();
+        self.orphans += u32::from(is_orphan);
+        if is_writing {
+            self.writing = if is_orphan { self.writing * 2 } else { self.writing / 2 };
+        }
+    }
 }
 
 /// Unfinished files.
@@ -68,13 +98,12 @@ fn killed_while_it_writes_a_cache_file() {
     let begun = Instant::now();
     let wanted = args.each_ref().map(|args| said(args));
     let whole = begun.elapsed() / 2;
-    let (mut draw, mut orphans, mut caches) = (draws(), 0, 0);
-    for nth in 0..kills() {
+    let (mut killer, mut nth, mut caches) = (Killer::new(&folder, whole), 0, 0);
+    while killer.goes_on(nth) {
         // The file that is there is of the other model, so that this one writes its own.
         let which = nth as usize % 2;
-        kill(&args[which], &folder, whole, nth % 4 < 2, draw());
+        killer.kill(&args[which], nth % 4 < 2);
         caches += folder.names().iter().filter(|name| *name == "x.cache").count();
-        orphans += parts(&folder).len();
         if nth % 3 == 0 {
             assert_eq!(said(&args[which]), wanted[which], "after kill {nth}");
             assert_eq!(folder.names(), ["x.cache"], "after kill {nth}");
@@ -82,9 +111,10 @@ fn killed_while_it_writes_a_cache_file() {
         if nth % 5 == 0 {
             fs::remove_file(&cache).unwrap_or_default();
         }
+        nth += 1;
     }
-    println!("{} kills left {orphans} unfinished files and {caches} whole ones", kills());
-    assert!(orphans > 0, "it was never killed while it wrote");
+    println!("{nth} kills left {} unfinished files and {caches} whole ones", killer.orphans);
+    assert!(killer.orphans > 0, "it was never killed while it wrote");
     for (args, wanted) in args.iter().zip(&wanted) {
         assert_eq!(said(args), *wanted);
     }
@@ -96,7 +126,10 @@ fn killed_while_it_writes_a_cache_file() {
 fn killed_while_it_saves_a_conversation() {
     let folder = Folder::new();
     let (file, model) = (folder.path("talk"), tiny());
-    let base = ["run", "-m", &model, "--greedy", "-n", "4", "-t", "1", "--session", &file, "hello"];
+    // Long messages take long to write.
+    let said_to = "the rain in the house ".repeat(40);
+    let base =
+        ["run", "-m", &model, "--greedy", "-n", "4", "-t", "1", "--session", &file, &said_to];
     let begun = Instant::now();
     let mut saved = vec![Vec::new()];
     for _ in 0..TURNS {
@@ -104,17 +137,16 @@ fn killed_while_it_saves_a_conversation() {
         saved.push(fs::read(&file).expect("it was saved"));
     }
     let whole = begun.elapsed() / TURNS;
-    let (mut draw, mut orphans, mut turns, mut at) = (draws(), 0, 0, 0);
-    for nth in 0..kills() {
+    let (mut killer, mut nth, mut turns, mut at) = (Killer::new(&folder, whole), 0, 0, 0);
+    while killer.goes_on(nth) {
         if at == TURNS as usize || nth == 0 {
             fs::remove_file(&file).unwrap_or_default();
             at = 0;
         }
-        kill(&base, &folder, whole, nth % 2 == 0, draw());
+        killer.kill(&base, nth % 2 == 0);
         let found = fs::read(&file).unwrap_or_default();
         let is_next = found == saved[at + 1];
         assert!(is_next || found == saved[at], "kill {nth} left {} bytes", found.len());
-        orphans += parts(&folder).len();
         at += usize::from(is_next);
         turns += usize::from(is_next);
         if nth % 4 == 0 && at < TURNS as usize {
@@ -123,16 +155,15 @@ fn killed_while_it_saves_a_conversation() {
             assert!(fs::read(&file).expect("it was saved") == saved[at], "after kill {nth}");
             assert_eq!(folder.names(), ["talk"], "after kill {nth}");
         }
+        nth += 1;
     }
-    println!("{} kills left {orphans} unfinished files and let {turns} turns through", kills());
+    let orphans = killer.orphans;
+    println!("{nth} kills left {orphans} unfinished files and let {turns} turns through");
     assert!(orphans > 0, "it was never killed while it wrote");
     fs::remove_file(&file).unwrap_or_default();
     said(&base);
     assert_eq!(folder.names(), ["talk"]);
 }
-
-/// About as long as the program writes, once the file is there.
-const WRITING: Duration = Duration::from_millis(8);
 
 /// Turns of the conversation until it begins anew.
 const TURNS: u32 = 4;

@@ -52,7 +52,14 @@ fn killed_while_it_pulls() {
         let mut command = home.carat(&server.url, &["pull", "a/b:x.gguf", "--retries", "0"]);
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        sleep(whole.mul_f64(f64::from(state >> 8) / f64::from(1 << 24)));
+        if kill == 0 {
+            // One that is certain to be in the middle of a file, however long the others take.
+            while home.blobs().is_empty() && child.try_wait().expect("a state").is_none() {
+                sleep(Duration::from_millis(1));
+            }
+        } else {
+            sleep(whole.mul_f64(f64::from(state >> 8) / f64::from(1 << 24)));
+        }
         child.kill().expect("it can be killed");
         child.wait().expect("it ends");
         // Whatever has a name is whole.
