@@ -88,8 +88,9 @@ pub struct OpenOptions<'a> {
     pub max_memory: Option<u64>,
     /// A cache file: the repacked weights on disk. The first start writes it (it is as large as the
     /// model), the next ones map it, which takes a fraction of a second whatever the size of the
-    /// model, and memory that the system can take back. Without one, weights are repacked into
-    /// memory of their own, in huge pages where there are some.
+    /// model, and memory that the system can take back. What the system does not hold, as after a
+    /// boot, a thread lets it read while the first pass works (not on Windows). Without a cache
+    /// file, weights are repacked into memory of their own, in huge pages where there are some.
     ///
     /// Whoever may neither read the file nor write it is served without it, and
     /// [`Model::cache_refused`] says so. If another program cuts the file short or writes to it

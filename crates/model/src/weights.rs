@@ -9,6 +9,8 @@ mod experts;
 mod image;
 mod mapped;
 mod paging;
+#[cfg(unix)]
+mod readahead;
 mod table;
 
 use std::collections::{HashMap, HashSet};

@@ -43,6 +43,7 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -219,6 +220,8 @@ impl Cache {
         if mapped.check().is_err() {
             return Ok(None); // somebody wrote to it meanwhile
         }
+        let in_file = |part: Range<usize>| HEADER_BYTES + part.start..HEADER_BYTES + part.end;
+        mapped.read_ahead(plan.in_order_of_use().map(in_file).collect());
         let image = PackedImage::File(mapped, HEADER_BYTES);
         Ok(Some(Opened { image, identity, refused: None }))
     }
@@ -318,7 +321,7 @@ fn is_image(plan: &Plan<'_>, image: &[u8], pool: &ThreadPool) -> Result<bool> {
         let some = part.units().enumerate().filter(|(i, _)| i % stride == 0 || i + 1 == count);
         units.extend(some.map(|(_, rows)| (part, rows)));
     }
-    let is_same = |(part, rows): (&super::image::PlannedMatrix<'_>, std::ops::Range<usize>)| {
+    let is_same = |(part, rows): (&super::image::PlannedMatrix<'_>, Range<usize>)| {
         let at = part.place(rows.start);
         let mut fresh = zeros("the cache file's rows", part.packed(rows.len()))?;
         part.pack(rows, &mut Vec::new(), &mut fresh)?;

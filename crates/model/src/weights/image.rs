@@ -263,6 +263,15 @@ impl<'a> Plan<'a> {
         Ok(identity::joined(&parts?))
     }
 
+    /// The parts of the image that every pass reads, in the order in which it does: the embedding,
+    /// the first in the file, is the matrix of the logits as well. Experts are read as they are
+    /// chosen, and may be more than the memory holds.
+    pub(super) fn in_order_of_use(&self) -> impl Iterator<Item = Range<usize>> {
+        let (first, others) = self.parts.split_at(self.parts.len().min(1));
+        let parts = others.iter().chain(first).filter(|part| part.count == 1);
+        parts.map(|part| part.at..part.at + part.bytes())
+    }
+
     /// The matrices of the finished image.
     pub(super) fn matrices(&self, image: PackedImage) -> impl Iterator<Item = (&'a str, Matrix)> {
         let image = Arc::new(image);
@@ -403,3 +412,25 @@ const PIECE_BYTES: usize = 4 << 20;
 
 /// Rows that a thread repacks at a time; a multiple of the container's eight.
 const UNIT_ROWS: usize = identity::GROUP_ROWS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_experts_is_used_and_the_embedding_last() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-s/text-q4_0.gguf");
+        let bytes = std::fs::read(file).expect("the kit is part of the repository");
+        let gguf = Gguf::parse(&bytes).expect("the kit is well-formed");
+        let names = ["token_embd.weight", "blk.0.attn_q.weight", "blk.0.ffn_up.weight"];
+        let mut plan = Plan::new(&gguf, names).expect("matrices");
+        let ranges: Vec<_> = plan.parts.iter().map(|p| p.at..p.at + p.bytes()).collect();
+        let used: Vec<_> = plan.in_order_of_use().collect();
+        assert_eq!(used, [&ranges[1..], &ranges[..1]].concat());
+        plan.parts[1].count = 2;
+        let used: Vec<_> = plan.in_order_of_use().collect();
+        assert_eq!(used, [ranges[2].clone(), ranges[0].clone()]);
+        plan.parts.clear();
+        assert_eq!(plan.in_order_of_use().count(), 0);
+    }
+}

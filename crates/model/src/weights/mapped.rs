@@ -10,7 +10,9 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +23,7 @@ use super::cache::CacheError;
 /// A mapped file that nobody else may change.
 #[derive(Debug)]
 pub(super) struct Mapped {
-    mapping: Mapping,
+    mapping: Arc<Mapping>,
     file: File,
     path: PathBuf,
     state: State,
@@ -37,7 +39,7 @@ impl Mapped {
     /// If the system cannot map it.
     pub(super) fn new(file: &File, path: &Path, state: State) -> Result<Self, CacheError> {
         let path = path.to_owned();
-        let parts = || Ok::<_, io::Error>((Mapping::new(file)?, file.try_clone()?));
+        let parts = || Ok::<_, io::Error>((Arc::new(Mapping::new(file)?), file.try_clone()?));
         match parts() {
             Ok((mapping, file)) => Ok(Self { mapping, file, path, state }),
             Err(source) => Err(CacheError::Read { path, source }),
@@ -52,6 +54,15 @@ impl Mapped {
     /// Lets the system read `len` bytes from `at` on in advance.
     pub(super) fn will_need(&self, at: usize, len: usize) {
         self.mapping.will_need(at, len);
+    }
+
+    /// Lets the system read `ranges` of the file from now on, one after the other, as far as it
+    /// does not hold them.
+    pub(super) fn read_ahead(&self, ranges: Vec<Range<usize>>) {
+        #[cfg(unix)]
+        super::readahead::start(&self.file, &self.mapping, ranges);
+        #[cfg(not(unix))]
+        drop(ranges);
     }
 
     /// Whether the file is as it was.
